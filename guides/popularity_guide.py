@@ -1,0 +1,71 @@
+"""What every local guide is: a Pyro program over a batch, with one row of parameters per cell.
+
+Rows are locations and logarithms: with a softplus of shape and rate the optimiser does not arrive. A row starts at the
+member of its family that is nearest to the prior, in KL(q || prior).
+"""
+
+from typing import ClassVar, Literal
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.nn import PyroModule, PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from pyro_popbias.batching import Batch
+from pyro_popbias.registry import Registry
+from pyro_popbias.tables import gather
+from pyro_popbias.variant import Variant
+
+
+class PopularityGuide(Variant, PyroModule):  # type: ignore[misc]  # Pyro's modules are untyped
+    """Base of guides.
+
+    Args:
+        prior: `(C,)` prior of every cell, or a scalar batch shared by all.
+        cells: C, the number of cells.
+
+    Attributes:
+        family: the law of popularity, a class of `torch.distributions`.
+        columns: names of the numbers in a row.
+        support: where z lives; it must be the support of the model's latent.
+        kl: "analytic", or "sampled" where the family has no closed KL to some prior.
+    """
+
+    required = ("family", "columns", "support", "start", "law")
+    family: ClassVar[type[Distribution]]
+    columns: ClassVar[tuple[str, ...]]
+    support: ClassVar[constraints.Constraint]
+    kl: ClassVar[Literal["analytic", "sampled"]] = "analytic"
+    rows: Tensor
+
+    def __init__(self, prior: Distribution, cells: int) -> None:
+        super().__init__()
+        with torch.no_grad():
+            start = self.start(prior).double().expand(cells, len(self.columns)).clone()
+        self.rows = PyroParam(start, constraints.real)
+
+    @classmethod
+    def start(cls, prior: Distribution) -> Tensor:
+        """Return the rows `(..., columns)` of the law nearest to the prior."""
+        raise NotImplementedError
+
+    @classmethod
+    def law(cls, rows: Tensor) -> TorchDistribution:
+        """Return the laws `(D,)` of rows `(D, columns)`."""
+        raise NotImplementedError
+
+    def posterior(self, cell: Tensor) -> TorchDistribution:
+        """Return q of some cells, `(D,)`."""
+        return self.law(gather(self.rows, cell))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Run the program; return the draws of popularity, `(D,)`."""
+        with pyro.plate("cell", len(batch.cell)), poutine.scale(scale=batch.weight):
+            popularity: Tensor = pyro.sample("popularity", self.posterior(batch.cell))
+        return popularity
+
+
+GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides")

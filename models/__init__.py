@@ -1,0 +1,25 @@
+"""The Pyro models: one variant a file, put together from an affinity, a saturation and a prior of popularity."""
+
+if __name__ != "pyro_popbias.models":
+    raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")
+
+from pyro_popbias.models.affinity import Affinity, EmbeddingAffinity, FixedScoreAffinity, FixedVectorAffinity
+from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
+from pyro_popbias.models.prior import GammaPrior, PopularityPrior
+from pyro_popbias.models.product import Product
+from pyro_popbias.models.saturation import ExponentialSaturation, Saturation
+
+__all__ = [
+    "MODELS",
+    "Affinity",
+    "EmbeddingAffinity",
+    "ExponentialSaturation",
+    "FixedScoreAffinity",
+    "FixedVectorAffinity",
+    "GammaPrior",
+    "Latent",
+    "PopularityModel",
+    "PopularityPrior",
+    "Product",
+    "Saturation",
+]

@@ -1,0 +1,91 @@
+"""What every model is: a Pyro program over a batch, with one latent popularity per cell.
+
+| tensor | shape | meaning |
+| --- | --- | --- |
+| `batch.cell` | (D,) | distinct cells of the batch |
+| site `popularity` | (D,) | one draw per distinct cell, in plate `cell` |
+| `batch.slot` | (B,) | position of each interaction's cell among the D |
+| site `label` | (B,) | 0 or 1, in plate `interaction` |
+
+The KL of a cell is counted once per cell and not once per interaction, which would pull every posterior to its prior:
+the cell plate stands under `scale(batch.weight)`, whose expectation over batches is 1. Plates get their sizes from the
+batch: a plate with a `subsample_size` would draw a permutation of all rows at every step.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyro
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.nn import PyroModule
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from pyro_popbias.batching import Batch
+from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.registry import Registry
+from pyro_popbias.variant import Variant
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A latent site as data: its dimensions, for tables and ArviZ, and its support."""
+
+    dims: tuple[str, ...]
+    support: constraints.Constraint
+
+
+class PopularityModel(Variant, PyroModule):  # type: ignore[misc]  # Pyro's modules are untyped
+    """Base of models.
+
+    Args:
+        affinity: x_ui.
+        prior: law of popularity.
+    """
+
+    required = ("latents", "likelihood", "given", "probability")
+    latents: ClassVar[Mapping[str, Latent]]
+
+    def __init__(self, affinity: Affinity, prior: PopularityPrior) -> None:
+        super().__init__()
+        self.affinity = affinity
+        self.prior = prior
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Run the program; return the labels, `(B,)`, given or drawn."""
+        prior = self.prior(batch.cell)
+        with pyro.plate("cell", len(batch.cell)), poutine.scale(scale=batch.weight):
+            popularity = pyro.sample("popularity", prior)
+        affinity = self.affinity(batch) if batch.affinity is None else batch.affinity
+        likelihood = self.likelihood(affinity, popularity.index_select(-1, batch.slot))
+        with pyro.plate("interaction", len(batch.slot)), poutine.scale(scale=batch.scale):
+            label: Tensor = pyro.sample("label", likelihood, obs=batch.label)
+        return label
+
+    def likelihood(self, affinity: Tensor, popularity: Tensor) -> TorchDistribution:
+        """Return the law of the labels given x `(B,)` and z `(..., B)`, and add log priors of own parameters."""
+        raise NotImplementedError
+
+    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return P(c=1 | x, z), shaped as the broadcast of both."""
+        raise NotImplementedError
+
+    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
+        """Return P(c=1 | x) with z integrated over its law.
+
+        Args:
+            affinity: logits, any shape.
+            law: law of z, its batch broadcastable to the affinities; with `slot`, `(D,)` laws of distinct cells.
+            slot: `(B,)` which law belongs to which affinity.
+        """
+        raise NotImplementedError
+
+    def estimates(self) -> dict[str, Tensor]:
+        """Return the learned global parameters by name, scalars."""
+        return {**self.affinity.estimates(), **self.prior.estimates()}
+
+
+MODELS: Registry[PopularityModel] = Registry("model", "pyro_popbias.models")

@@ -1,0 +1,71 @@
+"""The product model: interest times attention."""
+
+import math
+from typing import final
+
+import pyro
+import torch
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from pyro_popbias.distributions import ProductBernoulli, expectation
+from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
+from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.models.saturation import Saturation
+
+
+@final
+@MODELS.register("product")
+class Product(PopularityModel):
+    """P(c=1 | u, i, z) = sigma(x_ui) g(z).
+
+    Args:
+        affinity: x_ui.
+        prior: law of z, on (0, inf).
+        saturation: g, with its parameter's value or start.
+        learned: whether the parameter of g is learned, with the prior log parameter ~ Normal(0, 1).
+    """
+
+    latents = {"popularity": Latent(dims=("item", "period"), support=constraints.positive)}
+    log_parameter: Tensor
+
+    def __init__(
+        self, affinity: Affinity, prior: PopularityPrior, saturation: Saturation, *, learned: bool = False
+    ) -> None:
+        super().__init__(affinity, prior)
+        self._saturation = type(saturation)
+        self.learned = learned
+        start = torch.log(saturation.parameter)
+        if learned:
+            self.log_parameter = PyroParam(start, constraints.real)
+        else:
+            self.register_buffer("log_parameter", start)
+
+    @property
+    def saturation(self) -> Saturation:
+        """g with its present parameter."""
+        return self._saturation(self.log_parameter.exp())
+
+    def likelihood(self, affinity: Tensor, popularity: Tensor) -> ProductBernoulli:
+        """Return Bernoulli(sigma(x) g(z)) of each interaction, in logarithms."""
+        if self.learned:
+            prior = -0.5 * self.log_parameter.square() - 0.5 * math.log(2 * math.pi)
+            pyro.factor(f"{self._saturation.parameter_name}_prior", prior)
+        g = self.saturation
+        return ProductBernoulli(affinity, g.log(popularity), g.log_complement(popularity))
+
+    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return sigma(x) g(z)."""
+        return torch.sigmoid(affinity) * self.saturation(popularity)
+
+    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
+        """Return sigma(x) E[g(z)]: the law of z enters by one number."""
+        attention = expectation(self.saturation, law)
+        return torch.sigmoid(affinity) * (attention if slot is None else attention.index_select(0, slot))
+
+    def estimates(self) -> dict[str, Tensor]:
+        """Return the learned global parameters by name, scalars."""
+        own = {self._saturation.parameter_name: self.log_parameter.exp()} if self.learned else {}
+        return {**super().estimates(), **own}

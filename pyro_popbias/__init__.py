@@ -1,0 +1,78 @@
+"""Bayesian treatment of popularity bias in recommender systems, as Pyro models and guides.
+
+Names are imported when they are first used, so that `popbias --help` needs neither torch nor ArviZ.
+"""
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pyro_popbias.version import __version__
+
+if TYPE_CHECKING:
+    from pyro_popbias import distributions, guides, models
+    from pyro_popbias.errors import (
+        CheckpointError,
+        ConfigError,
+        CorruptCheckpointError,
+        DataError,
+        DataWarning,
+        IncompatibleError,
+        NumericalError,
+        PopBiasError,
+        RunFolderError,
+        RunLockedError,
+        SchemaVersionError,
+        UnknownNameError,
+    )
+    from pyro_popbias.fitted import Fit, fit
+    from pyro_popbias.guides import GUIDES
+    from pyro_popbias.interactions import Interactions
+    from pyro_popbias.models import MODELS
+    from pyro_popbias.objective import Objective
+    from pyro_popbias.pair import Pair, pair
+    from pyro_popbias.reading import read_interactions, read_movielens
+    from pyro_popbias.simulation import Simulation, simulate
+    from pyro_popbias.storage import load
+    from pyro_popbias.study import Study
+    from pyro_popbias.variants import variants
+
+_HOMES = {
+    "errors": (
+        "CheckpointError ConfigError CorruptCheckpointError DataError DataWarning IncompatibleError NumericalError "
+        "PopBiasError RunFolderError RunLockedError SchemaVersionError UnknownNameError"
+    ),
+    "fitted": "Fit fit",
+    "guides": "GUIDES",
+    "interactions": "Interactions",
+    "models": "MODELS",
+    "objective": "Objective",
+    "pair": "Pair pair",
+    "reading": "read_interactions read_movielens",
+    "simulation": "Simulation simulate",
+    "storage": "load",
+    "study": "Study",
+    "variants": "variants",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+_SUBPACKAGES = ("distributions", "guides", "models")
+
+__all__ = ["__version__", *_HOME, *_SUBPACKAGES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return import_module(f"pyro_popbias.{name}")
+    if name in _HOME:
+        value = getattr(import_module(f"pyro_popbias.{_HOME[name]}"), name)
+        globals()[name] = value  # also where a module has the name of its function, as `pair`
+        return value
+    raise AttributeError(f"module 'pyro_popbias' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if "torch" in sys.modules:  # register the analytic KLs at once where torch is already in use
+    import_module("pyro_popbias.distributions")

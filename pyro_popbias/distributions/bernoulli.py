@@ -1,0 +1,77 @@
+"""Bernoulli laws whose probabilities are products, kept in logarithms from end to end.
+
+`Bernoulli(probs=h * g)` loses its gradient where h or g saturates; here log h, log(1 - h), log g and log(1 - g)
+come from the link, and log(1 - hg) is put together from them without cancellation.
+"""
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn.functional import logsigmoid
+
+LOG_HALF = -math.log(2.0)
+
+
+def log_one_minus_product(logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor) -> Tensor:
+    """Return log(1 - sigma(logit) g) in nats, right to rounding for logits of any size.
+
+    Args:
+        logit: any shape, the logit of h = sigma(logit).
+        log_g: the same shape, log g with g in (0, 1).
+        log_one_minus_g: the same shape, log(1 - g), given by the link and not derived from `log_g`.
+    """
+    product = logsigmoid(logit) + log_g
+    small = product < LOG_HALF
+    # the inner where keeps the branch that is not taken away from log(0), whose gradient would be NaN
+    direct = torch.log1p(-torch.exp(torch.where(small, product, -1.0)))
+    # 1 - hg = (1 - h) + h (1 - g): no cancellation where hg is near 1
+    return torch.where(small, direct, torch.logaddexp(logsigmoid(-logit), logsigmoid(logit) + log_one_minus_g))
+
+
+class ProductBernoulli(TorchDistribution):  # type: ignore[misc]  # Pyro's metaclass is untyped
+    """P(c=1) = sigma(logit) g, with g in (0, 1) given by log g and log(1 - g).
+
+    Args:
+        logit: `(..., B)` logit of h.
+        log_g: `(..., B)` log g.
+        log_one_minus_g: `(..., B)` log(1 - g).
+    """
+
+    arg_constraints = {
+        "logit": constraints.real,
+        "log_g": constraints.less_than(1e-300),
+        "log_one_minus_g": constraints.less_than(1e-300),
+    }
+    support = constraints.boolean
+    has_enumerate_support = False
+
+    def __init__(
+        self, logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor, *, validate_args: bool | None = None
+    ) -> None:
+        self.logit, self.log_g, self.log_one_minus_g = torch.broadcast_tensors(logit, log_g, log_one_minus_g)
+        super().__init__(self.logit.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "ProductBernoulli":
+        """Return the same law with a larger batch shape."""
+        parts = (part.expand(batch_shape) for part in (self.logit, self.log_g, self.log_one_minus_g))
+        return ProductBernoulli(*parts, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log P(c=value) in nats; the shape is that of the batch."""
+        one = logsigmoid(self.logit) + self.log_g
+        zero = log_one_minus_product(self.logit, self.log_g, self.log_one_minus_g)
+        return torch.where(value > 0, one, zero)
+
+    @property
+    def mean(self) -> Tensor:
+        """P(c=1), a probability."""
+        return torch.exp(logsigmoid(self.logit) + self.log_g)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draw labels 0 and 1, `sample_shape + batch_shape`."""
+        with torch.no_grad():
+            return torch.bernoulli(self.mean.expand(sample_shape + self.batch_shape))

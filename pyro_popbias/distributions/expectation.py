@@ -1,0 +1,68 @@
+"""E[g(z)] for a saturation g and a law of z: a closed form where one is registered, else the quadrature.
+
+A missing pair is slower, never wrong.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pyro_popbias.distributions.quadrature import grid
+from pyro_popbias.errors import ConfigError
+
+
+class Link(Protocol):
+    """An increasing function g of z > 0 with g(0) = 0."""
+
+    @property
+    def slope(self) -> Tensor:
+        """g'(0)."""
+
+    def at_log(self, log_z: Tensor) -> Tensor:
+        """g(z) at z = exp(log_z), without overflow."""
+
+
+ClosedForm = Callable[[Any, Any], Tensor]
+_CLOSED: dict[tuple[type, type[Distribution]], ClosedForm] = {}  # (link, law) -> closed form
+
+
+def register_expectation(link: type, law: type[Distribution]) -> Callable[[ClosedForm], ClosedForm]:
+    """Return a decorator that files a closed form of E[g(z)] under its pair.
+
+    Raises:
+        ConfigError: the pair has one.
+    """
+
+    def decorate(function: ClosedForm) -> ClosedForm:
+        if (link, law) in _CLOSED:
+            both = f"{_CLOSED[link, law].__qualname__} and {function.__qualname__}"
+            raise ConfigError(f"PB-C002: E[{link.__name__}] under {law.__name__} is registered twice, by {both}")
+        _CLOSED[link, law] = function
+        return function
+
+    return decorate
+
+
+def closed_form(link: type, law: type[Distribution]) -> ClosedForm | None:
+    """Return the closed form for the pair or for its nearest base classes, or None."""
+    for link_base in link.__mro__:
+        for law_base in law.__mro__:
+            if (link_base, law_base) in _CLOSED:
+                return _CLOSED[link_base, law_base]
+    return None
+
+
+def expectation(saturation: Link, distribution: Distribution) -> Tensor:
+    """Return E[g(z)], a probability, shaped as the distribution's batch; differentiable in both.
+
+    Args:
+        saturation: g, for example `ExponentialSaturation(1.0)`.
+        distribution: the law of z, any batch shape.
+    """
+    closed = closed_form(type(saturation), type(distribution))
+    if closed is not None:
+        return closed(saturation, distribution)
+    rule = grid(distribution, saturation.slope)
+    return rule.expectation(saturation.at_log(rule.log_z))

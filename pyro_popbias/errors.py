@@ -1,0 +1,68 @@
+"""The errors of the package: every one says what, where, how many, and what to do.
+
+Each class also derives from the builtin a caller would guess, and carries the exit code of the command line.
+A message opens with a code, `PB-` + a letter (D data, C study or call, N numerical, R run folder) + a number.
+"""
+
+from typing import ClassVar
+
+
+class PopBiasError(Exception):
+    """Base of all errors that the package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    __str__ = Exception.__str__  # KeyError would print the quotes of the message
+
+
+class DataError(PopBiasError, ValueError):
+    """The interactions, ids or labels cannot be used as they are."""
+
+    exit_code = 3
+
+
+class DataWarning(UserWarning):
+    """The data can be used, but probably not as meant."""
+
+
+class ConfigError(PopBiasError, ValueError):
+    """A study, an option or an argument is wrong."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ConfigError, KeyError):
+    """A name that no registry knows; the message holds the nearest known one."""
+
+
+class IncompatibleError(ConfigError):
+    """Two parts that are right alone do not fit together."""
+
+
+class NumericalError(PopBiasError, ArithmeticError):
+    """The optimisation met values that are not finite and could not recover."""
+
+    exit_code = 4
+
+
+class CheckpointError(PopBiasError, RuntimeError):
+    """A saved run or checkpoint does not fit what it is opened for."""
+
+    exit_code = 5
+
+
+class CorruptCheckpointError(CheckpointError):
+    """A saved file is not what was written."""
+
+
+class SchemaVersionError(CheckpointError):
+    """A saved run has a schema that this version does not read."""
+
+
+class RunFolderError(PopBiasError, OSError):
+    """A folder or file cannot be read or written."""
+
+    exit_code = 5
+
+
+class RunLockedError(RunFolderError):
+    """Another process is writing to the run folder."""

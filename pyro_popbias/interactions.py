@@ -1,0 +1,271 @@
+"""Interactions: logged rows (user, item[, label][, time]) as codes, with counts per cell, periods and splits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.ids import as_text
+from pyro_popbias.labels import as_labels
+from pyro_popbias.registry import nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Who and what is known: ids, periods, and how often each cell was seen.
+
+    Attributes:
+        users: ids by user code.
+        items: ids by item code.
+        periods: T, number of equal-time slices.
+        edges: `(T + 1,)` times at which periods begin and end; None without times.
+        count: `(K * T,)` rows of each cell, item * T + period.
+        positives: `(K * T,)` rows with label 1.
+    """
+
+    users: "pd.Index[str]"
+    items: "pd.Index[str]"
+    periods: int
+    edges: np.ndarray | None
+    count: np.ndarray
+    positives: np.ndarray
+
+    @property
+    def cells(self) -> int:
+        """Number of (item, period) cells."""
+        return len(self.items) * self.periods
+
+    def cell_frame(self) -> pd.DataFrame:
+        """Return one row a cell: item, period, count, positives."""
+        return pd.DataFrame(
+            {
+                "item": self.items.repeat(self.periods),
+                "period": np.tile(np.arange(self.periods), len(self.items)),
+                "count": self.count,
+                "positives": self.positives,
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Logged interactions; N rows, K items, T periods.
+
+    Attributes:
+        users: ids by user code.
+        items: ids by item code.
+        user: `(N,)` user codes.
+        item: `(N,)` item codes.
+        label: `(N,)` 0 or 1; None where the log holds positives only.
+        time: `(N,)` seconds, or the numbers given; None without times.
+        periods: T.
+        edges: `(T + 1,)` times; None without times.
+        columns: the other numeric columns, one row an interaction.
+    """
+
+    users: "pd.Index[str]"
+    items: "pd.Index[str]"
+    user: np.ndarray
+    item: np.ndarray
+    label: np.ndarray | None = None
+    time: np.ndarray | None = None
+    periods: int = 1
+    edges: np.ndarray | None = None
+    columns: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        user: str = "user",
+        item: str = "item",
+        label: str | None = None,
+        positive_if: str | None = None,
+        time: str | None = None,
+        periods: int = 1,
+    ) -> "Interactions":
+        """Return the interactions of a frame, which is not changed.
+
+        Args:
+            frame: one row an interaction; its index is ignored. Anything with `__arrow_c_stream__` is taken too.
+            user: column of user ids.
+            item: column of item ids.
+            label: column of labels; None for a log of positives.
+            positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
+            time: column of times: numbers, or dates.
+            periods: number of equal-time slices; more than 1 needs `time`.
+
+        Raises:
+            DataError: the frame, its columns, ids or labels cannot be used as they are.
+            ConfigError: `periods` or `positive_if` is wrong.
+        """
+        frame = as_frame(frame)
+        named = {"user": user, "item": item, "label": label, "time": time}
+        wanted = {role: name for role, name in named.items() if name is not None}
+        check_columns(frame, wanted.values())
+        if user == item:
+            raise DataError(f"PB-D043: user and item are the same column, {user!r}; name two columns")
+        if not len(frame):
+            raise DataError(f"PB-D002: the data have 0 rows (columns: {', '.join(map(str, frame.columns))})")
+        user_codes, users = _codes(frame[user], user)
+        item_codes, items = _codes(frame[item], item)
+        labels = None if label is None else as_labels(frame[label], label, positive_if)
+        times = None if time is None else _times(frame[time], time)
+        others = frame.drop(columns=list(wanted.values())).select_dtypes("number").reset_index(drop=True)
+        events = cls(users, items, user_codes, item_codes, labels, times, columns=others)
+        return events.with_periods(periods)
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def __repr__(self) -> str:
+        labels = "positives only" if self.label is None else f"{self.label.mean():.1%} positive"
+        return f"Interactions({len(self):,} rows, {len(self.users):,} users, {len(self.items):,} items, {labels})"
+
+    @property
+    def period(self) -> np.ndarray:
+        """`(N,)` period of each row, 0..T-1; times outside the edges fall into the first or last period."""
+        if self.edges is None or self.time is None:
+            return np.zeros(len(self), dtype=np.int32)
+        return np.searchsorted(self.edges[1:-1], self.time, side="right").astype(np.int32)
+
+    @property
+    def cells(self) -> int:
+        """Number of (item, period) cells, K * T."""
+        return len(self.items) * self.periods
+
+    @cached_property
+    def cell(self) -> np.ndarray:
+        """`(N,)` cell of each row, item * T + period."""
+        return self.item * np.int32(self.periods) + self.period
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Ids, periods and counts, without the rows."""
+        count = np.bincount(self.cell, minlength=self.cells)
+        positives = count if self.label is None else np.bincount(self.cell[self.label == 1], minlength=self.cells)
+        return Catalogue(self.users, self.items, self.periods, self.edges, count, positives)
+
+    def with_periods(self, periods: int) -> "Interactions":
+        """Return the same rows in `periods` equal-time slices.
+
+        Raises:
+            ConfigError: `periods` is no whole number from 1, or above 1 without times.
+        """
+        if isinstance(periods, bool) or not isinstance(periods, int) or not 1 <= periods <= 10_000:
+            raise ConfigError(f"PB-C084: periods must be a whole number from 1 to 10000, not {periods!r}")
+        if periods == 1:
+            return replace(self, periods=1, edges=None)
+        if self.time is None:
+            raise ConfigError(f"PB-C005: periods={periods} needs a time column; pass time=")
+        edges = np.linspace(self.time.min(), self.time.max(), periods + 1)
+        return replace(self, periods=periods, edges=edges)
+
+    def take(self, index: np.ndarray) -> "Interactions":
+        """Return some rows, in the order given, with a catalogue of their own users and items."""
+        users, user = np.unique(self.user[index], return_inverse=True)
+        items, item = np.unique(self.item[index], return_inverse=True)
+        return Interactions(
+            users=self.users[users],
+            items=self.items[items],
+            user=user.astype(np.int32),
+            item=item.astype(np.int32),
+            label=None if self.label is None else self.label[index],
+            time=None if self.time is None else self.time[index],
+            periods=self.periods,
+            edges=self.edges,
+            columns=self.columns.iloc[index].reset_index(drop=True),
+        )
+
+    def split(
+        self, how: Literal["random"] = "random", *, test: float = 0.1, seed: int = 0
+    ) -> tuple["Interactions", "Interactions"]:
+        """Return train and test rows; period edges are computed on train.
+
+        Args:
+            how: "random": rows are drawn uniformly.
+            test: share of the rows that are tested, above 0 and below 1.
+            seed: decides the rows.
+
+        Raises:
+            ConfigError: `how` or `test` is wrong, or one side would be empty.
+        """
+        if how != "random":
+            raise ConfigError(f"PB-C006: unknown split {how!r}{nearest(str(how), ['random'])} Splits: random")
+        number = round(test * len(self)) if isinstance(test, float) and 0 < test < 1 else 0
+        if not 0 < number < len(self):
+            raise ConfigError(f"PB-C007: test={test!r} of {len(self)} rows leaves a side empty; give a share such as 0.1")
+        order = np.random.default_rng(seed).permutation(len(self))
+        train = self.take(np.sort(order[number:])).with_periods(self.periods)
+        return train, replace(self.take(np.sort(order[:number])), edges=train.edges)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a frame with columns user, item, and where known label, time, period, and the other numeric ones."""
+        known: dict[str, Any] = {"user": self.users[self.user], "item": self.items[self.item]}
+        if self.label is not None:
+            known["label"] = self.label.astype(np.int64)
+        if self.time is not None:
+            known["time"] = self.time
+        if self.periods > 1:
+            known["period"] = self.period
+        return pd.concat([pd.DataFrame(known), self.columns], axis=1)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("Interactions are not a sequence of rows; use to_frame()")
+
+
+def as_frame(frame: Any) -> pd.DataFrame:
+    """Return a data frame as pandas', or refuse.
+
+    Raises:
+        DataError: it is neither a pandas DataFrame nor anything with `__arrow_c_stream__`.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pd.Series):
+        return pd.DataFrame.from_arrow(frame)
+    raise DataError(
+        f"PB-D001: expected a DataFrame, got {type(frame).__name__}; pass a pandas DataFrame or a table with "
+        "__arrow_c_stream__ (polars, pyarrow)"
+    )
+
+
+def check_columns(frame: pd.DataFrame, names: Any) -> None:
+    """Refuse a frame that lacks a column or has one twice.
+
+    Raises:
+        DataError: names the columns there are, and the nearest.
+    """
+    present = [str(column) for column in frame.columns]
+    twice = sorted({column for column in present if present.count(column) > 1})
+    if twice:
+        raise DataError(f"PB-D007: column names stand more than once: {', '.join(twice)}; rename them")
+    for name in names:
+        if name not in present:
+            raise DataError(
+                f"PB-D005: no column {name!r}{nearest(str(name).strip(), present)} Columns: {', '.join(present)}"
+            )
+
+
+def _codes(column: pd.Series, name: str) -> tuple[np.ndarray, "pd.Index[str]"]:
+    codes, ids = pd.factorize(as_text(column, name))
+    return codes.astype(np.int32), pd.Index(ids, dtype=str)
+
+
+def _times(column: pd.Series, name: str) -> np.ndarray:
+    missing = column.isna()
+    if missing.any():
+        raise DataError(f"PB-D073: column {name!r} has {missing.sum()} missing times in {len(column)} rows")
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        epoch = pd.Timestamp(0, tz=getattr(column.dtype, "tz", None))
+        return ((column - epoch) / pd.Timedelta(seconds=1)).to_numpy(dtype="float64")
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        return column.to_numpy(dtype="float64")
+    raise DataError(
+        f"PB-D071: column {name!r} holds {column.dtype} values, not times; give numbers, or convert with pandas.to_datetime"
+    )

@@ -1,0 +1,82 @@
+"""Labels 0 and 1 from a column: taken as they are, or by a rule such as ">=4"."""
+
+import operator
+import re
+
+import numpy as np
+import pandas as pd
+
+from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.ids import examples
+
+_COMPARISONS = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_RULE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*")
+
+
+def parse_rule(rule: str) -> tuple[str, float]:
+    """Return the comparison and the number of a rule.
+
+    Raises:
+        ConfigError: the text is not a comparison and a number.
+    """
+    found = _RULE.fullmatch(rule)
+    if not found:
+        raise ConfigError(
+            f"PB-C004: positive_if={rule!r} is not a comparison with a number; write for example '>=4', "
+            f"with one of {' '.join(_COMPARISONS)}"
+        )
+    return found[1], float(found[2])
+
+
+def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarray:
+    """Return labels `(N,)`, unsigned bytes 0 and 1.
+
+    Args:
+        column: numbers or booleans.
+        name: the column's name for messages.
+        positive_if: a comparison with a number; None wants 0 and 1.
+
+    Raises:
+        DataError: values are missing, no numbers, or other than 0 and 1 without a rule.
+        ConfigError: the rule cannot be read.
+    """
+    column = column.reset_index(drop=True)
+    missing = column.isna()
+    if missing.any():
+        raise DataError(
+            f"PB-D053: column {name!r} has {missing.sum()} missing labels in {len(column)} rows, first at "
+            f"{examples(missing)}; drop these rows"
+        )
+    if not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)):
+        shown = ", ".join(repr(value) for value in column.drop_duplicates().head(4))
+        raise DataError(
+            f"PB-D056: column {name!r} holds {column.dtype} values such as {shown}, not numbers; "
+            "map them first, for example frame[column].map({'no': 0, 'yes': 1})"
+        )
+    values = column.to_numpy(dtype="float64")
+    if positive_if is not None:
+        comparison, number = parse_rule(positive_if)
+        return np.asarray(_COMPARISONS[comparison](values, number), dtype=np.uint8)
+    # checked before any cast: int(0.9) would be a silent 0
+    other = (values != 0) & (values != 1)
+    if other.any():
+        raise DataError(_other_values(pd.Series(values), pd.Series(other), name))
+    return values.astype(np.uint8)
+
+
+def _other_values(values: pd.Series, other: pd.Series, name: str) -> str:
+    counts = values[other].value_counts()
+    shown = ", ".join(f"{value:g} x{count}" for value, count in counts.head(5).items())
+    median = values.median()
+    return (
+        f"PB-D052: column {name!r} must hold only 0 and 1; found {len(counts)} other value"
+        f"{'s' if len(counts) > 1 else ''} in {other.sum()} of {len(values)} rows ({shown}; first at "
+        f"{examples(other)}). Map them, or for ratings say what is a positive, for example positive_if='>={median:g}'"
+    )

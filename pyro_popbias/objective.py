@@ -1,0 +1,167 @@
+"""The objective: an ELBO with an analytic KL per latent, and without four holes of Pyro's own.
+
+A subclass of `TraceMeanField_ELBO` that (1) counts the density of a Delta guide site, so that Pyro's autoguides are right
+on constrained latents; (2) never falls back to a sampled KL unless the guide declares one; (3) refuses a guide whose
+support is not the model's, before it can return an infinite loss; (4) computes no log-probability that it does not use.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pyro import poutine
+from pyro.distributions import Delta
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import TraceMeanField_ELBO
+from pyro.poutine import Trace
+from pyro.poutine.util import site_is_factor, site_is_subsample
+from torch import Tensor
+from torch.distributions import constraints, kl_divergence
+
+from pyro_popbias.errors import IncompatibleError
+from pyro_popbias.guides import GUIDES
+
+Sites = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The parts of one evaluation of the objective, scalars in nats."""
+
+    expected_log_likelihood: Tensor
+    kl: Tensor
+    log_prior: Tensor  # of point-estimated parameters
+
+    @property
+    def elbo(self) -> Tensor:
+        """expected_log_likelihood - kl + log_prior."""
+        return self.expected_log_likelihood - self.kl + self.log_prior
+
+
+class Objective(TraceMeanField_ELBO):  # type: ignore[misc]  # Pyro's objectives are untyped
+    """ELBO of a model/guide pair; its loss is the negative, in nats.
+
+    Args:
+        kl: "analytic" refuses a latent whose KL has no closed form; "sampled" allows it.
+        particles: draws of the latents per evaluation, in one vectorised run.
+
+    Attributes:
+        latest: the parts of the last evaluation, detached, averaged over particles.
+
+    Raises:
+        IncompatibleError: on evaluation, where guide and model do not fit.
+    """
+
+    latest: Terms
+
+    def __init__(self, *, kl: Literal["analytic", "sampled"] = "analytic", particles: int = 1) -> None:
+        super().__init__(num_particles=particles, max_plate_nesting=1, vectorize_particles=particles > 1)
+        self.kl = kl
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the loss, a scalar; every latent is reparametrised, so its gradient is the loss's own."""
+        traces = self._get_traces(model, guide, args, kwargs)
+        total: Tensor = sum(self._differentiable_loss_particle(*pair)[1] for pair in traces)
+        return total / self.num_particles
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        check_sites(_samples(model_trace), _samples(guide_trace))
+        return model_trace, guide_trace
+
+    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
+        model, guide = _samples(model_trace), _samples(guide_trace)
+        model_trace.compute_log_prob(lambda _, site: site["is_observed"])
+        likelihood = prior = kl = torch.zeros(())
+        for name, site in model.items():
+            if not site["is_observed"]:
+                kl = kl + self._kl(name, model_trace, guide_trace)
+            elif site_is_factor(site):
+                prior = prior + site["log_prob_sum"]
+            else:
+                likelihood = likelihood + site["log_prob_sum"]
+        for name in guide.keys() - model.keys():  # auxiliary: the unconstrained draw of an autoguide
+            kl = kl + _log_prob(guide_trace, name)
+        # the plate of vectorised particles has added them up
+        self.latest = Terms(*(part.detach() / self.num_particles for part in (likelihood, kl, prior)))
+        loss = -Terms(likelihood, kl, prior).elbo
+        return float(loss.detach()), loss
+
+    def _kl(self, name: str, model_trace: Trace, guide_trace: Trace) -> Tensor:
+        q, p = guide_trace.nodes[name], model_trace.nodes[name]
+        if not isinstance(q["fn"], Delta):
+            try:
+                kl = kl_divergence(q["fn"], p["fn"])
+            except NotImplementedError:
+                self._refuse_sampled(name, q, p)
+            else:
+                total: Tensor = scale_and_mask(kl, scale=q["scale"], mask=q["mask"]).sum()
+                return total
+        # a Delta of an autoguide carries the log-density of its transform: KL(Delta || p) alone would drop it
+        return _log_prob(guide_trace, name) - _log_prob(model_trace, name)
+
+    def _refuse_sampled(self, name: str, q: Sites, p: Sites) -> None:
+        if self.kl != "sampled":
+            raise IncompatibleError(
+                f"PB-C080: KL({_family(q)} || {_family(p)}) of site {name!r} has no closed form, and the guide does not "
+                "declare kl = 'sampled'; choose another guide, or declare it on the guide's class"
+            )
+
+
+def _samples(trace: Trace) -> dict[str, Any]:
+    return {
+        name: site for name, site in trace.nodes.items() if site["type"] == "sample" and not site_is_subsample(site)
+    }
+
+
+def _log_prob(trace: Trace, name: str) -> Tensor:
+    trace.compute_log_prob(lambda other, _: other == name)
+    total: Tensor = trace.nodes[name]["log_prob_sum"]
+    return total
+
+
+def _family(site: Sites) -> str:
+    fn = site["fn"]
+    while hasattr(fn, "base_dist") and type(fn).__name__ in ("Independent", "ExpandedDistribution"):
+        fn = fn.base_dist
+    return type(fn).__name__
+
+
+def _is_positive(support: constraints.Constraint) -> bool:
+    """Return whether a support is (0, inf) or [0, inf), which differ by nothing that has mass."""
+    return isinstance(support, constraints.greater_than | constraints.greater_than_eq) and support.lower_bound == 0
+
+
+def same_support(one: constraints.Constraint, other: constraints.Constraint) -> bool:
+    """Return whether two supports are the same but for boundaries without mass."""
+    if _is_positive(one) or _is_positive(other):
+        return _is_positive(one) and _is_positive(other)
+    return type(one) is type(other)
+
+
+def check_sites(model: Sites, guide: Sites) -> None:
+    """Refuse a guide that does not fit its model.
+
+    Raises:
+        IncompatibleError: names the sites that differ, the draws without gradient, or the supports and the guides that fit.
+    """
+    latent = {name for name, site in model.items() if not site["is_observed"]}
+    drawn = {name for name, site in guide.items() if not site["infer"].get("is_auxiliary")}
+    if latent != drawn:
+        raise IncompatibleError(
+            f"PB-C082: the model's latent sites are {sorted(latent)}, the guide's are {sorted(drawn)}; they must be the same"
+        )
+    for name in sorted(latent):
+        q, p = guide[name]["fn"], model[name]["fn"]
+        if not isinstance(q, Delta) and not same_support(q.support, p.support):
+            fitting = [key for key, cls in GUIDES.items() if same_support(cls.support, p.support)]
+            raise IncompatibleError(
+                f"PB-C078: the guide draws {name!r} from {_family(guide[name])} on {q.support}, but its prior "
+                f"{_family(model[name])} lives on {p.support}; guides that fit: {', '.join(fitting)}"
+            )
+        if not q.has_rsample:
+            raise IncompatibleError(
+                f"PB-C079: {_family(guide[name])} of site {name!r} has no reparametrised draws, so its gradient would be wrong"
+            )

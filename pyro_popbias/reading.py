@@ -1,0 +1,205 @@
+"""Reading and writing tables: CSV, gzipped CSV and Parquet, by the file's ending. Ids are read as text."""
+
+import csv as pycsv
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from pyro_popbias.errors import ConfigError, DataError, RunFolderError
+from pyro_popbias.interactions import Interactions, check_columns
+
+ENDINGS = (".csv", ".csv.gz", ".parquet")
+
+
+def _ending(path: Path) -> str:
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending):
+            return ending
+    raise ConfigError(f"PB-C008: {path} has an ending that is not read or written; use one of {', '.join(ENDINGS)}")
+
+
+def read_table(path: str | Path, *, text: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Return a table; numbers as numbers.
+
+    Args:
+        path: a .csv, .csv.gz or .parquet file.
+        text: columns that stay text whatever they hold: "007", "NA" and "1e5" are ids.
+
+    Raises:
+        DataError: the content cannot be read.
+        RunFolderError: there is no such file, or it may not be read.
+        ConfigError: the ending is not known.
+    """
+    path = Path(path)
+    ending = _ending(path)
+    try:
+        content = path.read_bytes() if ending != ".parquet" else b""
+        if ending == ".parquet":
+            return parquet.read_table(path).to_pandas()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"PB-D025: {path} is no readable Parquet file: {_first_line(error)}") from error
+    except OSError as error:
+        raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror or _first_line(error)}") from error
+    return _read_csv(path, _unzip(path, content) if ending == ".csv.gz" else content, text)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _unzip(path: Path, content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error) as error:
+        raise DataError(
+            f"PB-D014: {path} ends inside its gzip data; it was cut off, fetch it again ({_first_line(error)})"
+        ) from error
+    except gzip.BadGzipFile as error:
+        raise DataError(f"PB-D013: {path} holds no gzip data; rename it to .csv") from error
+
+
+def _read_csv(path: Path, content: bytes, text: tuple[str, ...]) -> pd.DataFrame:
+    if not content.strip():
+        raise DataError(f"PB-D003: {path} is empty (0 bytes of content)")
+    if content.count(b'"') % 2 and _ends_inside_quotes(content):
+        raise DataError(f"PB-D019: {path} has an unclosed quote, in the row that begins {_open_quote(content)}")
+    table = _parse(path, content, text)
+    frame = table.to_pandas()
+    missing = [name for name in text if name not in table.column_names]
+    if missing and len(table.column_names) == 1:
+        only = table.column_names[0]
+        sign = next((sign for sign in ";\t|" if sign in only), None)
+        if sign:
+            raise DataError(f"PB-D008: {path} has one column {only!r}; is its delimiter {sign!r}? Convert it to commas")
+    check_columns(frame, text)
+    return frame
+
+
+def _parse(path: Path, content: bytes, text: tuple[str, ...]) -> pa.Table:
+    faults: list[csv.InvalidRow] = []
+
+    def note(row: csv.InvalidRow) -> str:
+        faults.append(row)
+        return "skip"
+
+    try:
+        table = csv.read_csv(
+            io.BytesIO(content),
+            read_options=csv.ReadOptions(use_threads=False),  # threads would number no rows
+            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string())),
+        )
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise DataError(f"PB-D017: {path} is no readable CSV file: {_first_line(error)}") from error
+    if faults:
+        raise DataError(
+            f"PB-D017: {path} has {len(faults)} rows whose number of fields is not the header's "
+            f"{faults[0].expected_columns}, first row {faults[0].number} with {faults[0].actual_columns}: "
+            f"{faults[0].text[:60]!r}; mend or quote these rows"
+        )
+    return table
+
+
+def _ends_inside_quotes(content: bytes) -> bool:
+    """Return whether the file ends inside a quoted field; a lone quote within a field, as in 12" vinyl, is text."""
+    try:
+        for _ in pycsv.reader(io.StringIO(content.decode(errors="replace"), newline=""), strict=True):
+            pass
+    except pycsv.Error as error:
+        return "end of data" in str(error)
+    return False
+
+
+def _open_quote(content: bytes) -> str:
+    """Return the number and the text of the line from which on quotes do not pair up."""
+    quotes = 0
+    start = (1, b"")
+    for number, line in enumerate(content.splitlines(), 1):
+        if quotes % 2 == 0:
+            start = (number, line)
+        quotes += line.count(b'"')
+    return f"at line {start[0]}: {start[1][:60].decode(errors='replace')!r}"
+
+
+def write_table(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as CSV or Parquet, under a temporary name first, so that a file is never half written.
+
+    Raises:
+        ConfigError: the ending is not known.
+        RunFolderError: it cannot be written.
+    """
+    from pyro_popbias.files import write_atomically
+
+    path = Path(path)
+    buffer = io.BytesIO()
+    ending = _ending(path)
+    if ending == ".parquet":
+        frame.to_parquet(buffer, index=False)
+    else:
+        frame.to_csv(buffer, index=False, lineterminator="\n")
+    content = buffer.getvalue()
+    write_atomically(path, gzip.compress(content, mtime=0) if ending == ".csv.gz" else content)
+
+
+def read_interactions(
+    path: str | Path,
+    *,
+    user: str = "user",
+    item: str = "item",
+    label: str | None = None,
+    positive_if: str | None = None,
+    time: str | None = None,
+    periods: int = 1,
+) -> Interactions:
+    """Return the interactions of a file; ids are read as text.
+
+    Args:
+        path: a .csv, .csv.gz or .parquet file.
+        user: column of user ids.
+        item: column of item ids.
+        label: column of labels; None for a log of positives.
+        positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
+        time: column of times.
+        periods: number of equal-time slices.
+
+    Raises:
+        DataError: the file or its content cannot be used as it is; the message names the file.
+        RunFolderError: there is no such file.
+        ConfigError: an argument is wrong.
+    """
+    frame = read_table(path, text=(user, item))
+    try:
+        return Interactions.from_frame(
+            frame, user=user, item=item, label=label, positive_if=positive_if, time=time, periods=periods
+        )
+    except DataError as error:
+        raise DataError(f"{error} (in {path})") from error
+
+
+def read_movielens(path: str | Path, *, positive_if: str = ">=4", periods: int = 1) -> Interactions:
+    """Return the ratings of a MovieLens folder or ratings.csv as labelled interactions.
+
+    Args:
+        path: the data set's folder, or its ratings.csv.
+        positive_if: which ratings are positives.
+        periods: number of equal-time slices.
+
+    Raises:
+        DataError: the file cannot be used as it is.
+        RunFolderError: there is no such file.
+    """
+    path = Path(path)
+    return read_interactions(
+        path / "ratings.csv" if path.is_dir() else path,
+        user="userId",
+        item="movieId",
+        label="rating",
+        positive_if=positive_if,
+        time="timestamp",
+        periods=periods,
+    )

@@ -1,0 +1,131 @@
+"""The sections of a study: every key with its type, range and default. Values only; `study.py` puts them to use.
+
+A section knows the class that it declares, so that nothing is looked up by a string.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pyro_popbias.labels import parse_rule
+from pyro_popbias.registry import nearest
+
+Rate = Annotated[float, Field(strict=True, ge=1e-8, le=10.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, ge=1e-6, le=1e6, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
+class Section(BaseModel):
+    """Base of sections: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            keys = [info.alias or name for name, info in cls.model_fields.items()]
+            for key in given:
+                if key not in keys:
+                    message = f"unknown key {str(key)!r}{nearest(str(key), keys)} Keys: {', '.join(keys)}"
+                    raise PydanticCustomError("unknown_key", "{message}", {"message": message})
+        return given
+
+
+class Data(Section):
+    """`[data]`: where the interactions are and which columns mean what."""
+
+    path: str | None = None
+    user: str = "user"
+    item: str = "item"
+    label: str | None = None
+    positive_if: str | None = None
+    time: str | None = None
+    periods: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
+    negatives: Annotated[int, Field(strict=True, ge=0, le=1_000)] | None = None
+
+    @model_validator(mode="after")
+    def _rule(self) -> Self:
+        if self.positive_if is not None:
+            parse_rule(self.positive_if)
+        if self.periods > 1 and self.time is None:
+            raise ValueError("periods above 1 need time, the column of times")
+        return self
+
+
+class Exponential(Section):
+    """g(z) = 1 - exp(-rate z)."""
+
+    name: Literal["exponential"] = "exponential"
+    rate: Positive | Literal["learned"] = 1.0
+
+
+class Embedding(Section):
+    """x = u . i + b0 with learned vectors, Normal(0, scale)."""
+
+    name: Literal["embedding"] = "embedding"
+    dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
+    scale: Positive = 0.5
+    posterior: Literal["point"] = "point"
+
+
+class Fixed(Section):
+    """x = u . i + b0 with given vectors (files, or frames in Python; the first column is the id), or a given score."""
+
+    name: Literal["fixed"] = "fixed"
+    user_vectors: str | pd.DataFrame | None = None
+    item_vectors: str | pd.DataFrame | None = None
+    score: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        vectors = [self.user_vectors is not None, self.item_vectors is not None]
+        if not (all(vectors) and self.score is None or not any(vectors) and self.score is not None):
+            raise ValueError("give user_vectors and item_vectors, or score")
+        return self
+
+
+class Gamma(Section):
+    """z ~ Gamma(a, a)."""
+
+    name: Literal["gamma"] = "gamma"
+    source: Literal["learned", "fixed"] = "learned"
+    concentration: Positive | None = None
+
+    @model_validator(mode="after")
+    def _concentration(self) -> Self:
+        if (self.source == "fixed") != (self.concentration is not None):
+            raise ValueError("concentration goes with source = 'fixed', and source = 'fixed' needs it")
+        return self
+
+
+class Model(Section):
+    """`[model]`: likelihood, affinity, saturation and prior."""
+
+    name: str = "product"
+    saturation: Exponential = Exponential()
+    affinity: Annotated[Embedding | Fixed, Field(discriminator="name")] = Embedding()
+    prior: Gamma = Gamma()
+    latent: Literal["item"] = "item"
+
+
+class Guide(Section):
+    """`[guide]`: the variational family."""
+
+    name: str = "gamma"
+
+
+class Training(Section):
+    """`[training]`: the optimisation."""
+
+    epochs: Count = 20
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 4096
+    learning_rate: Rate = 0.01
+    guide_learning_rate: Rate = 0.05
+    particles: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
+    validation: Annotated[float, Field(strict=True, ge=0.0, le=0.9, allow_inf_nan=False)] = 0.1
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,155 @@
+"""A study: a declared model, prior, guide and training, checked key by key, in Python or TOML."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+from pydantic import ConfigDict, Field, ValidationError
+
+from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
+from pyro_popbias.guides import GUIDES
+from pyro_popbias.models import MODELS
+from pyro_popbias.registry import nearest
+from pyro_popbias.sections import Data, Guide, Model, Section, Training
+
+SCHEMA = 1
+
+
+class Study(Section):
+    """Everything that decides a fit but the data.
+
+    Attributes:
+        schema_version: the key `schema` of the file, 1.
+        data: `[data]`.
+        model: `[model]`.
+        guide: `[guide]`.
+        training: `[training]`.
+
+    Raises:
+        ConfigError: a key is unknown or its value is outside its range; the message says which.
+        UnknownNameError: no model, guide, affinity, saturation or prior has such a name.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    schema_version: int = Field(default=SCHEMA, alias="schema", strict=True)
+    data: Data = Data()
+    model: Model = Model()
+    guide: Guide = Guide()
+    training: Training = Training()
+
+    def __init__(self, **sections: Any) -> None:
+        try:
+            super().__init__(**sections)
+        except ValidationError as error:
+            raise _as_config_error(error, sections) from None
+        self.check_names()
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Return the study that a mapping declares, `schema` included."""
+        if isinstance(obj, cls):
+            return obj
+        if not isinstance(obj, Mapping):
+            raise ConfigError(f"PB-C009: a study is a mapping of sections, not {type(obj).__name__}")
+        return cls(**{str(key): value for key, value in obj.items()})
+
+    def check_names(self) -> None:
+        """Refuse an unknown schema, model or guide."""
+        if self.schema_version != SCHEMA:
+            raise ConfigError(f"PB-C096: study schema {self.schema_version} is not read here; this version reads {SCHEMA}")
+        MODELS[self.model.name]
+        GUIDES[self.guide.name]
+
+    @classmethod
+    def from_toml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Return the study of a file.
+
+        Args:
+            path: a TOML file; paths in it are relative to its folder.
+            overrides: assignments such as "training.epochs=5", which replace what the file says.
+
+        Raises:
+            ConfigError: the file is no TOML (with the line), or a key or value is wrong.
+            RunFolderError: there is no such file.
+        """
+        path = Path(path)
+        try:
+            sections = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"PB-C089: {path} is not valid TOML: {error}") from error
+        for assignment in overrides:
+            _assign(sections, assignment)
+        try:
+            return cls.model_validate(sections).resolve(path.parent)
+        except UnknownNameError as error:
+            raise UnknownNameError(f"{error} (in {path})") from None
+        except ConfigError as error:
+            raise ConfigError(f"{error} (in {path})") from None
+
+    def resolve(self, folder: Path) -> Self:
+        """Return the study with its relative paths taken from a folder."""
+
+        def moved(value: Any) -> Any:
+            return str(folder / value) if isinstance(value, str) else value
+
+        study = self.replace("data", path=moved(self.data.path))
+        affinity = study.model.affinity
+        if affinity.name != "fixed":
+            return study
+        vectors = {key: moved(getattr(affinity, key)) for key in ("user_vectors", "item_vectors")}
+        return study.replace("model", affinity=affinity.model_copy(update=vectors))
+
+    def replace(self, section: str, **values: Any) -> Self:
+        """Return a copy with some keys of one section replaced; values are not checked again."""
+        return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
+
+    def to_toml(self) -> str:
+        """Return the study as a TOML text with every key; frames of vectors must have been replaced by paths."""
+        sections: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
+        return tomli_w.dumps(sections)
+
+
+def _assign(sections: dict[str, Any], assignment: str) -> None:
+    """Carry out one "section.key=value"; the value is read as TOML, or as text where it is none."""
+    name, sign, text = assignment.partition("=")
+    parts = name.strip().split(".")
+    if not sign or not all(parts):
+        raise ConfigError(f"PB-C010: cannot read {assignment!r}; write section.key=value, such as training.epochs=5")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    target = sections
+    for part in parts[:-1]:
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"PB-C010: {assignment!r} sets a key inside {part!r}, which is a value")
+    target[parts[-1]] = value
+
+
+def _as_config_error(error: ValidationError, sections: Mapping[str, Any]) -> ConfigError:
+    """Return the first fault in words: the section, the key, the value and what it should be."""
+    fault = error.errors()[0]
+    place: list[str] = []
+    node: Any = sections
+    for part in fault["loc"]:  # pydantic adds the names of union members, which the user never wrote
+        if isinstance(node, Mapping) and part in node:
+            place.append(str(part))
+            node = node[part]
+    where = f"[{place[0]}] {'.'.join(place[1:])}".strip() if place else "the study"
+    if fault["type"] == "union_tag_invalid":
+        names = [name.strip(" '") for name in fault["ctx"]["expected_tags"].split(",")]
+        tag = fault["ctx"]["tag"]
+        return UnknownNameError(f"PB-C076: unknown {place[-1]} {tag!r}{nearest(tag, names)} Names: {', '.join(names)}")
+    if fault["type"] == "union_tag_not_found":
+        return ConfigError(f"PB-C077: {where} has no name; write {place[-1]} = {{ name = \"...\" }}")
+    if fault["type"] == "unknown_key":
+        return ConfigError(f"PB-C077: {fault['msg']} ({where})")
+    message = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    shown = "" if isinstance(node, Mapping) else f" = {node!r}"
+    return ConfigError(f"PB-C083: {where}{shown}: {message}")

@@ -1,0 +1,302 @@
+"""Training in two phases: model and guide together, then the guide alone until its ELBO is stationary.
+
+Phase one takes an epoch at a time; it stops early on the held-out log-score and goes back to its best epoch. Phase two
+holds the model fixed, so that affinities are plain numbers and batches can be large. It runs in cycles over which the rate
+falls, until a cycle gains no more than its noise; on real ratings this takes the exact KL of an item's posterior from
+about a nat to a hundredth. Every random number comes from (seed, phase, step), so that a run that was stopped continues
+bit for bit from the last epoch's snapshot.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyro_popbias.batching import Batch, Rows
+from pyro_popbias.building import local_parameters
+from pyro_popbias.errors import NumericalError
+from pyro_popbias.guides import PopularityGuide
+from pyro_popbias.models import PopularityModel
+from pyro_popbias.objective import Terms
+from pyro_popbias.optimizer import RowAdam
+from pyro_popbias.pair import Pair
+
+PATIENCE = 3  # epochs of phase one without a better held-out log-score
+RETRIES = 3  # of a batch whose loss or gradient is not finite
+BLOCK = 262_144  # rows evaluated at once, and at most rows of a batch in phase two
+
+# phase two: a cycle is CYCLE epochs of STEPS steps each, over which the rate falls to 1/FALL
+STEPS = 25
+CYCLE = 12
+FALL = 64.0
+MOST_CYCLES = 20
+MEMORY = 0.95  # see RowAdam
+GAIN = 0.003  # nats per cell: a cycle that gains less is the last
+
+HISTORY = (
+    "phase",
+    "epoch",
+    "elbo",
+    "expected_log_likelihood",
+    "kl",
+    "validation_log_score",
+    "learning_rate",
+    "seconds",
+)
+
+
+@dataclass
+class Progress:
+    """Where a training stands after some whole epoch; with the tensors of a snapshot, all that resuming needs."""
+
+    phase: int = 1  # 3 when all is done
+    epoch: int = 0  # epochs done in this phase
+    steps: int = 0  # optimiser steps done in this phase
+    best: float = -math.inf  # held-out log-score of phase one's best epoch
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+Snapshot = tuple[Progress, dict[str, Tensor]]
+
+
+class Training:
+    """One training of a pair.
+
+    Args:
+        pair: what to train, in place.
+        on_epoch: called after every epoch with the progress.
+        save: called after every epoch with a snapshot.
+        resume: the snapshot to continue from.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        *,
+        on_epoch: Callable[[Progress], None],
+        save: Callable[[Snapshot], None] | None = None,
+        resume: Snapshot | None = None,
+    ) -> None:
+        self._pair = pair
+        self._on_epoch = on_epoch
+        self._save = save
+        self._loss = pair.objective(pair.model, pair.guide)
+        self._best: dict[str, Tensor] = {}
+        self.progress, tensors = resume or (Progress(), {})
+        self._optimizer = self._new_optimizer()
+        if resume:
+            self._load(tensors)
+
+    def run(self) -> pd.DataFrame:
+        """Train to the end.
+
+        Returns:
+            The history, one row an epoch.
+
+        Raises:
+            NumericalError: a batch's loss or gradient stays non-finite.
+        """
+        while self.progress.phase == 1:
+            self._fit_epoch()
+            self._finish_epoch()
+        if self.progress.phase == 2:
+            self._refine()
+        return pd.DataFrame(self.progress.history, columns=list(HISTORY)).astype({"phase": int, "epoch": int})
+
+    def _new_optimizer(self) -> RowAdam:
+        training, phase = self._pair.study.training, self.progress.phase
+        self._pair.model.requires_grad_(phase == 1)
+        guide = (self._pair.guide.parameters(), training.guide_learning_rate)
+        if phase == 1:
+            return RowAdam([guide, (self._pair.model.parameters(), training.learning_rate)])
+        return RowAdam([guide], memory=MEMORY)
+
+    def _fit_epoch(self) -> None:
+        """Run an epoch of phase one, keep the best parameters, and pass to phase two when it is time."""
+        progress, training = self.progress, self._pair.study.training
+        began = time.monotonic()
+        terms = [self._step(batch) for batch in self._pair.batches(epoch=progress.epoch)]
+        score = self._record(terms, training.learning_rate, began)
+        if not score <= progress.best:  # without held-out rows the score is NaN, and the last epoch is the best
+            progress.best, progress.best_epoch = score, progress.epoch
+            self._best = {name: tensor.clone() for name, tensor in self._loss.state_dict().items()}
+        stale = self._pair.held_out is not None and progress.epoch - progress.best_epoch >= PATIENCE
+        if stale or progress.epoch >= training.epochs:
+            self._loss.load_state_dict(self._best)
+            self._best = {}
+            progress.phase, progress.epoch, progress.steps = 2, 0, 0
+            self._optimizer = self._new_optimizer()
+
+    def _refine(self) -> None:
+        """Run phase two: cycles of a falling rate until one gains nothing."""
+        progress = self.progress
+        rows, log_prior = known_affinities(self._pair)
+        batches = self._endless(rows)
+        while progress.phase == 2:
+            began = time.monotonic()
+            factor = FALL ** -(progress.epoch % CYCLE / (CYCLE - 1))
+            terms = [self._step(batch, factor) for batch in islice(batches, STEPS)]
+            rate = self._pair.study.training.guide_learning_rate * factor
+            self._record(terms, rate, began, log_prior=log_prior)
+            if progress.epoch % CYCLE == 0 and self._is_stationary():
+                progress.phase = 3
+            self._finish_epoch()
+
+    def _endless(self, rows: Rows) -> Iterator[Batch]:
+        """Yield the batches of phase two from the present step on, pass after pass."""
+        size = min(BLOCK, len(rows))
+        per_pass = -(-len(rows) // size)
+        number, done = divmod(self.progress.steps, per_pass)
+        while True:
+            yield from islice(rows.batches(size, seed=self._pair.study.training.seed, epoch=number), done, None)
+            number, done = number + 1, 0
+
+    def _is_stationary(self) -> bool:
+        """Return whether the last cycle's end is no better than the end of the cycle before."""
+        elbo = [row["elbo"] for row in self.progress.history if row["phase"] == 2]
+        if len(elbo) < 2 * CYCLE:
+            return False
+        end = CYCLE // 3
+        gain = np.mean(elbo[-end:]) - np.mean(elbo[-CYCLE - end : -CYCLE])
+        return len(elbo) >= MOST_CYCLES * CYCLE or bool(gain < GAIN * self._pair.events.cells)
+
+    def _record(self, terms: list[Tensor], rate: float, began: float, *, log_prior: float = 0.0) -> float:
+        """Append an epoch to the history; return its held-out log-score.
+
+        Args:
+            terms: `(3,)` terms of each step.
+            rate: learning rate, of the model in phase one and of the guide in phase two.
+            began: time at which the epoch began.
+            log_prior: of the affinity's parameters, where the steps did not see it.
+        """
+        progress = self.progress
+        progress.epoch += 1
+        mean = Terms(*torch.stack(terms).mean(0))
+        score = math.nan if self._pair.held_out is None else log_score(self._pair, self._pair.held_out)
+        progress.history.append(
+            {
+                "phase": progress.phase,
+                "epoch": progress.epoch,
+                "elbo": float(mean.elbo) + log_prior,
+                "expected_log_likelihood": float(mean.expected_log_likelihood),
+                "kl": float(mean.kl),
+                "validation_log_score": score,
+                "learning_rate": rate,
+                "seconds": time.monotonic() - began,
+            }
+        )
+        return score
+
+    def _step(self, batch: Batch, factor: float = 1.0) -> Tensor:
+        """Take one step at `factor` times the rate; return the terms of its objective, `(3,)`."""
+        for attempt in range(RETRIES + 1):
+            self._seed(attempt)
+            self._optimizer.zero_grad()
+            loss = self._loss(batch)
+            loss.backward()
+            if torch.isfinite(loss.detach()) and self._optimizer.is_finite():
+                self._optimizer.step(factor / 2**attempt)
+                self.progress.steps += 1
+                terms = self._pair.objective.latest
+                return torch.stack([terms.expected_log_likelihood, terms.kl, terms.log_prior]).double().cpu()
+        raise NumericalError(self._fault(loss))
+
+    def _seed(self, attempt: int) -> None:
+        key = (self._pair.study.training.seed, self.progress.phase, self.progress.steps, attempt)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+    def _fault(self, loss: Tensor) -> str:
+        broken = [
+            name.removesuffix("_unconstrained")
+            for name, parameter in self._loss.named_parameters()
+            if parameter.grad is not None and not torch.isfinite(parameter.grad.sum())
+        ]
+        return (
+            f"PB-N001: in phase {self.progress.phase}, epoch {self.progress.epoch + 1}, step {self.progress.steps} the loss "
+            f"was {loss.item():g} and the gradient not finite in {', '.join(broken) or 'no parameter'}, {RETRIES + 1} times "
+            "with falling rates; lower training.guide_learning_rate and training.learning_rate"
+        )
+
+    def _finish_epoch(self) -> None:
+        if self._save is not None:
+            self._save(self._snapshot())
+        self._on_epoch(self.progress)
+
+    def _snapshot(self) -> Snapshot:
+        tensors = {f"parameters.{name}": tensor for name, tensor in self._loss.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in self._optimizer.state().items()}
+        return self.progress, tensors
+
+    def _load(self, tensors: dict[str, Tensor]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition(".")
+            parts[kind][rest] = tensor
+        self._loss.load_state_dict(parts["parameters"])
+        self._best = parts["best"]
+        self._optimizer.load(parts["optimizer"])
+
+
+def train(
+    pair: Pair,
+    *,
+    on_epoch: Callable[[Progress], None] = lambda _: None,
+    save: Callable[[Snapshot], None] | None = None,
+    resume: Snapshot | None = None,
+) -> pd.DataFrame:
+    """Train a pair in place and return the history, one row an epoch; the caller's random state is left alone.
+
+    Args:
+        pair: what to train.
+        on_epoch: called after every epoch with the progress.
+        save: called after every epoch with a snapshot.
+        resume: the snapshot to continue from.
+
+    Raises:
+        NumericalError: a batch's loss or gradient stays non-finite.
+    """
+    devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
+    with torch.random.fork_rng(devices), local_parameters(), pyro.validation_enabled(False):
+        training = Training(pair, on_epoch=on_epoch, save=save, resume=resume)
+        try:
+            return training.run()
+        finally:
+            pair.model.requires_grad_(True)
+
+
+def known_affinities(pair: Pair) -> tuple[Rows, float]:
+    """Return the training rows with their affinities, and the log prior of the affinity's parameters in nats."""
+    affinities, log_prior = [], 0.0
+    with torch.no_grad():
+        for batch in pair.rows.blocks(BLOCK):
+            trace = poutine.trace(pair.model.affinity).get_trace(batch)
+            affinities.append(trace.nodes["_RETURN"]["value"])
+            log_prior += float(trace.log_prob_sum()) * len(batch.user) / len(pair.rows)
+    return pair.rows.with_affinity(torch.cat(affinities)), log_prior
+
+
+def log_score(pair: Pair, rows: Rows) -> float:
+    """Return the mean log P(c) of rows with popularity integrated over q, in nats per row."""
+    total = torch.zeros((), dtype=torch.float64)
+    with torch.no_grad():
+        for batch in rows.blocks(BLOCK):
+            probability = row_probability(pair.model, pair.guide, batch)
+            right = torch.where(batch.label > 0, probability, 1 - probability)
+            total += torch.log(right).sum().cpu()
+    return float(total / len(rows))
+
+
+def row_probability(model: PopularityModel, guide: PopularityGuide, batch: Batch) -> Tensor:
+    """Return P(c=1) of each interaction with popularity integrated over q, `(B,)`."""
+    affinity = model.affinity.pairs(batch.user, batch.item, batch.score)
+    return model.probability(affinity, guide.posterior(batch.cell), batch.slot)
