@@ -1,0 +1,44 @@
+# Each target sets everything up by itself: it needs Python 3.11 or later and a package index, nothing else.
+# A stamp in .venv says what is installed; it is made anew only when one of the files of DECLARED changes.
+
+PYTHON ?= $(shell for each in python3.11 python3; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+DECLARED := setup.cfg pyproject.toml constraints.txt
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-slow docs lint clean
+
+# simulate with a known truth, fit, check, compare with the truth, report
+demo: $(VENV)/.installed-test
+	$(BIN)/popbias demo --out demo-run
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/pytest -m slow
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -n -W --keep-going -b html docs docs/_build/html
+
+# mypy does not know that models/ and guides/ are pyro_popbias.models and pyro_popbias.guides: it is shown the package
+# as it is when installed, as symbolic links
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	rm -rf build/typing
+	mkdir -p build/typing/pyro_popbias
+	cd build/typing/pyro_popbias && ln -s ../../../pyro_popbias/* ../../../models ../../../guides .
+	$(BIN)/mypy
+
+clean:
+	rm -rf build dist demo-run docs/_build docs/jupyter_execute .jupyter_cache
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+$(VENV)/.installed-%: $(DECLARED)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; name one by PYTHON=..." >&2; exit 1; }
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$*]'
+	@touch $@

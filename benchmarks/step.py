@@ -1,0 +1,258 @@
+"""How long a training step takes: the package against the same mathematics by hand, and against naive Pyro.
+
+All contestants run in one process and in turns, so that a busy machine slows all of them; what counts is the median over
+turns of the ratios within a turn. A step makes its batch, evaluates the loss and its gradient, and updates. The data are
+whole batches, because the package cuts an epoch into batches of equal size: with N rows just above a multiple of the
+batch size, steps would be shorter for small N.
+
+The last line is `hand=H naive=P n=M`: package over hand-written, package over naive, N=1e7 over N=1e5.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import torch
+import typer
+from pyro.infer import SVI, TraceMeanField_ELBO
+from pyro.nn import PyroModule, PyroParam
+from torch import Tensor, nn
+from torch.distributions import Gamma, constraints
+from torch.nn.functional import logsigmoid
+
+from pyro_popbias.batching import Batch
+from pyro_popbias.building import local_parameters
+from pyro_popbias.interactions import Interactions
+from pyro_popbias.pair import Pair, assemble
+from pyro_popbias.study import Study
+from pyro_popbias.training import Training
+
+USERS, ITEMS, DIM, BATCH = 6_040, 3_706, 64, 16_384
+SCALE = 0.5  # of the vectors' prior
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+SMALL, MIDDLE, LARGE = (size // BATCH * BATCH for size in (100_000, 1_000_000, 10_000_000))
+WARM = 20  # steps before the first turn
+
+
+def make_pair(rows: int) -> Pair:
+    """Return a pair over synthetic ratings, of which a few items and users have most."""
+    rng = np.random.default_rng(0)
+    share = 1 / np.arange(1, ITEMS + 1) ** 0.8
+    item = rng.choice(ITEMS, size=rows, p=share / share.sum())
+    user = (USERS * rng.random(rows) ** 2).astype(np.int64)
+    label = (rng.random(rows) < rng.beta(2, 3, ITEMS)[item]).astype(np.int8)
+    users, items = (pd.Index(np.arange(size).astype(str)) for size in (USERS, ITEMS))
+    study = Study(
+        model={"name": "product", "affinity": {"name": "embedding", "dim": DIM, "scale": SCALE}},
+        guide={"name": "gamma"},
+        training={"batch_size": BATCH, "validation": 0.0, "device": "cpu"},
+    )
+    return assemble(Interactions(users=users, items=items, user=user, item=item, label=label), study)
+
+
+def endless(pair: Pair) -> Iterator[Batch]:
+    """Yield batches, epoch after epoch."""
+    for epoch in count():
+        yield from pair.batches(epoch=epoch)
+
+
+class Hand(nn.Module):
+    """The package's loss in plain torch.
+
+    Args:
+        pair: where parameters start.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__()
+        affinity = pair.model.affinity
+        self.users, self.items, self.intercept, self.log_concentration, self.rows = (
+            nn.Parameter(value.detach().clone())
+            for value in (
+                affinity.user_vectors,
+                affinity.item_vectors,
+                affinity.intercept,
+                pair.model.prior.log_concentration,
+                pair.guide.rows,
+            )
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss in nats."""
+        # q and KL(q || prior) of each cell
+        mean, a = self.rows.index_select(0, batch.cell).exp().unbind(-1)
+        b = a / mean
+        z = Gamma(a, b, validate_args=False).rsample()
+        a0 = self.log_concentration.exp()
+        kl = a0 * (b / a0).log() + torch.lgamma(a0) - torch.lgamma(a) + (a - a0) * torch.digamma(a) + (a0 - b) * mean
+        # log P(label) of each interaction
+        u, i = self.users.index_select(0, batch.user), self.items.index_select(0, batch.item)
+        x = (u * i).sum(-1).double() + self.intercept
+        z = z.index_select(0, batch.slot)
+        log_h, log_g = logsigmoid(x), torch.log(-torch.expm1(-z))
+        one = log_h + log_g
+        small = one < -math.log(2)
+        direct = torch.log1p(-torch.exp(torch.where(small, one, -1.0)))
+        zero = torch.where(small, direct, torch.logaddexp(logsigmoid(-x), log_h - z))
+        likelihood = torch.where(batch.label > 0, one, zero).sum()
+        # log priors of points
+        prior = -0.5 * (self.intercept / 5).square() - math.log(5) - HALF_LOG_TWO_PI
+        prior = prior - 0.5 * (self.log_concentration - math.log(2)).square() - HALF_LOG_TWO_PI
+        constant = DIM * (math.log(SCALE) + HALF_LOG_TWO_PI)
+        for rows, weight in ((u, batch.user_weight), (i, batch.item_weight)):
+            squares = torch.linalg.vecdot(rows, rows).double() / (2 * SCALE**2)
+            prior = prior - (weight * (squares + constant)).sum()
+        return (batch.weight * kl).sum() - batch.scale * likelihood - prior
+
+
+class NaiveModel(PyroModule):
+    """The product model as a first draft: a subsampling plate over the rows and all items at every step.
+
+    Args:
+        user: `(N,)` codes.
+        item: `(N,)` codes.
+        label: `(N,)` 0 or 1.
+    """
+
+    def __init__(self, user: Tensor, item: Tensor, label: Tensor) -> None:
+        super().__init__()
+        self.user, self.item, self.label = user, item, label
+        self.users = PyroModule[nn.Embedding](USERS, DIM)
+        self.items = PyroModule[nn.Embedding](ITEMS, DIM)
+        self.intercept = PyroParam(torch.tensor(0.0))
+        self.concentration = PyroParam(torch.tensor(2.0), constraints.positive)
+
+    def forward(self) -> None:
+        """Run the program."""
+        with pyro.plate("item", ITEMS):
+            z = pyro.sample("popularity", dist.Gamma(self.concentration, self.concentration))
+        with pyro.plate("interaction", len(self.user), subsample_size=BATCH) as rows:
+            user, item = self.user[rows], self.item[rows]
+            x = (self.users(user) * self.items(item)).sum(-1) + self.intercept
+            probability = torch.sigmoid(x) * -torch.expm1(-z[item])
+            pyro.sample("label", dist.Bernoulli(probs=probability), obs=self.label[rows])
+
+
+class NaiveGuide(PyroModule):
+    """A Gamma for each item, shape and rate as positive parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = PyroParam(torch.full((ITEMS,), 2.0), constraints.positive)
+        self.rate = PyroParam(torch.full((ITEMS,), 2.0), constraints.positive)
+
+    def forward(self) -> None:
+        """Run the program."""
+        with pyro.plate("item", ITEMS):
+            pyro.sample("popularity", dist.Gamma(self.shape, self.rate))
+
+
+def package_step(pair: Pair) -> Callable[[], object]:
+    """Return the package's own step."""
+    with local_parameters():
+        training, batches = Training(pair, on_epoch=lambda _: None), endless(pair)
+
+    def step() -> None:
+        with local_parameters():
+            training._step(next(batches))
+
+    return step
+
+
+def hand_step(hand: Hand, pair: Pair) -> Callable[[], object]:
+    """Return the hand-written step, on the package's batches."""
+    training, batches = pair.study.training, endless(pair)
+    vectors = [parameter for name, parameter in hand.named_parameters() if name != "rows"]
+    groups = [{"params": [hand.rows], "lr": training.guide_learning_rate}, {"params": vectors}]
+    adam = torch.optim.Adam(groups, lr=training.learning_rate, betas=(0.9, 0.99), fused=True)
+
+    def step() -> None:
+        adam.zero_grad()
+        hand(next(batches)).backward()
+        adam.step()
+
+    return step
+
+
+def naive_step(events: Interactions) -> Callable[[], object]:
+    """Return the step of the naive program, by plain SVI."""
+    user, item = torch.from_numpy(events.user), torch.from_numpy(events.item)
+    model = NaiveModel(user, item, torch.from_numpy(events.label).float())
+    return SVI(model, NaiveGuide(), pyro.optim.Adam({"lr": 0.01}), TraceMeanField_ELBO()).step
+
+
+def assert_same(hand: Hand, pair: Pair) -> None:
+    """Assert that both losses and their gradients agree at one draw of z."""
+    with local_parameters():
+        batch, module = next(pair.batches()), pair.objective(pair.model, pair.guide)
+        torch.manual_seed(1)
+        package = module(batch)
+    torch.manual_seed(1)
+    own = hand(batch)
+    torch.testing.assert_close(own, package, rtol=1e-9, atol=0)
+    names = {
+        "users": "model.affinity.user_vectors_unconstrained",
+        "items": "model.affinity.item_vectors_unconstrained",
+        "intercept": "model.affinity.intercept_unconstrained",
+        "log_concentration": "model.prior.log_concentration_unconstrained",
+        "rows": "guide.rows_unconstrained",
+    }
+    parameters = dict(module.named_parameters())
+    assert sorted(parameters) == sorted(names.values())
+    theirs = torch.autograd.grad(package, [parameters[names[name]] for name, _ in hand.named_parameters()])
+    ours = torch.autograd.grad(own, [parameter for _, parameter in hand.named_parameters()])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+
+
+def milliseconds(step: Callable[[], object], steps: int) -> float:
+    """Return the mean time of a step; one more comes before, which finds the other contestants' data in the cache."""
+    step()
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return 1e3 * (time.perf_counter() - began) / steps
+
+
+def main(
+    turns: Annotated[int, typer.Option(help="turns of all contestants")] = 15,
+    steps: Annotated[int, typer.Option(help="timed steps of each in a turn")] = 4,
+) -> None:
+    """Time the steps in turns and print medians and ratios."""
+    pyro.enable_validation(False)
+    pair, small, large = make_pair(MIDDLE), make_pair(SMALL), make_pair(LARGE)
+    package = package_step(pair)
+    for _ in range(WARM):
+        package()
+    with local_parameters():
+        hand = Hand(pair)
+    assert_same(hand, pair)
+    epochs = count(1)
+    contestants = {
+        f"package, N={MIDDLE:,}": package,
+        f"hand-written, N={MIDDLE:,}": hand_step(hand, pair),
+        f"naive Pyro, N={MIDDLE:,}": naive_step(pair.events),
+        f"package, N={SMALL:,}": package_step(small),
+        f"package, N={LARGE:,}": package_step(large),
+        f"start of an epoch, N={LARGE:,}": lambda: next(large.batches(epoch=next(epochs))),
+    }
+    for step in contestants.values():
+        milliseconds(step, WARM)
+    times = np.array([[milliseconds(step, steps) for step in contestants.values()] for _ in range(turns)])
+    for name, own in zip(contestants, times.T, strict=True):
+        print(
+            f"{name:<34} {np.median(own):7.2f} ms   quartiles {np.quantile(own, 0.25):.2f} {np.quantile(own, 0.75):.2f}"
+        )
+    middle, by_hand, naive, few, many = times.T[:5]
+    ratios = [np.median(one / other) for one, other in ((middle, by_hand), (middle, naive), (many, few))]
+    print("hand={:.2f} naive={:.2f} n={:.2f}".format(*ratios))
+
+
+if __name__ == "__main__":
+    typer.run(main)

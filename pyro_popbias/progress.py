@@ -1,0 +1,51 @@
+"""Progress of long work: a bar on a terminal, a line every few seconds elsewhere, both on standard error."""
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+log = logging.getLogger("pyro_popbias")
+
+
+class TrainingProgress:
+    """Shows a training's epochs; a context manager.
+
+    Args:
+        epochs: epochs of phase one.
+        show: False shows nothing.
+    """
+
+    def __init__(self, epochs: int, *, show: bool = True) -> None:
+        self._epochs = epochs
+        self._bar: Progress | None = None
+        self._shown = -SECONDS_BETWEEN_LINES
+        if show and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[now]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("phase 1", total=epochs, now="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, phase: int, row: dict[str, float]) -> None:
+        """Show the row of the history that an epoch has added."""
+        now = f"elbo {row['elbo']:,.0f}, held-out log-score {row['validation_log_score']:.4f}"
+        number = int(row["epoch"])
+        if self._bar is not None:
+            total = self._epochs if row["phase"] == 1 else None
+            self._bar.update(self._task, description=f"phase {int(row['phase'])}", total=total, completed=number, now=now)
+        elif time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES or phase == 3:
+            self._shown = time.monotonic()
+            log.info("phase %d, epoch %d: %s", int(row["phase"]), number, now)
