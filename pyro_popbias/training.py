@@ -34,12 +34,12 @@ RETRIES = 3  # of a batch whose loss or gradient is not finite
 BLOCK = 262_144  # rows evaluated at once, and at most rows of a batch in phase two
 
 # phase two: a cycle is CYCLE epochs of STEPS steps each, over which the rate falls to 1/FALL
-STEPS = 25
+STEPS = 40
 CYCLE = 12
 FALL = 64.0
-MOST_CYCLES = 20
+MOST_CYCLES = 6
 MEMORY = 0.95  # see RowAdam
-GAIN = 0.003  # nats per cell: a cycle that gains less is the last
+GAIN = 0.01  # nats per cell: a cycle that gains less is the last
 
 HISTORY = (
     "phase",

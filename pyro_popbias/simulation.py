@@ -1,0 +1,103 @@
+"""Simulated interactions with a known truth, drawn from a model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from pyro_popbias.errors import ConfigError, UnknownNameError
+from pyro_popbias.interactions import Interactions
+from pyro_popbias.registry import nearest
+
+AFFINITIES = ("embedding", "fixed")
+TESTED = 10_000  # random pairs with the true probability
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """Interactions and the truth behind them.
+
+    Attributes:
+        events: the interactions.
+        frame: the same, with columns user, item, label, and with a fixed affinity its score.
+        truth: tables `popularity` (item, period, z), `parameters` (name, value), `user_vectors`, `item_vectors` (id, 0, 1, ...).
+        test: random pairs: user, item, probability P(c=1 | do(u,i)), and with a fixed affinity its score.
+    """
+
+    events: Interactions
+    frame: pd.DataFrame
+    truth: dict[str, pd.DataFrame]
+    test: pd.DataFrame
+
+
+def simulate(
+    model: str = "product",
+    affinity: str = "embedding",
+    *,
+    users: int = 1_000,
+    items: int = 500,
+    interactions: int = 20_000,
+    seed: int = 0,
+    dim: int = 8,
+    concentration: float = 2.0,
+    rate: float = 1.0,
+) -> Simulation:
+    """Return interactions of the product model: P(c=1 | u,i,z) = sigma(u . i) (1 - exp(-rate z)), z ~ Gamma(a, a).
+
+    Args:
+        model: "product".
+        affinity: "embedding", or "fixed", which adds the affinity of each row as a column `score`.
+        users: number of users.
+        items: number of items; rows are uniform over users and items.
+        interactions: number of rows.
+        seed: decides everything.
+        dim: length of the vectors; u . i has a standard deviation of about 1.
+        concentration: a of the population law.
+        rate: lambda of the saturation.
+
+    Raises:
+        UnknownNameError: there is no such model or affinity here.
+        ConfigError: a size is below 1.
+    """
+    for kind, name, names in (("model", model, ("product",)), ("affinity", affinity, AFFINITIES)):
+        if name not in names:
+            raise UnknownNameError(f"PB-C076: unknown {kind} {name!r}{nearest(name, names)} Names: {', '.join(names)}")
+    if min(users, items, interactions, dim) < 1:
+        raise ConfigError("PB-C084: users, items, interactions and dim must be whole numbers from 1")
+    random = np.random.default_rng(seed)
+    user_vectors = random.normal(size=(users, dim))
+    item_vectors = random.normal(size=(items, dim)) / np.sqrt(dim)
+    z = random.gamma(concentration, 1 / concentration, size=items)
+    user, item = random.integers(users, size=interactions), random.integers(items, size=interactions)
+    logit = (user_vectors[user] * item_vectors[item]).sum(1)
+    label = random.random(interactions) < expit(logit) * -np.expm1(-rate * z[item])
+    user_ids, item_ids = _ids("u", users), _ids("i", items)
+    frame = pd.DataFrame({"user": user_ids[user], "item": item_ids[item], "label": label.astype(np.int64)})
+    # pairs of users and items that the data hold
+    tested_user, tested_item = random.choice(user, TESTED), random.choice(item, TESTED)
+    tested_logit = (user_vectors[tested_user] * item_vectors[tested_item]).sum(1)
+    attention = 1 - (concentration / (concentration + rate)) ** concentration
+    test = pd.DataFrame({"user": user_ids[tested_user], "item": item_ids[tested_item]})
+    test["probability"] = expit(tested_logit) * attention
+    if affinity == "fixed":
+        frame["score"], test["score"] = logit, tested_logit
+    truth = {
+        "popularity": pd.DataFrame({"item": item_ids, "period": 0, "z": z}),
+        "parameters": pd.DataFrame(
+            {"name": ["intercept", "concentration", "rate"], "value": [0.0, concentration, rate]}
+        ),
+        "user_vectors": _vector_frame(user_ids, user_vectors),
+        "item_vectors": _vector_frame(item_ids, item_vectors),
+    }
+    return Simulation(Interactions.from_frame(frame, label="label"), frame, truth, test)
+
+
+def _ids(letter: str, number: int) -> np.ndarray:
+    return np.array([f"{letter}{code}" for code in range(number)], dtype=object)
+
+
+def _vector_frame(ids: np.ndarray, vectors: np.ndarray) -> pd.DataFrame:
+    frame = pd.DataFrame(vectors, columns=[str(column) for column in range(vectors.shape[1])])
+    frame.insert(0, "id", ids)
+    return frame

@@ -1,0 +1,76 @@
+import math
+
+import mpmath
+import pyro
+import pytest
+import torch
+
+from pyro_popbias.distributions import ProductBernoulli
+from pyro_popbias.distributions.bernoulli import log_one_minus_product
+
+GRID = [-200.0, -40.0, -5.0, -0.1, 0.0, 0.1, 5.0, 36.0, 40.0, 200.0]
+RATES = [1e-12, 1e-6, 1e-3, 0.5, 1.0, 5.0, 30.0, 200.0]  # g = 1 - exp(-rate)
+RELATIVE = 1e-6
+
+
+def exact(logit, rate, label):
+    """Return log P(label) and its derivatives by logit and by rate, with 300 digits."""
+    with mpmath.workdps(300):
+
+        def log_probability(x, r):
+            h, g = 1 / (1 + mpmath.exp(-x)), -mpmath.expm1(-r)
+            return mpmath.log(h * g) if label else mpmath.log(1 - h * g)
+
+        h, g = 1 / (1 + mpmath.exp(-mpmath.mpf(logit))), -mpmath.expm1(-mpmath.mpf(rate))
+        outer = 1 / (h * g) if label else -1 / (1 - h * g)
+        by_logit, by_rate = outer * g * h * (1 - h), outer * h * (1 - g)
+        return [float(each) for each in (log_probability(mpmath.mpf(logit), mpmath.mpf(rate)), by_logit, by_rate)]
+
+
+def law(logit, rate):
+    return ProductBernoulli(logit, torch.log(-torch.expm1(-rate)), -rate)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_log_prob_and_gradient_against_exact_values(label):
+    for x in GRID:
+        for r in RATES:
+            logit = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+            rate = torch.tensor(r, dtype=torch.float64, requires_grad=True)
+            value = law(logit, rate).log_prob(torch.tensor(float(label)))
+            value.backward()
+            for got, expected in zip((value, logit.grad, rate.grad), exact(x, r, label), strict=True):
+                assert math.isfinite(got)
+                assert math.isclose(float(got), expected, rel_tol=RELATIVE, abs_tol=1e-290), (x, r, label)
+
+
+def test_never_zero_gradient_where_the_exact_one_is_not():
+    logit = torch.tensor(GRID, dtype=torch.float64, requires_grad=True)
+    law(logit, torch.tensor(1.0, dtype=torch.float64)).log_prob(torch.tensor(0.0)).sum().backward()
+    assert (logit.grad < 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_probabilities_add_up(dtype):
+    logit, rate = torch.meshgrid(torch.linspace(-10, 10, 21, dtype=dtype), torch.logspace(-3, 1, 9, dtype=dtype), indexing="ij")
+    both = [law(logit, rate).log_prob(torch.tensor(float(label))).exp() for label in (0, 1)]
+    torch.testing.assert_close(sum(both), torch.ones_like(logit))
+    torch.testing.assert_close(both[1], law(logit, rate).mean)
+
+
+def test_complement_is_exact_at_both_ends():
+    log_g = torch.tensor([-1e-18, -50.0], dtype=torch.float64)
+    complement = torch.tensor([math.log(1e-18), -math.exp(-50.0)], dtype=torch.float64)
+    got = log_one_minus_product(torch.full((2,), 200.0, dtype=torch.float64), log_g, complement)
+    torch.testing.assert_close(got, complement, rtol=1e-12, atol=0)
+
+
+def test_expand_and_sample():
+    pyro.set_rng_seed(0)
+    narrow = law(torch.tensor(0.3, dtype=torch.float64), torch.tensor(1.2, dtype=torch.float64))
+    wide = narrow.expand(torch.Size((4,)))
+    assert wide.batch_shape == (4,)
+    draws = wide.sample(torch.Size((50_000,)))
+    assert draws.shape == (50_000, 4)
+    error = (narrow.mean * (1 - narrow.mean) / draws.numel()).sqrt()
+    assert abs(draws.double().mean() - narrow.mean) <= 4 * error
