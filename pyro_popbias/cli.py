@@ -1,0 +1,176 @@
+"""The command line. Each command imports what it needs, so that --help is quick."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pyro_popbias.fitted import Fit
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Bayesian treatment of popularity bias in recommender systems.",
+)
+
+STUDY = """\
+# A study of pyro-popbias: every key has the default shown, but for [data], which names your file and its columns.
+schema = 1
+
+[data]
+path = "ratings.csv"          # .csv, .csv.gz or .parquet, relative to this file
+user = "userId"
+item = "movieId"
+label = "rating"
+positive_if = ">=4"           # leave out where labels are 0 and 1
+# time = "timestamp"
+periods = 1                   # equal-time slices of the log
+
+[model]
+name = "product"              # P(c=1 | u,i,z) = sigma(x_ui) g(z)
+saturation = { name = "exponential", rate = 1.0 }   # rate = "learned" frees it
+affinity = { name = "embedding", dim = 64, scale = 0.5, posterior = "point" }
+prior = { name = "gamma", source = "learned" }      # or { name = "gamma", source = "fixed", concentration = 2.0 }
+latent = "item"
+
+[guide]
+name = "gamma"                # the one word to change: gamma, lognormal
+
+[training]
+epochs = 20
+batch_size = 4096
+learning_rate = 0.01
+guide_learning_rate = 0.05
+particles = 1
+validation = 0.1              # share of the rows held out for early stopping
+seed = 0
+device = "auto"
+"""
+
+Mode = Annotated[str, typer.Option(help="population, posterior or none")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
+OptionalOutput = Annotated[Path | None, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
+
+
+def _emit(frame: "pd.DataFrame", output: Path | None) -> None:
+    if output is None:
+        typer.echo(frame.to_string(index=False, max_rows=40))
+    else:
+        from pyro_popbias.reading import write_table
+
+        write_table(frame, output)
+        typer.echo(f"{len(frame)} rows -> {output}")
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="folder for the figure and the tables")] = Path("demo-run")) -> None:
+    """Simulate with a known truth, fit, compare with the truth."""
+    from pyro_popbias.demo import run_demo
+
+    for line in run_demo(out):
+        typer.echo(line)
+
+
+@app.command()
+def init(output: Annotated[Path, typer.Option("-o", "--output")] = Path("study.toml")) -> None:
+    """Write a commented study file."""
+    from pyro_popbias.errors import RunFolderError
+    from pyro_popbias.files import write_atomically
+
+    if output.exists():
+        raise RunFolderError(f"PB-R101: {output} exists; choose another name or remove it")
+    write_atomically(output, STUDY.encode())
+    typer.echo(f"wrote {output}; name your file and columns in [data], then run: popbias fit {output} --out run")
+
+
+@app.command()
+def fit(
+    study: Path,
+    out: Annotated[Path, typer.Option(help="the run folder")],
+    data: Annotated[Path | None, typer.Option(help="a file in place of the study's")] = None,
+    model: Annotated[str | None, typer.Option()] = None,
+    guide: Annotated[str | None, typer.Option()] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue from the last checkpoint")] = False,
+    no_data: Annotated[bool, typer.Option("--no-data", help="leave the interactions out of the folder")] = False,
+) -> None:
+    """Fit a study to a file and write a run folder."""
+    from pyro_popbias.running import run_fit
+
+    for line in run_fit(
+        study, out, data=data, model=model, guide=guide, overrides=assignments or [], resume=resume, keep_data=not no_data
+    ):
+        typer.echo(line)
+
+
+def _load(run: Path) -> "Fit":
+    from pyro_popbias.storage import load
+
+    return load(run)
+
+
+@app.command()
+def popularity(run: Path, output: OptionalOutput = None) -> None:
+    """Print or write the popularity posteriors of a run."""
+    _emit(_load(run).popularity(), output)
+
+
+@app.command()
+def predict(run: Path, pairs: Path, output: Output, popularity: Mode = "population") -> None:
+    """Write P(c=1 | do(u,i)) of pairs, a file with columns user and item."""
+    from pyro_popbias.reading import read_table
+
+    _emit(_load(run).predict(read_table(pairs, text=("user", "item")), popularity=popularity), output)
+
+
+@app.command()
+def recommend(
+    run: Path,
+    output: Output,
+    users: Annotated[Path | None, typer.Option(help="a file with a column user")] = None,
+    k: Annotated[int, typer.Option("-k")] = 10,
+    popularity: Mode = "population",
+) -> None:
+    """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
+    from pyro_popbias.reading import read_table
+
+    ids = None if users is None else read_table(users, text=("user",))["user"]
+    _emit(_load(run).recommend(ids, k=k, popularity=popularity), output)
+
+
+@app.command()
+def variants() -> None:
+    """Print which guide fits which model and prior."""
+    from pyro_popbias.variants import variants as table
+
+    _emit(table(), None)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, threads, device, missing optional parts."""
+    from pyro_popbias.doctor import examine
+
+    for name, finding in examine().items():
+        typer.echo(f"{name:14} {finding}")
+
+
+def main() -> None:
+    """Run the command line; an error of the package is one line on standard error and its own exit code."""
+    from pyro_popbias.errors import PopBiasError
+
+    warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"
+    try:
+        app()
+    except PopBiasError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; continue with --resume\n")
+        sys.exit(130)

@@ -1,0 +1,76 @@
+"""`popbias fit`: a study and a file become a run folder, with a checkpoint an epoch."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pyro_popbias.errors import ConfigError
+from pyro_popbias.files import remove_temporaries
+from pyro_popbias.fitted import Fit
+from pyro_popbias.pair import assemble, with_names
+from pyro_popbias.progress import TrainingProgress
+from pyro_popbias.reading import read_interactions
+from pyro_popbias.storage import Checkpoints, identity, locked, refuse_full, write_run
+from pyro_popbias.study import Study
+from pyro_popbias.training import train
+
+
+def run_fit(
+    path: Path,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    model: str | None = None,
+    guide: str | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    keep_data: bool = True,
+) -> Iterator[str]:
+    """Fit a study file and write its run folder; yield lines of report.
+
+    Args:
+        path: the study file.
+        folder: the run folder, new unless resumed.
+        data: a file of interactions in place of the study's.
+        model: name of a model in place of the study's.
+        guide: name of a guide in place of the study's.
+        overrides: assignments such as "training.epochs=5".
+        resume: whether to continue from the last checkpoint.
+        keep_data: whether the folder holds the interactions.
+
+    Raises:
+        PopBiasError: a study, data or run folder that cannot be used; nothing on disk has changed then.
+    """
+    study = with_names(Study.from_toml(path, overrides), model=model, guide=guide)
+    section = study.data
+    source = str(data) if data is not None else section.path
+    if source is None:
+        raise ConfigError(f"PB-C014: {path} has no [data] path; set it, or pass --data FILE")
+    if not resume:
+        refuse_full(folder)
+    events = read_interactions(
+        source,
+        user=section.user,
+        item=section.item,
+        label=section.label,
+        positive_if=section.positive_if,
+        time=section.time,
+        periods=section.periods,
+    )
+    yield f"{events!r} from {source}"
+    pair = assemble(events, study)
+    checkpoints = Checkpoints(folder, identity(study, events))
+    snapshot = checkpoints.latest() if resume else None
+    with locked(folder), TrainingProgress(study.training.epochs) as bar:
+        remove_temporaries(folder)
+        history = train(
+            pair, on_epoch=lambda state: bar(state.phase, state.history[-1]), save=checkpoints.save, resume=snapshot
+        )
+        fitted = Fit(study, events.catalogue, pair.model, pair.guide, history, events)
+        write_run(fitted, folder, data=keep_data)
+    score = history["validation_log_score"]
+    yield (
+        f"phase 1: {(history['phase'] == 1).sum()} epochs, phase 2: {(history['phase'] == 2).sum()} epochs, "
+        f"{history['seconds'].sum():.1f} s"
+    )
+    yield f"held-out log-loss {-score.iloc[-1]:.4f} nats a row (after phase 1: {-score[history['phase'] == 1].max():.4f})"
+    yield f"run folder: {folder}"

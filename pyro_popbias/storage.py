@@ -1,0 +1,320 @@
+"""Run folders: what is saved, how it is checked when it is opened, and checkpoints to resume from.
+
+Tables are Parquet or CSV, tensors safetensors, declarations TOML and JSON: opening a folder runs no code. The manifest
+is written last and holds the SHA-256 of every other file; a folder without one is no finished run.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import io
+import json
+import os
+import platform
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyro
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from pyro_popbias.building import build
+from pyro_popbias.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    RunFolderError,
+    RunLockedError,
+    SchemaVersionError,
+)
+from pyro_popbias.files import TEMPORARY, sha256, sync_folder, write_atomically
+from pyro_popbias.fitted import Fit
+from pyro_popbias.interactions import Catalogue, Interactions
+from pyro_popbias.sections import Fixed
+from pyro_popbias.study import Study
+from pyro_popbias.training import Progress, Snapshot
+from pyro_popbias.version import __version__
+
+SCHEMA = 1
+KEPT = 2  # checkpoints
+
+
+def save(fit: Fit, folder: Path, *, data: bool = True) -> None:
+    """Write a fit to a new folder: whole, or not at all.
+
+    Args:
+        fit: the fit.
+        folder: a path that does not exist, or an empty folder.
+        data: whether the interactions are written too.
+
+    Raises:
+        RunFolderError: the folder is not empty, or cannot be written.
+    """
+    refuse_full(folder)
+    temporary = folder.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        temporary.mkdir(parents=True)
+        write_run(fit, temporary, data=data)
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise RunFolderError(f"PB-R100: cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_full(folder: Path) -> None:
+    """Refuse a folder that is not empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunFolderError(f"PB-R101: {folder} exists and is not empty; choose another name or remove it")
+
+
+def write_run(fit: Fit, folder: Path, *, data: bool = True) -> None:
+    """Write the files of a finished run, the manifest last."""
+    files = _files(fit, data=data)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    manifest = {
+        "schema": SCHEMA,
+        "versions": versions(),
+        "sha256": {name: sha256(content) for name, content in files.items()},
+    }
+    write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {
+        "pyro_popbias": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pyro": pyro.__version__,
+        "pandas": pd.__version__,
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _files(fit: Fit, *, data: bool) -> dict[str, bytes]:
+    catalogue, study = fit.catalogue, fit.study
+    files: dict[str, bytes] = {}
+    affinity = study.model.affinity
+    if isinstance(affinity, Fixed) and affinity.score is None:
+        vectors = {"user_vectors": catalogue.users, "item_vectors": catalogue.items}
+        for name, ids in vectors.items():
+            frame = pd.DataFrame(getattr(fit.model.affinity, name).cpu().numpy()).rename(columns=str)
+            frame.insert(0, "id", ids)
+            files[f"{name}.parquet"] = _parquet(frame)
+        study = study.replace("model", affinity=affinity.model_copy(update={name: f"{name}.parquet" for name in vectors}))
+    tensors = {f"model.{name}": value for name, value in fit.model.state_dict().items()}
+    tensors |= {f"guide.{name}": value for name, value in fit.guide.state_dict().items()}
+    tensors |= {name: torch.from_numpy(np.ascontiguousarray(getattr(catalogue, name))) for name in ("count", "positives")}
+    if catalogue.edges is not None:
+        tensors["edges"] = torch.from_numpy(catalogue.edges)
+    files |= {
+        "study.toml": study.to_toml().encode(),
+        "card.md": card(fit).encode(),
+        "history.csv": fit.history.to_csv(index=False).encode(),
+        "popularity.csv": fit.popularity().to_csv(index=False).encode(),
+        "users.parquet": _parquet(pd.DataFrame({"id": catalogue.users})),
+        "items.parquet": _parquet(pd.DataFrame({"id": catalogue.items})),
+        "parameters.safetensors": _tensors(tensors),
+    }
+    if data and fit.events is not None:
+        rows = {"user": fit.events.user, "item": fit.events.item, "period": fit.events.period}
+        if fit.events.label is not None:
+            rows["label"] = fit.events.label
+        if fit.events.time is not None:
+            rows["time"] = fit.events.time
+        files["interactions.parquet"] = _parquet(pd.DataFrame(rows))
+    return files
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _tensors(tensors: dict[str, torch.Tensor]) -> bytes:
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def card(fit: Fit) -> str:
+    """Return the run's card in Markdown: what was fitted to what, and how far to trust the intervals."""
+    last = fit.history.iloc[-1]
+    return (
+        f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
+        f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
+        f"{fit.catalogue.periods} period(s). KL: {fit.guide.kl}. Seed {fit.study.training.seed}.\n\n"
+        f"Held-out log-loss {-last['validation_log_score']:.4f} nats a row; "
+        f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
+        "Intervals of popularity are conditional on the estimated affinities: they are right where the affinities are "
+        "known, and too narrow where vectors are learned.\n"
+    )
+
+
+def load(path: str | Path) -> Fit:
+    """Return the fit of a run folder; its predictions equal those of the fit that was saved, bit for bit.
+
+    Raises:
+        RunFolderError: there is no such folder, or it holds no finished run.
+        CorruptCheckpointError: a file is not what was written.
+        SchemaVersionError: the folder was written by an incompatible version.
+    """
+    folder = Path(path)
+    manifest = _manifest(folder)
+    contents = {name: _checked(folder / name, digest) for name, digest in manifest["sha256"].items()}
+    study = Study.from_toml(folder / "study.toml").resolve(folder)
+    tensors = safetensors.torch.load(contents["parameters.safetensors"])
+    ids = {name: pd.Index(pd.read_parquet(io.BytesIO(contents[f"{name}.parquet"]))["id"], dtype=str) for name in ("users", "items")}
+    count, positives = tensors["count"].numpy(), tensors["positives"].numpy()
+    edges = tensors["edges"].numpy() if "edges" in tensors else None
+    catalogue = Catalogue(ids["users"], ids["items"], len(count) // len(ids["items"]), edges, count, positives)
+    model, guide = build(study, catalogue)
+    for kind, module in (("model", model), ("guide", guide)):
+        module.load_state_dict({name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{kind}.")})
+    events = None
+    if "interactions.parquet" in contents:
+        rows = pd.read_parquet(io.BytesIO(contents["interactions.parquet"]))
+        columns = {name: rows[name].to_numpy() if name in rows else None for name in ("user", "item", "label", "time")}
+        events = Interactions(ids["users"], ids["items"], **columns, periods=catalogue.periods, edges=edges)
+    history = pd.read_csv(io.BytesIO(contents["history.csv"]))
+    return Fit(study, catalogue, model, guide, history, events)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise RunFolderError(f"PB-R102: {folder} holds no finished run (no manifest.json); fit first, or use --resume")
+    try:
+        manifest = json.loads(path.read_bytes())
+        schema = manifest["schema"]
+        if schema != SCHEMA:
+            raise SchemaVersionError(
+                f"PB-R096: {folder} has schema {schema}, this version reads {SCHEMA}; open it with the version in its manifest"
+            )
+        if not {"study.toml", "parameters.safetensors", "users.parquet", "items.parquet"} <= manifest["sha256"].keys():
+            raise KeyError("sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptCheckpointError(f"PB-R095: {path} is damaged ({error!r}); restore the folder from a copy") from error
+    return dict(manifest)
+
+
+def _checked(path: Path, digest: str) -> bytes:
+    if path.parent.resolve() != path.resolve().parent:
+        raise CorruptCheckpointError(f"PB-R095: {path} lies outside its run folder")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CorruptCheckpointError(f"PB-R094: {path} cannot be read: {error.strerror}") from error
+    if sha256(content) != digest:
+        raise CorruptCheckpointError(f"PB-R095: {path} is not what was written (SHA-256 differs); restore it from a copy")
+    return content
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder; it goes with the process.
+
+    Raises:
+        RunLockedError: another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise RunFolderError(f"PB-R100: cannot write to {folder}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise RunLockedError(f"PB-R101: {folder} is in use by {file.read().strip() or 'another process'}") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+class Checkpoints:
+    """The checkpoints of a run folder: one an epoch, the last two kept, each with what it belongs to.
+
+    Args:
+        folder: the run folder.
+        identity: what a checkpoint must agree with to be resumed: study and data.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, str]) -> None:
+        self._folder = folder / "checkpoints"
+        self._identity = identity
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a checkpoint: tensors first, then the description that makes it valid."""
+        progress, tensors = snapshot
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{len(progress.history):06d}"
+        content = _tensors(tensors)
+        facts = {"schema": SCHEMA, "identity": self._identity, "progress": dataclasses.asdict(progress)}
+        text = json.dumps(facts | {"sha256": sha256(content)})
+        write_atomically(self._folder / f"{name}.safetensors", content)
+        write_atomically(self._folder / f"{name}.json", json.dumps({"content": text, "sha256": sha256(text.encode())}).encode())
+        for old in sorted(self._folder.glob("*.json"))[:-KEPT]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def latest(self) -> Snapshot:
+        """Return the newest valid checkpoint.
+
+        Raises:
+            RunFolderError: there is none.
+            CorruptCheckpointError: none of them is what was written.
+            CheckpointError: it belongs to another study or other data.
+        """
+        files = sorted(self._folder.glob("*.json"), reverse=True)
+        if not files:
+            raise RunFolderError(f"PB-R103: {self._folder} holds no checkpoint to resume from; fit without --resume")
+        fault = None
+        for file in files:
+            try:
+                return self._read(file)
+            except CorruptCheckpointError as error:
+                fault = error
+        raise CorruptCheckpointError(f"{fault}; no earlier checkpoint is whole, fit without --resume in a new folder")
+
+    def _read(self, file: Path) -> Snapshot:
+        try:
+            outer = json.loads(file.read_bytes())
+            if sha256(outer["content"].encode()) != outer["sha256"]:
+                raise ValueError("its SHA-256 differs")
+            facts = json.loads(outer["content"])
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise CorruptCheckpointError(f"PB-R094: checkpoint {file} is damaged: {error}") from error
+        if facts["schema"] != SCHEMA:
+            raise SchemaVersionError(f"PB-R096: checkpoint {file} has schema {facts['schema']}, this version reads {SCHEMA}")
+        differing = [key for key, value in self._identity.items() if facts["identity"].get(key) != value]
+        if differing:
+            raise CheckpointError(
+                f"PB-R097: checkpoint {file} belongs to another run; these differ: {', '.join(differing)}. "
+                "Resume with the same study and data, or fit in a new folder"
+            )
+        content = _checked(file.with_suffix(".safetensors"), facts["sha256"])
+        try:
+            return Progress(**facts["progress"]), safetensors.torch.load(content)
+        except SafetensorError as error:
+            raise CorruptCheckpointError(f"PB-R094: checkpoint {file} is damaged: {error}") from error
+
+
+def identity(study: Study, events: Interactions) -> dict[str, str]:
+    """Return what decides a run, by section of the study, and a fingerprint of the data."""
+    sections = {name: getattr(study, name).model_dump_json(exclude={"affinity"}) for name in ("model", "guide", "training")}
+    parts = [events.user, events.item, *(part for part in (events.label, events.time) if part is not None)]
+    ids = "\n".join([*events.users, *events.items]).encode()
+    return sections | {"affinity": repr(study.model.affinity), "data": sha256(b"".join(map(np.ndarray.tobytes, parts)) + ids)}
