@@ -1,0 +1,160 @@
+import tomllib
+
+import pytest
+
+from pyro_popbias import GUIDES, MODELS, Study
+from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
+
+RATES = ("learning_rate", "guide_learning_rate")
+BAD_NUMBERS = [0, 0.0, -1.0, float("nan"), float("inf"), 1e-300, "0.1", None, True]
+BAD_COUNTS = [0, -1, 10**12, 2.5, True, "3", None]
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"guide": {"name": "lognorml"}}, r"PB-C076: unknown guide 'lognorml'; did you mean 'lognormal'\? Guides: gamma"),
+        ({"model": {"name": "prodct"}}, r"PB-C076: unknown model 'prodct'; did you mean 'product'\? Models: product"),
+        ({"model": {"affinity": {"name": "embeding"}}}, r"PB-C076: .*'embeding'; did you mean 'embedding'\?"),
+    ],
+)
+def test_unknown_names(sections, message):
+    with pytest.raises(UnknownNameError, match=message) as caught:
+        Study(**sections)
+    assert caught.value.exit_code == 2
+    assert isinstance(caught.value, KeyError)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"training": {"learing_rate": 0.1}}, r"PB-C077: unknown key 'learing_rate'; did you mean 'learning_rate'\?.*training"),
+        ({"trainig": {}}, r"PB-C077: unknown key 'trainig'; did you mean 'training'\? Keys: schema, data"),
+        ({"model": {"affinity": {"name": "embedding", "dims": 3}}}, r"PB-C077: .*'dims'; did you mean 'dim'\?"),
+        ({"model": {"affinity": {"dim": 3}}}, r"PB-C077: \[model\] affinity has no name; write affinity = \{ name"),
+    ],
+)
+def test_unknown_keys(sections, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Study(**sections)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("key", RATES)
+@pytest.mark.parametrize("value", BAD_NUMBERS)
+def test_wrong_rates(key, value):
+    with pytest.raises(ConfigError, match=rf"PB-C083: \[training\] {key} = .*: .*(it should|must|valid)"):
+        Study(training={key: value})
+
+
+@pytest.mark.parametrize("value", BAD_NUMBERS)
+def test_wrong_scales_and_shapes(value):
+    with pytest.raises(ConfigError, match=r"PB-C083: \[model\] affinity\.scale = "):
+        Study(model={"affinity": {"name": "embedding", "scale": value}})
+    with pytest.raises(ConfigError, match=r"PB-C083: \[model\] prior.*concentration"):
+        Study(model={"prior": {"source": "fixed", "concentration": value}})
+
+
+@pytest.mark.parametrize("key", ["epochs", "batch_size", "particles"])
+@pytest.mark.parametrize("value", BAD_COUNTS)
+def test_wrong_counts(key, value):
+    with pytest.raises(ConfigError, match=rf"PB-C083: \[training\] {key} = "):
+        Study(training={key: value})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 0.5, None, "1"])
+def test_wrong_seeds(seed):
+    with pytest.raises(ConfigError, match=r"PB-C083: \[training\] seed = "):
+        Study(training={"seed": seed})
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"training": {"device": "tpu"}}, r"PB-C083: \[training\] device = 'tpu': it should be 'auto', 'cpu' or 'cuda'"),
+        ({"training": {"validation": 1.0}}, r"PB-C083: \[training\] validation = 1\.0"),
+        ({"data": {"positive_if": "high"}}, r"PB-C004: positive_if='high'"),
+        ({"data": {"periods": 3}}, r"PB-C083: \[data\].*periods above 1 need time"),
+        ({"model": {"prior": {"source": "fixed"}}}, r"PB-C083: \[model\] prior.*'fixed' needs it"),
+        ({"model": {"affinity": {"name": "fixed"}}}, r"PB-C083: \[model\] affinity.*user_vectors and item_vectors, or score"),
+        ({"schema": 2}, "PB-C096: study schema 2 is not read here; this version reads 1"),
+    ],
+)
+def test_other_faults(sections, message):
+    with pytest.raises(ConfigError, match=message):
+        Study(**sections)
+
+
+def test_a_study_does_not_change():
+    with pytest.raises(Exception, match="frozen"):
+        Study().training.epochs = 3
+
+
+def test_not_a_mapping():
+    with pytest.raises(ConfigError, match="PB-C009: a study is a mapping of sections, not list"):
+        Study.model_validate([1])
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("model", MODELS)
+def test_toml_round_trip(tmp_path, model, guide):
+    study = Study(
+        model={"name": model, "saturation": {"rate": "learned"}, "prior": {"source": "fixed", "concentration": 0.7}},
+        guide={"name": guide},
+        data={"label": "rating", "positive_if": ">=4", "time": "when", "periods": 3},
+        training={"epochs": 7, "seed": 2**63 - 1, "learning_rate": 1e-8},
+    )
+    path = tmp_path / "study.toml"
+    path.write_text(study.to_toml())
+    assert Study.from_toml(path) == study
+    assert tomllib.loads(study.to_toml())["schema"] == 1
+
+
+def test_overrides_and_paths(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text('schema = 1\n[data]\npath = "log.csv"\n[training]\nepochs = 3\n')
+    study = Study.from_toml(path, ["training.epochs=5", "guide.name=lognormal", "data.label='clicked'"])
+    assert (study.training.epochs, study.guide.name, study.data.label) == (5, "lognormal", "clicked")
+    assert study.data.path == str(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("training.epochs", ConfigError, r"PB-C010: cannot read 'training.epochs'; write section.key=value"),
+        ("=5", ConfigError, "PB-C010: cannot read '=5'"),
+        ("training.epochs.deep=5", ConfigError, "PB-C010: .*inside 'epochs', which is a value"),
+        ("training.epocs=5", ConfigError, r"PB-C077: .*did you mean 'epochs'\?.*study\.toml"),
+        ("training.epochs=nan", ConfigError, r"PB-C083: .*epochs = nan.*study\.toml"),
+        ("guide.name=gama", UnknownNameError, r"PB-C076: .*'gama'.*study\.toml"),
+    ],
+)
+def test_wrong_overrides(tmp_path, override, error, message):
+    path = tmp_path / "study.toml"
+    path.write_text("[training]\nepochs = 3\n")
+    with pytest.raises(error, match=message):
+        Study.from_toml(path, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[training]\nepochs = 3\nepochs = 4\n", r"PB-C089: .*study\.toml is not valid TOML: .*line 3"),
+        (b"[training\n", r"PB-C089: .*line 1"),
+        (b"\xff\xfe", "PB-C089: .*is not valid TOML"),
+        (b"[training]\nlearning_rate = inf\n", r"PB-C083: \[training\] learning_rate = inf"),
+        (b"[training]\nlearning_rate = nan\n", r"PB-C083: \[training\] learning_rate = nan"),
+        (b"training = 3\n", "PB-C083: .*training"),
+    ],
+)
+def test_wrong_files(tmp_path, content, message):
+    path = tmp_path / "study.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        Study.from_toml(path)
+    assert caught.value.exit_code == 2
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(RunFolderError, match="PB-R022: cannot read .*No such file"):
+        Study.from_toml(tmp_path / "none.toml")
