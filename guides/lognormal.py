@@ -4,10 +4,9 @@ from typing import final
 
 import torch
 from pyro.distributions import Gamma, LogNormal
+from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
 from torch import Tensor
 from torch.distributions import Distribution, constraints
-
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
 
 
 @final

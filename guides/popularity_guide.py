@@ -20,7 +20,7 @@ from pyro_popbias.tables import gather
 from pyro_popbias.variant import Variant
 
 
-class PopularityGuide(Variant, PyroModule):  # type: ignore[misc]  # Pyro's modules are untyped
+class PopularityGuide(Variant, PyroModule):
     """Base of guides.
 
     Args:
@@ -45,7 +45,7 @@ class PopularityGuide(Variant, PyroModule):  # type: ignore[misc]  # Pyro's modu
         super().__init__()
         with torch.no_grad():
             start = self.start(prior).double().expand(cells, len(self.columns)).clone()
-        self.rows = PyroParam(start, constraints.real)
+        self.rows = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:

@@ -5,7 +5,7 @@ factors: a row of a table once per user or item, by the same weights as the KL o
 """
 
 import math
-from typing import final
+from typing import ClassVar, final
 
 import pyro
 import torch
@@ -22,15 +22,15 @@ INTERCEPT_SCALE = 5.0
 START_SCALE = 0.2  # of the prior's scale: vectors start near their prior mean, but apart
 
 
-class Affinity(Variant, PyroModule):  # type: ignore[misc]  # Pyro's modules are untyped
+class Affinity(Variant, PyroModule):
     """Base of affinities."""
 
-    required = ("forward", "pairs", "table")
+    required: ClassVar[tuple[str, ...]] = ("forward", "pairs", "table")
     intercept: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.intercept = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)
+        self.intercept = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     def forward(self, batch: Batch) -> Tensor:
         """Return x_ui of each interaction, `(B,)` logits in float64, and add the log priors to the trace."""
@@ -64,7 +64,7 @@ def _rows_or_prior_mean(table: Tensor, code: Tensor) -> Tensor:
 class _Vectors(Affinity):
     """x_ui = u . i + b0, from two tables."""
 
-    required = ("forward",)
+    required: ClassVar[tuple[str, ...]] = ("forward",)
     user_vectors: Tensor
     item_vectors: Tensor
 

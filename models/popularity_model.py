@@ -20,12 +20,12 @@ import pyro
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
+from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.prior import PopularityPrior
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.batching import Batch
-from pyro_popbias.models.affinity import Affinity
-from pyro_popbias.models.prior import PopularityPrior
 from pyro_popbias.registry import Registry
 from pyro_popbias.variant import Variant
 
@@ -38,7 +38,7 @@ class Latent:
     support: constraints.Constraint
 
 
-class PopularityModel(Variant, PyroModule):  # type: ignore[misc]  # Pyro's modules are untyped
+class PopularityModel(Variant, PyroModule):
     """Base of models.
 
     Args:

@@ -18,7 +18,7 @@ from pyro_popbias.variant import Variant
 START_CONCENTRATION = 2.0
 
 
-class PopularityPrior(Variant, PyroModule):  # type: ignore[misc]  # Pyro's modules are untyped
+class PopularityPrior(Variant, PyroModule):
     """Base of priors: one population law shared by all cells."""
 
     required = ("family", "population")
@@ -30,7 +30,7 @@ class PopularityPrior(Variant, PyroModule):  # type: ignore[misc]  # Pyro's modu
         start = torch.tensor(math.log(concentration or START_CONCENTRATION), dtype=torch.float64)
         self.learned = concentration is None
         if self.learned:
-            self.log_concentration = PyroParam(start, constraints.real)
+            self.log_concentration = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
         else:
             self.register_buffer("log_concentration", start)
 

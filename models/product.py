@@ -1,19 +1,20 @@
 """The product model: interest times attention."""
 
 import math
-from typing import final
+from collections.abc import Mapping
+from typing import ClassVar, final
 
 import pyro
 import torch
 from pyro.nn import PyroParam
-from torch import Tensor
-from torch.distributions import Distribution, constraints
-
-from pyro_popbias.distributions import ProductBernoulli, expectation
 from pyro_popbias.models.affinity import Affinity
 from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
 from pyro_popbias.models.prior import PopularityPrior
 from pyro_popbias.models.saturation import Saturation
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from pyro_popbias.distributions import ProductBernoulli, expectation
 
 
 @final
@@ -28,7 +29,9 @@ class Product(PopularityModel):
         learned: whether the parameter of g is learned, with the prior log parameter ~ Normal(0, 1).
     """
 
-    latents = {"popularity": Latent(dims=("item", "period"), support=constraints.positive)}
+    latents: ClassVar[Mapping[str, Latent]] = {
+        "popularity": Latent(dims=("item", "period"), support=constraints.positive)
+    }
     log_parameter: Tensor
 
     def __init__(
@@ -39,13 +42,13 @@ class Product(PopularityModel):
         self.learned = learned
         start = torch.log(saturation.parameter)
         if learned:
-            self.log_parameter = PyroParam(start, constraints.real)
+            self.log_parameter = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
         else:
             self.register_buffer("log_parameter", start)
 
     @property
     def saturation(self) -> Saturation:
-        """g with its present parameter."""
+        """G with its present parameter."""
         return self._saturation(self.log_parameter.exp())
 
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> ProductBernoulli:

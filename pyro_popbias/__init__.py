@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from pyro_popbias.interactions import Interactions
     from pyro_popbias.models import MODELS
     from pyro_popbias.objective import Objective
-    from pyro_popbias.pair import Pair, pair
+    from pyro_popbias.pairing import Pair, pair
     from pyro_popbias.reading import read_interactions, read_movielens
     from pyro_popbias.simulation import Simulation, simulate
     from pyro_popbias.storage import load
     from pyro_popbias.study import Study
-    from pyro_popbias.variants import variants
+    from pyro_popbias.variant_table import variants
 
 _HOMES = {
     "errors": (
@@ -47,17 +47,17 @@ _HOMES = {
     "interactions": "Interactions",
     "models": "MODELS",
     "objective": "Objective",
-    "pair": "Pair pair",
+    "pairing": "Pair pair",
     "reading": "read_interactions read_movielens",
     "simulation": "Simulation simulate",
     "storage": "load",
     "study": "Study",
-    "variants": "variants",
+    "variant_table": "variants",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _SUBPACKAGES = ("distributions", "guides", "models")
 
-__all__ = ["__version__", *_HOME, *_SUBPACKAGES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME, *_SUBPACKAGES]
 
 
 def __getattr__(name: str) -> Any:
@@ -65,7 +65,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"pyro_popbias.{name}")
     if name in _HOME:
         value = getattr(import_module(f"pyro_popbias.{_HOME[name]}"), name)
-        globals()[name] = value  # also where a module has the name of its function, as `pair`
+        globals()[name] = value
         return value
     raise AttributeError(f"module 'pyro_popbias' has no attribute {name!r}")
 

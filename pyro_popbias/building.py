@@ -117,7 +117,8 @@ def build(study: Study, catalogue: Catalogue) -> tuple[PopularityModel, Populari
     """
     generator = torch.Generator().manual_seed(study.training.seed)
     saturation, learned = build_saturation(study.model.saturation)
-    model_class, guide_class = MODELS[study.model.name], GUIDES[study.guide.name]
+    model_class: Any = MODELS[study.model.name]
+    guide_class = GUIDES[study.guide.name]
     support = model_class.latents["popularity"].support
     if not same_support(guide_class.support, support):
         fitting = [name for name, cls in GUIDES.items() if same_support(cls.support, support)]

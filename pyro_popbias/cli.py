@@ -104,7 +104,14 @@ def fit(
     from pyro_popbias.running import run_fit
 
     for line in run_fit(
-        study, out, data=data, model=model, guide=guide, overrides=assignments or [], resume=resume, keep_data=not no_data
+        study,
+        out,
+        data=data,
+        model=model,
+        guide=guide,
+        overrides=assignments or [],
+        resume=resume,
+        keep_data=not no_data,
     ):
         typer.echo(line)
 
@@ -147,7 +154,7 @@ def recommend(
 @app.command()
 def variants() -> None:
     """Print which guide fits which model and prior."""
-    from pyro_popbias.variants import variants as table
+    from pyro_popbias.variant_table import variants as table
 
     _emit(table(), None)
 

@@ -21,7 +21,7 @@ CONDITIONAL = (
 )
 
 
-def run_demo(out: Path, *, users: int = 1_000, items: int = 300, interactions: int = 60_000) -> Iterator[str]:
+def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 60_000) -> Iterator[str]:
     """Simulate, fit with known and with learned affinities, compare with the truth; yield lines of report.
 
     Args:
@@ -32,9 +32,13 @@ def run_demo(out: Path, *, users: int = 1_000, items: int = 300, interactions: i
     """
     simulation = simulate(users=users, items=items, interactions=interactions, seed=0)
     yield f"simulated: {simulation.events!r}"
+    training = {"batch_size": 512, "epochs": 40}  # small data want small batches
     vectors = {name: simulation.truth[name] for name in ("user_vectors", "item_vectors")}
-    known = fit(simulation.events, study=Study(model={"affinity": {"name": "fixed", **vectors}}))
-    learned = fit(simulation.events, study=Study(model={"affinity": {"name": "embedding", "dim": 8, "scale": 0.5}}))
+    known = fit(simulation.events, study=Study(model={"affinity": {"name": "fixed", **vectors}}, training=training))
+    learned = fit(
+        simulation.events,
+        study=Study(model={"affinity": {"name": "embedding", "dim": 8, "scale": 1.0}}, training=training),
+    )
     for name, fitted in (("affinities known", known), ("affinities learned", learned)):
         yield f"{name}:"
         yield from (f"  {line}" for line in compare(fitted, simulation))
@@ -66,7 +70,9 @@ def _rank_agreement(fitted: Fit, simulation: Simulation, popularity: str, users:
     user_vectors = simulation.truth["user_vectors"].set_index("id").loc[fitted.catalogue.users[:users]]
     item_vectors = simulation.truth["item_vectors"].set_index("id").loc[fitted.catalogue.items]
     truth = expit(user_vectors.to_numpy() @ item_vectors.to_numpy().T)
-    pairs = pd.MultiIndex.from_product([user_vectors.index, item_vectors.index], names=["user", "item"]).to_frame(index=False)
+    pairs = pd.MultiIndex.from_product([user_vectors.index, item_vectors.index], names=["user", "item"]).to_frame(
+        index=False
+    )
     score = fitted.predict(pairs, popularity=popularity)["score"].to_numpy().reshape(truth.shape)
     return float(np.mean([spearmanr(one, other).statistic for one, other in zip(score, truth, strict=True)]))
 
@@ -84,7 +90,9 @@ def draw_demo(known: Fit, learned: Fit, simulation: Simulation) -> Figure:
             part = table[chosen]
             spread = [part["mean"] - part["lower"], part["upper"] - part["mean"]]
             share = f"{label} {chosen.mean():.0%}"
-            ax.errorbar(part["z"], part["mean"], yerr=np.clip(spread, 0, None), fmt=".", color=color, alpha=0.55, label=share)
+            ax.errorbar(
+                part["z"], part["mean"], yerr=np.clip(spread, 0, None), fmt=".", color=color, alpha=0.55, label=share
+            )
         line = np.array([table["z"].min(), table["z"].max()])
         ax.plot(line, line, color="black", linewidth=0.8)
         ax.set(xscale="log", yscale="log", xlabel="true popularity z", title=title)

@@ -21,7 +21,7 @@ from pyro_popbias.inference_data import to_inference_data
 from pyro_popbias.interactions import Catalogue, Interactions, as_frame, check_columns
 from pyro_popbias.intervention import check_mode, scores
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.pair import assemble, finite_score, with_names
+from pyro_popbias.pairing import assemble, finite_score, with_names
 from pyro_popbias.posterior import check_interval, draw, parameter_table, popularity_table
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
@@ -94,11 +94,14 @@ class Fit:
         frame = as_frame(frame).reset_index(drop=True)
         check_columns(frame, ["user", "item"])
         pairs = pd.DataFrame({name: as_text(frame[name], name) for name in ("user", "item")})
-        user, item = self.catalogue.users.get_indexer(pairs["user"]), self.catalogue.items.get_indexer(pairs["item"])
+        user, item = (
+            self.catalogue.users.get_indexer(pd.Index(pairs["user"])),
+            self.catalogue.items.get_indexer(pd.Index(pairs["item"])),
+        )
         keep = self._keep(pairs, user, item, unseen)
         user, item, pairs = user[keep], item[keep], pairs[keep].reset_index(drop=True)
         affinity = self._pair_affinity(frame[keep], user, item)
-        law = None
+        law: Distribution | None = None
         if mode == "population":
             law = self.model.prior.population()
         elif mode == "posterior":
@@ -163,7 +166,7 @@ class Fit:
         users: Iterable[Any] | None = None,
         k: int = 10,
         popularity: str = "population",
-        exclude_seen: bool = True,  # noqa: FBT001, FBT002
+        exclude_seen: bool = True,
     ) -> pd.DataFrame:
         """Return each user's k items of highest P(c=1 | do(u,i)).
 
@@ -185,10 +188,13 @@ class Fit:
         codes = self._user_codes(users)
         seen = self._seen() if exclude_seen else None
         items = np.arange(len(self.catalogue.items))
-        law = {"population": self.model.prior.population, "none": lambda: None}.get(mode, lambda: self._posterior_law(items))()
+        law = {"population": self.model.prior.population, "none": lambda: None}.get(
+            mode, lambda: self._posterior_law(items)
+        )()
         size = max(1, BLOCK_ELEMENTS // len(items))
         blocks = [
-            self._top(codes[start : start + size], min(k, len(items)), law, seen) for start in range(0, len(codes), size)
+            self._top(codes[start : start + size], min(k, len(items)), law, seen)
+            for start in range(0, len(codes), size)
         ]
         return pd.concat(blocks, ignore_index=True)
 
@@ -196,7 +202,7 @@ class Fit:
         if users is None:
             return np.arange(len(self.catalogue.users))
         ids = as_text(pd.Series(list(users)), "users")
-        codes = self.catalogue.users.get_indexer(ids)
+        codes = self.catalogue.users.get_indexer(pd.Index(ids))
         if (codes < 0).any():
             unknown = ids[codes < 0]
             raise DataError(f"PB-D048: {len(unknown)} unseen users, first {', '.join(unknown[:5])}; leave them out")
@@ -219,9 +225,9 @@ class Fit:
             if seen is not None:
                 items, starts = seen
                 length = starts[codes + 1] - starts[codes]
-                row = np.repeat(np.arange(len(codes)), length)
+                seen_row = np.repeat(np.arange(len(codes)), length)
                 column = np.concatenate([items[starts[code] : starts[code + 1]] for code in codes])
-                score[self._tensor(row), self._tensor(column)] = -torch.inf
+                score[self._tensor(seen_row), self._tensor(column)] = -torch.inf
             best, item = torch.topk(score, k, dim=1)
             row = torch.arange(len(codes), device=item.device).unsqueeze(1).expand_as(item)[best > -torch.inf]
             rank = torch.arange(1, k + 1, device=item.device).expand_as(item)[best > -torch.inf]
@@ -263,7 +269,9 @@ class Fit:
         """
         for group in groups:
             if group not in GROUPS:
-                raise ConfigError(f"PB-C013: unknown group {group!r}{nearest(group, GROUPS)} Groups: {', '.join(GROUPS)}")
+                raise ConfigError(
+                    f"PB-C013: unknown group {group!r}{nearest(group, GROUPS)} Groups: {', '.join(GROUPS)}"
+                )
         chosen = self.catalogue.items if items is None else pd.Index(as_text(pd.Series(list(items)), "items"))
         code = self.catalogue.items.get_indexer(chosen)
         if (code < 0).any():
@@ -276,7 +284,10 @@ class Fit:
                 f"PB-C088: {draws} draws of {len(cell)} cells take {size / 1024**3:.1f} GiB, more than 2; "
                 "pass fewer draws, or items="
             )
-        dims, coords = ["item", "period"], {"item": chosen.to_numpy(dtype=object).astype(str), "period": np.arange(periods)}
+        dims, coords = (
+            ["item", "period"],
+            {"item": chosen.to_numpy(dtype=object).astype(str), "period": np.arange(periods)},
+        )
         if periods == 1:
             dims, coords = dims[:1], {"item": coords["item"]}
         makers = {
@@ -307,12 +318,16 @@ class Fit:
     def _observed(self) -> xr.Dataset:
         if self.events is None or self.events.label is None:
             raise DataError("PB-D106: the run was saved without its interactions (--no-data); leave out observed_data")
-        return xr.Dataset({"label": (["interaction"], self.events.label)}, coords={"interaction": np.arange(len(self.events))})
+        return xr.Dataset(
+            {"label": (["interaction"], self.events.label)}, coords={"interaction": np.arange(len(self.events))}
+        )
 
     def _constants(self, cell: np.ndarray, dims: list[str], coords: Mapping[str, Any]) -> xr.Dataset:
         shape = tuple(len(coords[dim]) for dim in dims)
         columns = {"count": self.catalogue.count, "positives": self.catalogue.positives}
-        return xr.Dataset({name: (dims, values[cell].reshape(shape)) for name, values in columns.items()}, coords=coords)
+        return xr.Dataset(
+            {name: (dims, values[cell].reshape(shape)) for name, values in columns.items()}, coords=coords
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.

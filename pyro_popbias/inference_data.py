@@ -14,5 +14,5 @@ def to_inference_data(groups: Mapping[str, xr.Dataset]) -> Any:
     import arviz
 
     if hasattr(arviz, "InferenceData"):
-        return arviz.InferenceData(**groups)
+        return arviz.InferenceData(**dict[str, Any](groups))
     return xr.DataTree.from_dict(dict(groups))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.ids import as_text
@@ -199,7 +200,9 @@ class Interactions:
             raise ConfigError(f"PB-C006: unknown split {how!r}{nearest(str(how), ['random'])} Splits: random")
         number = round(test * len(self)) if isinstance(test, float) and 0 < test < 1 else 0
         if not 0 < number < len(self):
-            raise ConfigError(f"PB-C007: test={test!r} of {len(self)} rows leaves a side empty; give a share such as 0.1")
+            raise ConfigError(
+                f"PB-C007: test={test!r} of {len(self)} rows leaves a side empty; give a share such as 0.1"
+            )
         order = np.random.default_rng(seed).permutation(len(self))
         train = self.take(np.sort(order[number:])).with_periods(self.periods)
         return train, replace(self.take(np.sort(order[:number])), edges=train.edges)
@@ -228,7 +231,7 @@ def as_frame(frame: Any) -> pd.DataFrame:
     if isinstance(frame, pd.DataFrame):
         return frame
     if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pd.Series):
-        return pd.DataFrame.from_arrow(frame)
+        return pa.table(frame).to_pandas()
     raise DataError(
         f"PB-D001: expected a DataFrame, got {type(frame).__name__}; pass a pandas DataFrame or a table with "
         "__arrow_c_stream__ (polars, pyarrow)"

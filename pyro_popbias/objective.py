@@ -39,7 +39,7 @@ class Terms:
         return self.expected_log_likelihood - self.kl + self.log_prior
 
 
-class Objective(TraceMeanField_ELBO):  # type: ignore[misc]  # Pyro's objectives are untyped
+class Objective(TraceMeanField_ELBO):
     """ELBO of a model/guide pair; its loss is the negative, in nats.
 
     Args:
@@ -62,8 +62,8 @@ class Objective(TraceMeanField_ELBO):  # type: ignore[misc]  # Pyro's objectives
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss, a scalar; every latent is reparametrised, so its gradient is the loss's own."""
         traces = self._get_traces(model, guide, args, kwargs)
-        total: Tensor = sum(self._differentiable_loss_particle(*pair)[1] for pair in traces)
-        return total / self.num_particles
+        losses = [self._differentiable_loss_particle(*pair)[1] for pair in traces]
+        return torch.stack(losses).sum() / self.num_particles
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
@@ -90,7 +90,8 @@ class Objective(TraceMeanField_ELBO):  # type: ignore[misc]  # Pyro's objectives
         return float(loss.detach()), loss
 
     def _kl(self, name: str, model_trace: Trace, guide_trace: Trace) -> Tensor:
-        q, p = guide_trace.nodes[name], model_trace.nodes[name]
+        q: Any = guide_trace.nodes[name]
+        p: Any = model_trace.nodes[name]
         if not isinstance(q["fn"], Delta):
             try:
                 kl = kl_divergence(q["fn"], p["fn"])

@@ -1,6 +1,7 @@
 """Adam over dense and sparse gradients as one optimiser, which looks before it steps."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ class RowAdam:
     def __init__(self, groups: Iterable[tuple[Iterable[Parameter], float]], *, memory: float = 0.99) -> None:
         self._parts: list[Optimizer] = []
         self._parameters: list[Parameter] = []
-        dense, sparse = [], []
+        dense: list[dict[str, Any]] = []
+        sparse: list[dict[str, Any]] = []
         for parameters, rate in groups:
             for parameter in parameters:
                 self._parameters.append(parameter)

@@ -1,6 +1,7 @@
 """Posterior tables and draws of popularity, one row or column a cell."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def popularity_table(
         cell = torch.arange(catalogue.cells, device=guide.rows.device)
         prior, q = model.prior.law(cell), guide.posterior(cell)
         prior_only = catalogue.count == 0
-        columns = {
+        columns: dict[str, Any] = {
             name: np.where(prior_only, value(prior).cpu().numpy(), value(q).cpu().numpy())
             for name, value in {
                 "mean": lambda law: law.mean,

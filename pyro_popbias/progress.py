@@ -26,7 +26,12 @@ class TrainingProgress:
         self._bar: Progress | None = None
         self._shown = -SECONDS_BETWEEN_LINES
         if show and sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[now]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[now]}"),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task("phase 1", total=epochs, now="")
 
@@ -45,7 +50,9 @@ class TrainingProgress:
         number = int(row["epoch"])
         if self._bar is not None:
             total = self._epochs if row["phase"] == 1 else None
-            self._bar.update(self._task, description=f"phase {int(row['phase'])}", total=total, completed=number, now=now)
+            self._bar.update(
+                self._task, description=f"phase {int(row['phase'])}", total=total, completed=number, now=now
+            )
         elif time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES or phase == 3:
             self._shown = time.monotonic()
             log.info("phase %d, epoch %d: %s", int(row["phase"]), number, now)

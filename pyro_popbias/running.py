@@ -6,7 +6,7 @@ from pathlib import Path
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.files import remove_temporaries
 from pyro_popbias.fitted import Fit
-from pyro_popbias.pair import assemble, with_names
+from pyro_popbias.pairing import assemble, with_names
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.reading import read_interactions
 from pyro_popbias.storage import Checkpoints, identity, locked, refuse_full, write_run

@@ -83,7 +83,7 @@ class Fixed(Section):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         vectors = [self.user_vectors is not None, self.item_vectors is not None]
-        if not (all(vectors) and self.score is None or not any(vectors) and self.score is not None):
+        if not ((all(vectors) and self.score is None) or (not any(vectors) and self.score is not None)):
             raise ValueError("give user_vectors and item_vectors, or score")
         return self
 

@@ -112,10 +112,14 @@ def _files(fit: Fit, *, data: bool) -> dict[str, bytes]:
             frame = pd.DataFrame(getattr(fit.model.affinity, name).cpu().numpy()).rename(columns=str)
             frame.insert(0, "id", ids)
             files[f"{name}.parquet"] = _parquet(frame)
-        study = study.replace("model", affinity=affinity.model_copy(update={name: f"{name}.parquet" for name in vectors}))
+        study = study.replace(
+            "model", affinity=affinity.model_copy(update={name: f"{name}.parquet" for name in vectors})
+        )
     tensors = {f"model.{name}": value for name, value in fit.model.state_dict().items()}
     tensors |= {f"guide.{name}": value for name, value in fit.guide.state_dict().items()}
-    tensors |= {name: torch.from_numpy(np.ascontiguousarray(getattr(catalogue, name))) for name in ("count", "positives")}
+    tensors |= {
+        name: torch.from_numpy(np.ascontiguousarray(getattr(catalogue, name))) for name in ("count", "positives")
+    }
     if catalogue.edges is not None:
         tensors["edges"] = torch.from_numpy(catalogue.edges)
     files |= {
@@ -174,17 +178,24 @@ def load(path: str | Path) -> Fit:
     contents = {name: _checked(folder / name, digest) for name, digest in manifest["sha256"].items()}
     study = Study.from_toml(folder / "study.toml").resolve(folder)
     tensors = safetensors.torch.load(contents["parameters.safetensors"])
-    ids = {name: pd.Index(pd.read_parquet(io.BytesIO(contents[f"{name}.parquet"]))["id"], dtype=str) for name in ("users", "items")}
+    ids = {
+        name: pd.Index(pd.read_parquet(io.BytesIO(contents[f"{name}.parquet"]))["id"], dtype=str)
+        for name in ("users", "items")
+    }
     count, positives = tensors["count"].numpy(), tensors["positives"].numpy()
     edges = tensors["edges"].numpy() if "edges" in tensors else None
     catalogue = Catalogue(ids["users"], ids["items"], len(count) // len(ids["items"]), edges, count, positives)
     model, guide = build(study, catalogue)
     for kind, module in (("model", model), ("guide", guide)):
-        module.load_state_dict({name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{kind}.")})
+        module.load_state_dict(
+            {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{kind}.")}
+        )
     events = None
     if "interactions.parquet" in contents:
         rows = pd.read_parquet(io.BytesIO(contents["interactions.parquet"]))
-        columns = {name: rows[name].to_numpy() if name in rows else None for name in ("user", "item", "label", "time")}
+        columns: dict[str, Any] = {
+            name: rows[name].to_numpy() if name in rows else None for name in ("user", "item", "label", "time")
+        }
         events = Interactions(ids["users"], ids["items"], **columns, periods=catalogue.periods, edges=edges)
     history = pd.read_csv(io.BytesIO(contents["history.csv"]))
     return Fit(study, catalogue, model, guide, history, events)
@@ -204,7 +215,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         if not {"study.toml", "parameters.safetensors", "users.parquet", "items.parquet"} <= manifest["sha256"].keys():
             raise KeyError("sha256")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptCheckpointError(f"PB-R095: {path} is damaged ({error!r}); restore the folder from a copy") from error
+        raise CorruptCheckpointError(
+            f"PB-R095: {path} is damaged ({error!r}); restore the folder from a copy"
+        ) from error
     return dict(manifest)
 
 
@@ -216,7 +229,9 @@ def _checked(path: Path, digest: str) -> bytes:
     except OSError as error:
         raise CorruptCheckpointError(f"PB-R094: {path} cannot be read: {error.strerror}") from error
     if sha256(content) != digest:
-        raise CorruptCheckpointError(f"PB-R095: {path} is not what was written (SHA-256 differs); restore it from a copy")
+        raise CorruptCheckpointError(
+            f"PB-R095: {path} is not what was written (SHA-256 differs); restore it from a copy"
+        )
     return content
 
 
@@ -237,7 +252,9 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            raise RunLockedError(f"PB-R101: {folder} is in use by {file.read().strip() or 'another process'}") from error
+            raise RunLockedError(
+                f"PB-R101: {folder} is in use by {file.read().strip() or 'another process'}"
+            ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
@@ -265,7 +282,9 @@ class Checkpoints:
         facts = {"schema": SCHEMA, "identity": self._identity, "progress": dataclasses.asdict(progress)}
         text = json.dumps(facts | {"sha256": sha256(content)})
         write_atomically(self._folder / f"{name}.safetensors", content)
-        write_atomically(self._folder / f"{name}.json", json.dumps({"content": text, "sha256": sha256(text.encode())}).encode())
+        write_atomically(
+            self._folder / f"{name}.json", json.dumps({"content": text, "sha256": sha256(text.encode())}).encode()
+        )
         for old in sorted(self._folder.glob("*.json"))[:-KEPT]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -298,7 +317,9 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise CorruptCheckpointError(f"PB-R094: checkpoint {file} is damaged: {error}") from error
         if facts["schema"] != SCHEMA:
-            raise SchemaVersionError(f"PB-R096: checkpoint {file} has schema {facts['schema']}, this version reads {SCHEMA}")
+            raise SchemaVersionError(
+                f"PB-R096: checkpoint {file} has schema {facts['schema']}, this version reads {SCHEMA}"
+            )
         differing = [key for key, value in self._identity.items() if facts["identity"].get(key) != value]
         if differing:
             raise CheckpointError(
@@ -314,7 +335,12 @@ class Checkpoints:
 
 def identity(study: Study, events: Interactions) -> dict[str, str]:
     """Return what decides a run, by section of the study, and a fingerprint of the data."""
-    sections = {name: getattr(study, name).model_dump_json(exclude={"affinity"}) for name in ("model", "guide", "training")}
+    sections = {
+        name: getattr(study, name).model_dump_json(exclude={"affinity"}) for name in ("model", "guide", "training")
+    }
     parts = [events.user, events.item, *(part for part in (events.label, events.time) if part is not None)]
     ids = "\n".join([*events.users, *events.items]).encode()
-    return sections | {"affinity": repr(study.model.affinity), "data": sha256(b"".join(map(np.ndarray.tobytes, parts)) + ids)}
+    return sections | {
+        "affinity": repr(study.model.affinity),
+        "data": sha256(b"".join(map(np.ndarray.tobytes, parts)) + ids),
+    }

@@ -59,7 +59,9 @@ class Study(Section):
     def check_names(self) -> None:
         """Refuse an unknown schema, model or guide."""
         if self.schema_version != SCHEMA:
-            raise ConfigError(f"PB-C096: study schema {self.schema_version} is not read here; this version reads {SCHEMA}")
+            raise ConfigError(
+                f"PB-C096: study schema {self.schema_version} is not read here; this version reads {SCHEMA}"
+            )
         MODELS[self.model.name]
         GUIDES[self.guide.name]
 
@@ -147,7 +149,7 @@ def _as_config_error(error: ValidationError, sections: Mapping[str, Any]) -> Con
         tag = fault["ctx"]["tag"]
         return UnknownNameError(f"PB-C076: unknown {place[-1]} {tag!r}{nearest(tag, names)} Names: {', '.join(names)}")
     if fault["type"] == "union_tag_not_found":
-        return ConfigError(f"PB-C077: {where} has no name; write {place[-1]} = {{ name = \"...\" }}")
+        return ConfigError(f'PB-C077: {where} has no name; write {place[-1]} = {{ name = "..." }}')
     if fault["type"] == "unknown_key":
         return ConfigError(f"PB-C077: {fault['msg']} ({where})")
     message = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -27,9 +28,9 @@ from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.objective import Terms
 from pyro_popbias.optimizer import RowAdam
-from pyro_popbias.pair import Pair
+from pyro_popbias.pairing import Pair
 
-PATIENCE = 3  # epochs of phase one without a better held-out log-score
+PATIENCE = 5  # epochs of phase one without a better held-out log-score
 RETRIES = 3  # of a batch whose loss or gradient is not finite
 BLOCK = 262_144  # rows evaluated at once, and at most rows of a batch in phase two
 
@@ -280,7 +281,7 @@ def known_affinities(pair: Pair) -> tuple[Rows, float]:
     with torch.no_grad():
         for batch in pair.rows.blocks(BLOCK):
             trace = poutine.trace(pair.model.affinity).get_trace(batch)
-            affinities.append(trace.nodes["_RETURN"]["value"])
+            affinities.append(cast(Tensor, trace.nodes["_RETURN"]["value"]))
             log_prior += float(trace.log_prob_sum()) * len(batch.user) / len(pair.rows)
     return pair.rows.with_affinity(torch.cat(affinities)), log_prior
 
@@ -291,6 +292,7 @@ def log_score(pair: Pair, rows: Rows) -> float:
     with torch.no_grad():
         for batch in rows.blocks(BLOCK):
             probability = row_probability(pair.model, pair.guide, batch)
+            assert batch.label is not None  # noqa: S101  rows are labelled
             right = torch.where(batch.label > 0, probability, 1 - probability)
             total += torch.log(right).sum().cpu()
     return float(total / len(rows))

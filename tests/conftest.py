@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import pyro_popbias as pb
 
@@ -23,6 +24,11 @@ def tiny_frame(*, users=20, items=15, rows=400, seed=0):
             "time": rng.uniform(0, 100, rows),
         }
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)  # a second thread costs more than it gains on data of this size
 
 
 @pytest.fixture

@@ -98,7 +98,9 @@ def test_unknown_split(events):
         pytest.param(FRAME["user"], {}, "PB-D001: .*got Series", id="1 series"),
         pytest.param(FRAME[:0], {}, r"PB-D002: the data have 0 rows \(columns: user, item", id="2"),
         pytest.param(pd.DataFrame(), {}, "PB-D005: no column 'user'", id="2 nothing"),
-        pytest.param(FRAME, {"user": "usr"}, r"PB-D005: no column 'usr'; did you mean 'user'\? Columns: user, item", id="5"),
+        pytest.param(
+            FRAME, {"user": "usr"}, r"PB-D005: no column 'usr'; did you mean 'user'\? Columns: user, item", id="5"
+        ),
         pytest.param(FRAME, {"user": " User "}, r"PB-D005: .*did you mean 'user'\?", id="6"),
         pytest.param(FRAME.set_axis(["user", "item", "item", "time"], axis=1), {}, "PB-D007: .*once: item", id="7"),
         pytest.param(FRAME, {"item": "user"}, "PB-D043: user and item are the same column", id="43"),

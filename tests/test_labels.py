@@ -25,7 +25,9 @@ def test_labels_as_they_are(values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        pytest.param([0, 1, 2, 2, -1], r"PB-D052: column 'label'.*found 2 other values in 3 of 5 rows \(2 x2, -1 x1", id="52"),
+        pytest.param(
+            [0, 1, 2, 2, -1], r"PB-D052: column 'label'.*found 2 other values in 3 of 5 rows \(2 x2, -1 x1", id="52"
+        ),
         pytest.param([0, 0.5], r"PB-D052: .*1 other value in 1 of 2 rows \(0\.5 x1; first at row 1\)", id="52 half"),
         pytest.param([0, np.inf], r"PB-D052: .*inf x1", id="54"),
         pytest.param([0.9, 1.0], r"PB-D052: .*0\.9 x1", id="59 no cast before the check"),

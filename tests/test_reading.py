@@ -50,7 +50,9 @@ def test_quoted_commas_newlines_and_inches(tmp_path):
         pytest.param("log.csv.gz", GOOD, r"PB-D013: .*rename it to \.csv", id="13"),
         pytest.param("log.csv.gz", gzip.compress(GOOD)[:-12], "PB-D014: .*ends inside its gzip data", id="14"),
         pytest.param("log.csv.gz", b"", "PB-D003: .*is empty", id="14 nothing"),
-        pytest.param("log.csv", b"user,item\na,x,1\nb,y,1\n", "PB-D017: .*2 rows .*header's 2, first row 2 with 3", id="16"),
+        pytest.param(
+            "log.csv", b"user,item\na,x,1\nb,y,1\n", "PB-D017: .*2 rows .*header's 2, first row 2 with 3", id="16"
+        ),
         pytest.param("log.csv", b"user,item\na,x\nb,y,1\n", "PB-D017: .*1 rows .*first row 3 with 3: 'b,y,1'", id="17"),
         pytest.param("log.csv", b"user,item,label\na,x,1\nb,y\n", "PB-D017: .*header's 3, first row 3 with 2", id="18"),
         pytest.param("log.csv", b'user,item\na,x\n"b,y\nc,z\n', "PB-D019: .*line 3: '\"b,y'", id="19"),
@@ -69,13 +71,17 @@ def test_bad_files(tmp_path, name, content, message):
 
 @pytest.mark.parametrize("cut", range(1, len(gzip.compress(GOOD)), 7))
 def test_truncated_gzip_at_any_length(tmp_path, cut):
-    with pytest.raises(DataError, match="PB-D01[34]: .*log.csv.gz"):
+    with pytest.raises(DataError, match=r"PB-D01[34]: .*log\.csv\.gz"):
         read_interactions(written(tmp_path, gzip.compress(GOOD)[:cut], "log.csv.gz"))
 
 
 def test_missing_file_and_folder(tmp_path):
     (tmp_path / "folder.csv").mkdir()
-    for name, reason in (("none.csv", "No such file"), ("folder.csv", "Is a directory"), ("none.parquet", "none.parquet")):
+    for name, reason in (
+        ("none.csv", "No such file"),
+        ("folder.csv", "Is a directory"),
+        ("none.parquet", "none.parquet"),
+    ):
         with pytest.raises(RunFolderError, match=f"PB-R022: cannot read .*{reason}") as caught:
             read_interactions(tmp_path / name)
         assert caught.value.exit_code == 5

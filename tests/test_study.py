@@ -13,7 +13,10 @@ BAD_COUNTS = [0, -1, 10**12, 2.5, True, "3", None]
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"guide": {"name": "lognorml"}}, r"PB-C076: unknown guide 'lognorml'; did you mean 'lognormal'\? Guides: gamma"),
+        (
+            {"guide": {"name": "lognorml"}},
+            r"PB-C076: unknown guide 'lognorml'; did you mean 'lognormal'\? Guides: gamma",
+        ),
         ({"model": {"name": "prodct"}}, r"PB-C076: unknown model 'prodct'; did you mean 'product'\? Models: product"),
         ({"model": {"affinity": {"name": "embeding"}}}, r"PB-C076: .*'embeding'; did you mean 'embedding'\?"),
     ],
@@ -28,7 +31,10 @@ def test_unknown_names(sections, message):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"training": {"learing_rate": 0.1}}, r"PB-C077: unknown key 'learing_rate'; did you mean 'learning_rate'\?.*training"),
+        (
+            {"training": {"learing_rate": 0.1}},
+            r"PB-C077: unknown key 'learing_rate'; did you mean 'learning_rate'\?.*training",
+        ),
         ({"trainig": {}}, r"PB-C077: unknown key 'trainig'; did you mean 'training'\? Keys: schema, data"),
         ({"model": {"affinity": {"name": "embedding", "dims": 3}}}, r"PB-C077: .*'dims'; did you mean 'dim'\?"),
         ({"model": {"affinity": {"dim": 3}}}, r"PB-C077: \[model\] affinity has no name; write affinity = \{ name"),
@@ -71,12 +77,18 @@ def test_wrong_seeds(seed):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"training": {"device": "tpu"}}, r"PB-C083: \[training\] device = 'tpu': it should be 'auto', 'cpu' or 'cuda'"),
+        (
+            {"training": {"device": "tpu"}},
+            r"PB-C083: \[training\] device = 'tpu': it should be 'auto', 'cpu' or 'cuda'",
+        ),
         ({"training": {"validation": 1.0}}, r"PB-C083: \[training\] validation = 1\.0"),
         ({"data": {"positive_if": "high"}}, r"PB-C004: positive_if='high'"),
         ({"data": {"periods": 3}}, r"PB-C083: \[data\].*periods above 1 need time"),
         ({"model": {"prior": {"source": "fixed"}}}, r"PB-C083: \[model\] prior.*'fixed' needs it"),
-        ({"model": {"affinity": {"name": "fixed"}}}, r"PB-C083: \[model\] affinity.*user_vectors and item_vectors, or score"),
+        (
+            {"model": {"affinity": {"name": "fixed"}}},
+            r"PB-C083: \[model\] affinity.*user_vectors and item_vectors, or score",
+        ),
         ({"schema": 2}, "PB-C096: study schema 2 is not read here; this version reads 1"),
     ],
 )
@@ -156,5 +168,5 @@ def test_wrong_files(tmp_path, content, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(RunFolderError, match="PB-R022: cannot read .*No such file"):
+    with pytest.raises(RunFolderError, match=r"PB-R022: cannot read .*No such file"):
         Study.from_toml(tmp_path / "none.toml")

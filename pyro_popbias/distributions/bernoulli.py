@@ -32,7 +32,7 @@ def log_one_minus_product(logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor)
     return torch.where(small, direct, torch.logaddexp(logsigmoid(-logit), logsigmoid(logit) + log_one_minus_g))
 
 
-class ProductBernoulli(TorchDistribution):  # type: ignore[misc]  # Pyro's metaclass is untyped
+class ProductBernoulli(TorchDistribution):
     """P(c=1) = sigma(logit) g, with g in (0, 1) given by log g and log(1 - g).
 
     Args:
@@ -55,7 +55,7 @@ class ProductBernoulli(TorchDistribution):  # type: ignore[misc]  # Pyro's metac
         self.logit, self.log_g, self.log_one_minus_g = torch.broadcast_tensors(logit, log_g, log_one_minus_g)
         super().__init__(self.logit.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "ProductBernoulli":
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "ProductBernoulli":
         """Return the same law with a larger batch shape."""
         parts = (part.expand(batch_shape) for part in (self.logit, self.log_g, self.log_one_minus_g))
         return ProductBernoulli(*parts, validate_args=False)
@@ -71,7 +71,7 @@ class ProductBernoulli(TorchDistribution):  # type: ignore[misc]  # Pyro's metac
         """P(c=1), a probability."""
         return torch.exp(logsigmoid(self.logit) + self.log_g)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Draw labels 0 and 1, `sample_shape + batch_shape`."""
         with torch.no_grad():
-            return torch.bernoulli(self.mean.expand(sample_shape + self.batch_shape))
+            return torch.bernoulli(self.mean.expand(torch.Size(sample_shape) + self.batch_shape))

@@ -56,7 +56,9 @@ def test_never_zero_gradient_where_the_exact_one_is_not():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_probabilities_add_up(dtype):
-    logit, rate = torch.meshgrid(torch.linspace(-10, 10, 21, dtype=dtype), torch.logspace(-3, 1, 9, dtype=dtype), indexing="ij")
+    logit, rate = torch.meshgrid(
+        torch.linspace(-10, 10, 21, dtype=dtype), torch.logspace(-3, 1, 9, dtype=dtype), indexing="ij"
+    )
     both = [law(logit, rate).log_prob(torch.tensor(float(label))).exp() for label in (0, 1)]
     torch.testing.assert_close(sum(both), torch.ones_like(logit))
     torch.testing.assert_close(both[1], law(logit, rate).mean)

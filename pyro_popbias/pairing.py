@@ -100,7 +100,9 @@ def assemble(events: Interactions, study: Study) -> Pair:
     built = build(study, events.catalogue)
     train, held_out = hold_out(events, training.validation, training.seed)
     if training.batch_size > len(train) and "batch_size" in training.model_fields_set:
-        message = f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
+        message = (
+            f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
+        )
         warnings.warn(message, DataWarning, stacklevel=3)
     score = _score(events, study)
     return Pair(

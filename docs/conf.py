@@ -1,0 +1,71 @@
+"""Sphinx configuration; `make docs` builds with every notebook cell executed and every warning an error."""
+
+import re
+
+from pyro_popbias.version import __version__
+
+project = "pyro-popbias"
+author = "the pyro-popbias contributors"
+version = release = __version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
+exclude_patterns = ["_build", "jupyter_execute"]
+default_role = "code"  # docstrings write `name` for code
+
+myst_enable_extensions = ["dollarmath"]
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_output_stderr = "remove"  # progress
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False  # what follows `Returns:` is prose, types stand in the signature
+
+# pages of other projects are not linked: a build needs no network
+_EXTERNAL = (
+    "torch pyro pandas numpy scipy xarray arviz pydantic pydantic_core rich typer matplotlib pathlib collections "
+    "contextlib types abc annotated_types"
+)
+nitpick_ignore_regex = [("py:.*", rf"({'|'.join(_EXTERNAL.split())})(\..*)?")]
+# how annotations write classes of other projects, and type variables
+nitpick_ignore_regex += [("py:.*", r"(Tensor|Distribution|TorchDistribution|Path|np\..*|pd\..*|xr\..*|az\..*|.*\.T)")]
+# the ranges of a study's keys, base classes that are nobody's concern, and a type cut at its comma
+nitpick_ignore_regex += [
+    ("py:class", r"(FieldInfo|NoneType|Strict|AllowInfNan|[GL][et]|[-+.e0-9]+)"),
+    ("py:class", r"pyro_popbias\..*\._\w+"),
+    ("py:class", r"list\[dict\[str"),
+]
+
+_ROW = re.compile(r"\s*\|.*\|\s*")
+
+
+def tables_to_rst(_app, _what, _name, _object, _options, lines):
+    """Turn the Markdown tables of docstrings into list tables."""
+    result, rows = [], []
+    for line in [*lines, ""]:
+        if _ROW.fullmatch(line):
+            rows.append([cell.strip() for cell in line.strip()[1:-1].split("|")])
+            continue
+        if rows:
+            result += [".. list-table::", "   :header-rows: 1", ""]
+            for row in (rows[0], *rows[2:]):
+                result += [f"   {'* -' if first else '  -'} {cell}" for first, cell in _flagged(row)]
+            result.append("")
+            rows = []
+        result.append(line)
+    lines[:] = result
+
+
+def _flagged(row):
+    return [(place == 0, cell) for place, cell in enumerate(row)]
+
+
+def setup(app):
+    """Connect the hook."""
+    app.connect("autodoc-process-docstring", tables_to_rst)

@@ -1,0 +1,40 @@
+"""The pages: a page for every module, and the README's example as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+API = ROOT / "docs" / "api"
+HOMES = {"pyro_popbias": "pyro_popbias", "models": "pyro_popbias.models", "guides": "pyro_popbias.guides"}
+
+
+def modules():
+    for folder, package in HOMES.items():
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            parts = [package, *file.relative_to(ROOT / folder).with_suffix("").parts]
+            yield ".".join(part for part in parts if part != "__init__")
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_every_module_has_its_page(module):
+    page = API / f"{module}.md"
+    assert page.exists(), f"write {page.relative_to(ROOT)}"
+    assert f"automodule:: {module}\n" in page.read_text(encoding="utf-8")
+    assert f"\n{module}\n" in (API / "index.md").read_text(encoding="utf-8")
+
+
+def test_every_page_has_its_module():
+    assert {page.stem for page in API.glob("*.md")} - {"index"} == set(modules())
+
+
+@pytest.mark.slow
+def test_readme_example_runs_as_it_stands(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (tmp_path / "example.py").write_text(blocks[0], encoding="utf-8")
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "score" in done.stdout

@@ -1,0 +1,179 @@
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pyro_popbias as pb
+from pyro_popbias import training
+from pyro_popbias.errors import NumericalError
+from pyro_popbias.pairing import pair
+from pyro_popbias.training import HISTORY, RETRIES, train
+
+EPOCHS = 3
+
+
+class Killed(Exception):
+    """What stops a training in the middle."""
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(training, "STEPS", 2)
+    monkeypatch.setattr(training, "CYCLE", 3)
+    monkeypatch.setattr(training, "MOST_CYCLES", 3)
+    monkeypatch.setattr(training, "GAIN", -1e9)  # so that MOST_CYCLES decides
+
+
+@pytest.fixture(params=pb.GUIDES)
+def make(request, events):
+    def make(**options):
+        study = pb.Study(
+            model={"affinity": {"name": "embedding", "dim": 4}, "saturation": {"rate": "learned"}},
+            guide={"name": request.param},
+            training={"epochs": EPOCHS, "batch_size": 150, "device": "cpu", **options},
+        )
+        return pair(events, study=study)
+
+    return make
+
+
+def state(made):
+    return {f"{part}.{k}": v for part in ("model", "guide") for k, v in getattr(made, part).state_dict().items()}
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def without_clock(history):
+    return history.drop(columns="seconds")
+
+
+def test_history(make):
+    made = make()
+    before, random = copy.deepcopy(state(made)), torch.get_rng_state()
+    history = train(made)
+    assert tuple(history.columns) == HISTORY
+    assert history["phase"].tolist() == sorted(history["phase"])
+    first, second = (history[history["phase"] == phase] for phase in (1, 2))
+    assert first["epoch"].tolist() == list(range(1, EPOCHS + 1))
+    assert second["epoch"].tolist() == list(range(1, len(second) + 1))
+    assert np.isfinite(history.to_numpy(dtype=float)).all()
+    assert (history["kl"] >= 0).all()
+    assert (history["validation_log_score"] < 0).all()
+    parts = first["expected_log_likelihood"] - first["kl"]
+    assert (first["elbo"] < parts).all()  # by the log prior of the vectors
+    assert second["learning_rate"].iloc[2] == pytest.approx(0.05 / training.FALL)
+    after = state(made)
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(parameter.requires_grad for parameter in made.model.parameters())
+
+
+def test_same_seed_same_numbers(make):
+    runs = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(len(runs))  # the global state must not matter
+        made = make(seed=seed)
+        runs.append((without_clock(train(made)), state(made)))
+    pd.testing.assert_frame_equal(runs[0][0], runs[1][0], check_exact=True)
+    assert_same(runs[0][1], runs[1][1])
+    assert not torch.equal(runs[0][1]["guide.rows_unconstrained"], runs[2][1]["guide.rows_unconstrained"])
+
+
+def test_phase_two_holds_the_model(make):
+    made, seen = make(), {}
+
+    def on_epoch(progress):
+        if progress.phase == 2:
+            seen.setdefault("model", copy.deepcopy(made.model.state_dict()))
+
+    train(made, on_epoch=on_epoch)
+    assert_same(seen["model"], made.model.state_dict())
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.2])
+def test_resume_continues_bit_for_bit(make, validation):
+    whole = make(validation=validation)
+    history = train(whole)
+    for stop in ((1, 1), (1, 2), (2, 0), (2, 4)):  # phase, epochs done in it
+        saved = []
+
+        def kill(progress, stop=stop):
+            if (progress.phase, progress.epoch) == stop:
+                raise Killed("stopped")
+
+        with pytest.raises(Killed, match="stopped"):
+            train(make(validation=validation), on_epoch=kill, save=lambda each: saved.append(copy.deepcopy(each)))  # noqa: B023
+        resumed = make(validation=validation)
+        rest = train(resumed, resume=saved[-1])
+        pd.testing.assert_frame_equal(without_clock(rest), without_clock(history), check_exact=True)
+        assert_same(state(resumed), state(whole))
+
+
+def test_resume_of_a_finished_training_does_nothing(make):
+    saved, made = [], make()
+    history = train(made, save=lambda snapshot: saved.append(copy.deepcopy(snapshot)))
+    again = make()
+    pd.testing.assert_frame_equal(train(again, resume=saved[-1]), history)
+    assert_same(state(again), state(made))
+
+
+def broken_loss(made, monkeypatch, times):
+    """Make the loss NaN the first `times` times; return the count of evaluations."""
+    calls, right = [], type(made.objective).differentiable_loss
+
+    def loss(self, *args, **kwargs):
+        calls.append(1)
+        value = right(self, *args, **kwargs)
+        return value * float("nan") if len(calls) <= times else value
+
+    monkeypatch.setattr(type(made.objective), "differentiable_loss", loss)
+    return calls
+
+
+@pytest.mark.parametrize("times", [1, RETRIES])
+def test_non_finite_batch_is_drawn_again(make, monkeypatch, times):
+    made = make()
+    calls = broken_loss(made, monkeypatch, times)
+    history = train(made)
+    assert np.isfinite(history["elbo"]).all()
+    steps = EPOCHS * len(list(made.batches())) + training.STEPS * (history["phase"] == 2).sum()
+    assert len(calls) == steps + times
+
+
+def test_numerical_error_leaves_parameters_as_they_were(make, monkeypatch):
+    made = make()
+    before = copy.deepcopy(state(made))
+    broken_loss(made, monkeypatch, RETRIES + 1)
+    message = (
+        r"PB-N001: in phase 1, epoch 1, step 0 the loss was nan and the gradient not finite in .*guide.*lower training"
+    )
+    with pytest.raises(NumericalError, match=message) as caught:
+        train(made)
+    assert caught.value.exit_code == 4
+    assert isinstance(caught.value, ArithmeticError)
+    assert_same(before, state(made))
+
+
+def test_early_stopping_goes_back_to_the_best_epoch(make, monkeypatch):
+    scores = iter([-0.9, -0.5, -0.6, -0.7, -0.8])
+    monkeypatch.setattr(training, "log_score", lambda *_: next(scores, -1.0))
+    made, states = make(epochs=50), []
+    saved = {}
+
+    def on_epoch(progress):
+        if progress.phase == 1:
+            states.append(copy.deepcopy(state(made)))
+        saved.setdefault(progress.phase, copy.deepcopy(state(made)))
+
+    history = train(made, on_epoch=on_epoch)
+    assert (history["phase"] == 1).sum() == 2 + training.PATIENCE
+    assert_same(
+        {k: v for k, v in state(made).items() if k.startswith("model")},
+        {k: v for k, v in states[1].items() if k.startswith("model")},
+    )
