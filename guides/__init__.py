@@ -5,6 +5,6 @@ if __name__ != "pyro_popbias.guides":
 
 from pyro_popbias.guides.gamma import GammaGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide, same_support
 
-__all__ = ["GUIDES", "GammaGuide", "LogNormalGuide", "PopularityGuide"]
+__all__ = ["GUIDES", "GammaGuide", "LogNormalGuide", "PopularityGuide", "same_support"]

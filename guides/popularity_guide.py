@@ -69,3 +69,15 @@ class PopularityGuide(Variant, PyroModule):
 
 
 GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides")
+
+
+def _is_positive(support: constraints.Constraint) -> bool:
+    """Return whether a support is (0, inf) or [0, inf), which differ by nothing that has mass."""
+    return isinstance(support, constraints.greater_than | constraints.greater_than_eq) and support.lower_bound == 0
+
+
+def same_support(one: constraints.Constraint, other: constraints.Constraint) -> bool:
+    """Return whether two supports are the same but for boundaries without mass."""
+    if _is_positive(one) or _is_positive(other):
+        return _is_positive(one) and _is_positive(other)
+    return type(one) is type(other)

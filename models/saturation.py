@@ -4,6 +4,7 @@ Each gives log g and log(1 - g) without cancellation, so that likelihoods stay i
 value; a learned one is made anew at each step from the model's parameter.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, final
 
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.distributions import Exponential, Gamma
 
 from pyro_popbias.distributions.expectation import register_expectation
+
+LOG_TWO = math.log(2.0)
 
 
 class Saturation(ABC):
@@ -72,7 +75,10 @@ class ExponentialSaturation(Saturation):
 
     def log(self, z: Tensor) -> Tensor:
         """Return log(1 - exp(-rate z))."""
-        return torch.log(-torch.expm1(-self.rate * z))
+        x = self.rate * z
+        large = x > LOG_TWO  # there the gradient of log(-expm1(-x)) would be rounded away
+        far = torch.log1p(-torch.exp(-torch.where(large, x, 1.0)))
+        return torch.where(large, far, torch.log(-torch.expm1(-torch.where(large, 1.0, x))))
 
     def log_complement(self, z: Tensor) -> Tensor:
         """Return -rate z, exactly."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyro_popbias import sections
 from pyro_popbias.errors import DataError, IncompatibleError
-from pyro_popbias.guides import GUIDES, PopularityGuide
+from pyro_popbias.guides import GUIDES, PopularityGuide, same_support
 from pyro_popbias.ids import as_text
 from pyro_popbias.interactions import Catalogue
 from pyro_popbias.models import (
@@ -27,7 +27,6 @@ from pyro_popbias.models import (
     PopularityPrior,
     Saturation,
 )
-from pyro_popbias.objective import same_support
 from pyro_popbias.reading import read_table
 from pyro_popbias.study import Study
 

@@ -17,10 +17,10 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
-from torch.distributions import constraints, kl_divergence
+from torch.distributions import kl_divergence
 
 from pyro_popbias.errors import IncompatibleError
-from pyro_popbias.guides import GUIDES
+from pyro_popbias.guides import GUIDES, same_support
 
 Sites = Mapping[str, Any]
 
@@ -128,18 +128,6 @@ def _family(site: Sites) -> str:
     while hasattr(fn, "base_dist") and type(fn).__name__ in ("Independent", "ExpandedDistribution"):
         fn = fn.base_dist
     return type(fn).__name__
-
-
-def _is_positive(support: constraints.Constraint) -> bool:
-    """Return whether a support is (0, inf) or [0, inf), which differ by nothing that has mass."""
-    return isinstance(support, constraints.greater_than | constraints.greater_than_eq) and support.lower_bound == 0
-
-
-def same_support(one: constraints.Constraint, other: constraints.Constraint) -> bool:
-    """Return whether two supports are the same but for boundaries without mass."""
-    if _is_positive(one) or _is_positive(other):
-        return _is_positive(one) and _is_positive(other)
-    return type(one) is type(other)
 
 
 def check_sites(model: Sites, guide: Sites) -> None:

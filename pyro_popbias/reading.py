@@ -76,7 +76,10 @@ def _read_csv(path: Path, content: bytes, text: tuple[str, ...]) -> pd.DataFrame
         sign = next((sign for sign in ";\t|" if sign in only), None)
         if sign:
             raise DataError(f"PB-D008: {path} has one column {only!r}; is its delimiter {sign!r}? Convert it to commas")
-    check_columns(frame, text)
+    try:
+        check_columns(frame, text)
+    except DataError as error:
+        raise DataError(f"{error} (in {path})") from error
     return frame
 
 

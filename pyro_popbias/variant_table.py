@@ -4,9 +4,8 @@ import pandas as pd
 from torch.distributions.kl import _dispatch_kl
 
 from pyro_popbias.distributions import closed_form
-from pyro_popbias.guides import GUIDES
+from pyro_popbias.guides import GUIDES, same_support
 from pyro_popbias.models import MODELS, ExponentialSaturation, GammaPrior
-from pyro_popbias.objective import same_support
 
 PRIORS = {"gamma": GammaPrior}
 
