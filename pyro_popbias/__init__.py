@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         SchemaVersionError,
         UnknownNameError,
     )
-    from pyro_popbias.fitted import Fit, fit
+    from pyro_popbias.fitted import Fit, fit, load
     from pyro_popbias.guides import GUIDES
     from pyro_popbias.interactions import Interactions
     from pyro_popbias.models import MODELS
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pyro_popbias.pairing import Pair, pair
     from pyro_popbias.reading import read_interactions, read_movielens
     from pyro_popbias.simulation import Simulation, simulate
-    from pyro_popbias.storage import load
     from pyro_popbias.study import Study
     from pyro_popbias.variant_table import variants
 
@@ -42,7 +41,7 @@ _HOMES = {
         "CheckpointError ConfigError CorruptCheckpointError DataError DataWarning IncompatibleError NumericalError "
         "PopBiasError RunFolderError RunLockedError SchemaVersionError UnknownNameError"
     ),
-    "fitted": "Fit fit",
+    "fitted": "Fit fit load",
     "guides": "GUIDES",
     "interactions": "Interactions",
     "models": "MODELS",
@@ -50,7 +49,6 @@ _HOMES = {
     "pairing": "Pair pair",
     "reading": "read_interactions read_movielens",
     "simulation": "Simulation simulate",
-    "storage": "load",
     "study": "Study",
     "variant_table": "variants",
 }

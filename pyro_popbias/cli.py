@@ -117,7 +117,7 @@ def fit(
 
 
 def _load(run: Path) -> "Fit":
-    from pyro_popbias.storage import load
+    from pyro_popbias.fitted import load
 
     return load(run)
 

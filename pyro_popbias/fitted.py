@@ -26,6 +26,7 @@ from pyro_popbias.posterior import check_interval, draw, parameter_table, popula
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
 from pyro_popbias.sections import Fixed
+from pyro_popbias.storage import read_run, save
 from pyro_popbias.study import Study
 from pyro_popbias.training import train
 
@@ -335,8 +336,6 @@ class Fit:
         Raises:
             RunFolderError: the folder exists and is not empty, or cannot be written.
         """
-        from pyro_popbias.storage import save
-
         save(self, Path(path))
 
 
@@ -372,6 +371,17 @@ def fit(
     with TrainingProgress(study.training.epochs, show=progress) as bar:
         history = train(pair, on_epoch=lambda state: bar(state.phase, state.history[-1]))
     return Fit(study, events.catalogue, pair.model, pair.guide, history, events)
+
+
+def load(path: str | Path) -> Fit:
+    """Return the fit of a run folder; its predictions equal those of the fit that was saved, bit for bit.
+
+    Raises:
+        RunFolderError: there is no such folder, or it holds no finished run.
+        CorruptCheckpointError: a file is not what was written.
+        SchemaVersionError: the folder was written by an incompatible version.
+    """
+    return Fit(**read_run(path))
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -34,18 +34,20 @@ from pyro_popbias.errors import (
     SchemaVersionError,
 )
 from pyro_popbias.files import TEMPORARY, sha256, sync_folder, write_atomically
-from pyro_popbias.fitted import Fit
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
 from pyro_popbias.training import Progress, Snapshot
 from pyro_popbias.version import __version__
 
+if TYPE_CHECKING:
+    from pyro_popbias.fitted import Fit
+
 SCHEMA = 1
 KEPT = 2  # checkpoints
 
 
-def save(fit: Fit, folder: Path, *, data: bool = True) -> None:
+def save(fit: "Fit", folder: Path, *, data: bool = True) -> None:
     """Write a fit to a new folder: whole, or not at all.
 
     Args:
@@ -77,7 +79,7 @@ def refuse_full(folder: Path) -> None:
         raise RunFolderError(f"PB-R101: {folder} exists and is not empty; choose another name or remove it")
 
 
-def write_run(fit: Fit, folder: Path, *, data: bool = True) -> None:
+def write_run(fit: "Fit", folder: Path, *, data: bool = True) -> None:
     """Write the files of a finished run, the manifest last."""
     files = _files(fit, data=data)
     for name, content in files.items():
@@ -102,7 +104,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _files(fit: Fit, *, data: bool) -> dict[str, bytes]:
+def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
     catalogue, study = fit.catalogue, fit.study
     files: dict[str, bytes] = {}
     affinity = study.model.affinity
@@ -151,7 +153,7 @@ def _tensors(tensors: dict[str, torch.Tensor]) -> bytes:
     return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def card(fit: Fit) -> str:
+def card(fit: "Fit") -> str:
     """Return the run's card in Markdown: what was fitted to what, and how far to trust the intervals."""
     last = fit.history.iloc[-1]
     return (
@@ -165,8 +167,8 @@ def card(fit: Fit) -> str:
     )
 
 
-def load(path: str | Path) -> Fit:
-    """Return the fit of a run folder; its predictions equal those of the fit that was saved, bit for bit.
+def read_run(path: str | Path) -> dict[str, Any]:
+    """Return the fields of the fit that a run folder holds.
 
     Raises:
         RunFolderError: there is no such folder, or it holds no finished run.
@@ -198,7 +200,14 @@ def load(path: str | Path) -> Fit:
         }
         events = Interactions(ids["users"], ids["items"], **columns, periods=catalogue.periods, edges=edges)
     history = pd.read_csv(io.BytesIO(contents["history.csv"]))
-    return Fit(study, catalogue, model, guide, history, events)
+    return {
+        "study": study,
+        "catalogue": catalogue,
+        "model": model,
+        "guide": guide,
+        "history": history,
+        "events": events,
+    }
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
