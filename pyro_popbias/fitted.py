@@ -345,7 +345,7 @@ def fit(
     study: Study | None = None,
     model: str | None = None,
     guide: str | None = None,
-    seed: int | None | EllipsisType = ...,
+    seed: int | EllipsisType | None = ...,
     progress: bool = True,
 ) -> Fit:
     """Train a study, or named model and guide with the study's other defaults, on interactions.

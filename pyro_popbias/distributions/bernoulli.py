@@ -5,7 +5,7 @@ come from the link, and log(1 - hg) is put together from them without cancellati
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -41,7 +41,7 @@ class ProductBernoulli(TorchDistribution):
         log_one_minus_g: `(..., B)` log(1 - g).
     """
 
-    arg_constraints = {
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "logit": constraints.real,
         "log_g": constraints.less_than(1e-300),
         "log_one_minus_g": constraints.less_than(1e-300),
