@@ -15,24 +15,24 @@ class RowAdam:
     """torch's Adam for small tables and scalars, torch's SparseAdam for large tables.
 
     Args:
-        groups: parameters with their learning rate.
-        memory: the second of Adam's betas. Gradients of q shrink a hundredfold while it settles; a shorter memory than
-            the usual .999 keeps the steps from shrinking with them.
+        groups: parameters with their learning rate and their memory, the second of Adam's betas.
     """
 
-    def __init__(self, groups: Iterable[tuple[Iterable[Parameter], float]], *, memory: float = 0.99) -> None:
+    def __init__(self, groups: Iterable[tuple[Iterable[Parameter], float, float]]) -> None:
         self._parts: list[Optimizer] = []
         self._parameters: list[Parameter] = []
         dense: list[dict[str, Any]] = []
         sparse: list[dict[str, Any]] = []
-        for parameters, rate in groups:
+        for parameters, rate, memory in groups:
             for parameter in parameters:
                 self._parameters.append(parameter)
-                (sparse if has_sparse_gradient(parameter) else dense).append({"params": [parameter], "lr": rate})
+                (sparse if has_sparse_gradient(parameter) else dense).append(
+                    {"params": [parameter], "lr": rate, "betas": (0.9, memory)}
+                )
         if dense:
-            self._parts.append(Adam(dense, betas=(0.9, memory), fused=True))
+            self._parts.append(Adam(dense, fused=True))
         if sparse:
-            self._parts.append(SparseAdam(sparse, betas=(0.9, memory)))
+            self._parts.append(SparseAdam(sparse))
 
     def zero_grad(self) -> None:
         """Forget gradients."""

@@ -30,7 +30,11 @@ from pyro_popbias.objective import Terms
 from pyro_popbias.optimizer import RowAdam
 from pyro_popbias.pairing import Pair
 
-PATIENCE = 5  # epochs of phase one without a better held-out log-score
+PATIENCE = 10  # epochs of phase one without a better held-out log-score
+# the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual .999
+# would keep its steps small long after
+GUIDE_MEMORY = 0.95
+MODEL_MEMORY = 0.99
 RETRIES = 3  # of a batch whose loss or gradient is not finite
 BLOCK = 262_144  # rows evaluated at once, and at most rows of a batch in phase two
 
@@ -39,7 +43,6 @@ STEPS = 40
 CYCLE = 12
 FALL = 64.0
 MOST_CYCLES = 6
-MEMORY = 0.95  # see RowAdam
 GAIN = 0.01  # nats per cell: a cycle that gains less is the last
 
 HISTORY = (
@@ -116,10 +119,10 @@ class Training:
     def _new_optimizer(self) -> RowAdam:
         training, phase = self._pair.study.training, self.progress.phase
         self._pair.model.requires_grad_(phase == 1)
-        guide = (self._pair.guide.parameters(), training.guide_learning_rate)
+        guide = (self._pair.guide.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
-            return RowAdam([guide, (self._pair.model.parameters(), training.learning_rate)])
-        return RowAdam([guide], memory=MEMORY)
+            return RowAdam([guide, (self._pair.model.parameters(), training.learning_rate, MODEL_MEMORY)])
+        return RowAdam([guide])
 
     def _fit_epoch(self) -> None:
         """Run an epoch of phase one, keep the best parameters, and pass to phase two when it is time."""
@@ -213,7 +216,10 @@ class Training:
 
     def _seed(self, attempt: int) -> None:
         key = (self._pair.study.training.seed, self.progress.phase, self.progress.steps, attempt)
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed formats a stack trace at each call
+        if self._pair.device == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _fault(self, loss: Tensor) -> str:
         broken = [

@@ -1,4 +1,7 @@
+import errno
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
+from pyro_popbias import training
 
 SHARED = Path(__file__).parents[2] / "shared"
 MOVIELENS = SHARED / "data" / "ml-latest-small"
@@ -29,6 +33,51 @@ def tiny_frame(*, users=20, items=15, rows=400, seed=0):
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)  # a second thread costs more than it gains on data of this size
+
+
+@pytest.fixture(scope="module")
+def short_training():
+    """Make phase two take moments, for the tests that only need some fit."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"STEPS": 5, "CYCLE": 3, "MOST_CYCLES": 2}.items():
+            patch.setattr(training, name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def folder_hash():
+    """Return a function: folder to SHA-256 of all names and contents in it."""
+
+    def of(folder):
+        files = sorted(path for path in Path(folder).rglob("*"))
+        parts = [
+            str(path.relative_to(folder)).encode() + (path.read_bytes() if path.is_file() else b"") for path in files
+        ]
+        return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+    return of
+
+
+@pytest.fixture
+def full_disk():
+    """Return a function that lets `after` calls of fsync succeed, then none."""
+
+    def fill(monkeypatch, after):
+        right, left = os.fsync, iter(range(after))
+
+        def fsync(handle):
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            right(handle)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def make_frame():
+    return tiny_frame
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Wei
 from pyro_popbias.distributions.special import (
     exp_minus_one_minus,
     log_gamma_remainder,
-    log_gamma_remainder_slope,
     trigamma,
 )
 
@@ -130,9 +129,9 @@ def _gamma_gamma(q: Gamma, p: Gamma) -> Tensor:
     # with rho the ratio of means and F the remainder of log Gamma both terms are >= 0:
     # KL = a_p (rho - 1 - log rho) + F(a_p) - F(a_q) - (a_p - a_q) F'(a_q)
     a, b = q.concentration, p.concentration
-    log_ratio = torch.log(a / b) - torch.log(q.rate / p.rate)
-    bregman = log_gamma_remainder(b) - log_gamma_remainder(a) - (b - a) * log_gamma_remainder_slope(a)
-    return b * exp_minus_one_minus(log_ratio) + bregman
+    log_ratio = torch.log((a / b) * (p.rate / q.rate))
+    (remainder_q, slope_q), (remainder_p, _) = log_gamma_remainder(a), log_gamma_remainder(b)
+    return b * exp_minus_one_minus(log_ratio) + remainder_p - remainder_q - (b - a) * slope_q
 
 
 STABLE_IN_TORCH = {(Exponential, Exponential), (Exponential, Gamma), (Gamma, Exponential), (LogNormal, LogNormal)}

@@ -63,7 +63,7 @@ def _log_gamma_grid(concentration: Tensor, rate: Tensor, slope: Tensor, nodes: i
     reach = (TAIL + a + torch.relu(torch.log(slope * a / rate))) / (1 + a)
     low = -torch.minimum(0.5 * (y + torch.sqrt(y.square() + 8 * y)), reach)
     s, log_step = _spread(low, high, nodes)
-    return Grid(torch.log(a / rate) + s, log_step - log_gamma_remainder(a) - a * exp_minus_one_minus(s))
+    return Grid(torch.log(a / rate) + s, log_step - log_gamma_remainder(a)[0] - a * exp_minus_one_minus(s))
 
 
 @grid.register

@@ -1,0 +1,264 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import expit
+
+import pyro_popbias as pb
+from pyro_popbias import fitted
+from pyro_popbias.errors import ConfigError, DataError, UnknownNameError
+
+TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
+pytestmark = pytest.mark.usefixtures("short_training")
+
+
+def study_of(guide="gamma", **affinity):
+    affinity = affinity or {"name": "embedding", "dim": 4, "scale": 1.0}
+    return pb.Study(model={"affinity": affinity}, guide={"name": guide}, training=TRAINING)
+
+
+@pytest.fixture(scope="module", params=pb.GUIDES)
+def fit(request, make_frame, short_training):
+    frame = make_frame()
+    untouched = frame.copy(deep=True)
+    result = pb.fit(pb.Interactions.from_frame(frame, label="label", time="time"), study=study_of(request.param))
+    pd.testing.assert_frame_equal(frame, untouched)
+    return result
+
+
+@pytest.fixture(scope="module")
+def scored(make_frame, short_training):
+    frame = make_frame().assign(affinity=lambda table: np.sin(np.arange(len(table))))
+    events = pb.Interactions.from_frame(frame, label="label", time="time")
+    return frame, pb.fit(events, study=study_of(name="fixed", score="affinity"))
+
+
+@pytest.fixture
+def pairs(frame):
+    shuffled = frame[["item", "user", "time"]].sample(frac=1, random_state=1)
+    return shuffled.set_index(pd.Index(np.arange(len(shuffled)) % 7))  # an index with repeats, which is ignored
+
+
+def affinity_of(fit, table):
+    users, items = fit.catalogue.users.get_indexer(table["user"]), fit.catalogue.items.get_indexer(table["item"])
+    with torch.no_grad():
+        return fit.model.affinity.pairs(torch.tensor(users), torch.tensor(items)).numpy()
+
+
+def parameter(fit, name):
+    return fit.parameters().set_index("name")["mean"][name]
+
+
+def test_popularity(fit, frame):
+    table = fit.popularity()
+    assert list(table.columns) == (
+        ["item", "period", "count", "positives", "mean", "sd", "lower", "upper", "prior_mean", "prior_only"]
+    )
+    counts = frame.groupby("item")["label"].agg(["size", "sum"]).loc[table["item"]]
+    assert table["item"].is_unique
+    assert table["count"].tolist() == counts["size"].tolist()
+    assert table["positives"].tolist() == counts["sum"].tolist()
+    assert (table["period"] == 0).all()
+    assert not table["prior_only"].any()
+    assert (table["lower"] > 0).all()
+    assert (table["lower"] < table["mean"]).all()
+    assert (table["mean"] < table["upper"]).all()
+    np.testing.assert_allclose(table["prior_mean"], 1)  # Gamma(a, a)
+    narrow = fit.popularity(interval=0.5)
+    assert (narrow["lower"] > table["lower"]).all()
+    assert (narrow["upper"] < table["upper"]).all()
+
+
+def test_parameters(fit):
+    table = fit.parameters()
+    assert list(table.columns) == ["name", "mean", "sd", "lower", "upper"]
+    assert {"intercept"} < set(table["name"])
+    assert np.isfinite(table["mean"]).all()
+    assert table[["sd", "lower", "upper"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("interval", [0, 1, 1.5, True, "0.9", float("nan")])
+def test_intervals_outside_zero_to_one_are_refused(fit, interval):
+    calls = (fit.popularity, fit.parameters, lambda interval: fit.predict(pd.DataFrame(), interval=interval))
+    for call in calls:
+        with pytest.raises(ConfigError, match=r"PB-C083: interval must be above 0 and below 1, not "):
+            call(interval=interval)
+
+
+def test_predict_keeps_rows_and_order(fit, pairs):
+    untouched = pairs.copy(deep=True)
+    result = fit.predict(pairs)
+    pd.testing.assert_frame_equal(pairs, untouched)
+    assert list(result.columns) == ["user", "item", "score", "lower", "upper", "score_sd"]
+    assert result.index.equals(pd.RangeIndex(len(pairs)))
+    assert result["user"].tolist() == pairs["user"].tolist()
+    assert result["item"].tolist() == pairs["item"].tolist()
+    assert result["score_sd"].isna().all()
+    alone = fit.predict(pairs.iloc[[17]])
+    np.testing.assert_allclose(alone["score"], result["score"][17], rtol=1e-12)
+
+
+def test_population_score_is_the_closed_form(fit, pairs):
+    a = parameter(fit, "concentration")
+    expected = expit(affinity_of(fit, pairs)) * (1 - (a / (a + 1)) ** a)  # rate 1
+    np.testing.assert_allclose(fit.predict(pairs)["score"], expected, rtol=1e-9)
+
+
+def test_laws_of_popularity_differ(fit, pairs):
+    score = {mode: fit.predict(pairs, popularity=mode) for mode in ("population", "posterior", "none")}
+    np.testing.assert_allclose(score["none"]["score"], expit(affinity_of(fit, pairs)), rtol=1e-12)
+    for mode, table in score.items():
+        edge = table[["lower", "score", "upper"]].to_numpy()
+        assert ((edge >= 0) & (edge <= 1)).all()
+        assert (np.diff(edge, axis=1) == 0).all() if mode == "none" else (np.diff(edge, axis=1) > 0).all()
+    attention = {mode: score[mode]["score"] / score["none"]["score"] for mode in ("population", "posterior")}
+    assert attention["population"].std() == pytest.approx(0, abs=1e-9)  # one law for all items
+    by_item = attention["posterior"].groupby(pairs["item"].to_numpy())
+    assert (by_item.max() - by_item.min()).max() < 1e-9
+    mean = fit.popularity().set_index("item")["mean"]
+    assert by_item.mean().corr(mean[by_item.mean().index], method="spearman") > 0.9
+
+
+def test_wider_interval_is_wider(fit, pairs):
+    narrow, wide = (fit.predict(pairs, interval=interval) for interval in (0.5, 0.95))
+    assert (wide["lower"] < narrow["lower"]).all()
+    assert (wide["upper"] > narrow["upper"]).all()
+    pd.testing.assert_series_equal(wide["score"], narrow["score"])
+
+
+UNSEEN = pd.DataFrame({"user": ["u1", "nobody", "u1", "nobody"], "item": ["i1", "i1", "nothing", "nothing"]})
+
+
+@pytest.mark.parametrize("popularity", ["population", "posterior", "none"])
+def test_unseen_ids(fit, popularity):
+    message = r"PB-D048: 2 rows of unseen users \(nobody\) and 2 rows of unseen items \(nothing\) in 4 pairs; .*'prior'"
+    with pytest.raises(DataError, match=message) as caught:
+        fit.predict(UNSEEN, popularity=popularity)
+    assert caught.value.exit_code == 3
+    dropped = fit.predict(UNSEEN, popularity=popularity, unseen="drop")
+    pd.testing.assert_frame_equal(dropped, fit.predict(UNSEEN.iloc[:1], popularity=popularity))
+    kept = fit.predict(UNSEEN, popularity=popularity, unseen="prior")
+    assert kept[["user", "item"]].equals(UNSEEN.astype("str"))
+    a = parameter(fit, "concentration")
+    attention = 1 if popularity == "none" else 1 - (a / (a + 1)) ** a
+    rows = [1, 2, 3] if popularity != "posterior" else []  # vectors at their prior mean 0: the intercept is left
+    np.testing.assert_allclose(kept["score"][rows], expit(parameter(fit, "intercept")) * attention, rtol=1e-9)
+    if popularity == "posterior":  # an unseen item has the guide's member nearest to the prior
+        assert kept["score"][2] == kept["score"][3]
+        assert kept["score"][2] == pytest.approx(expit(parameter(fit, "intercept")) * (1 - (a / (a + 1)) ** a), rel=0.1)
+
+
+def test_one_kind_of_unseen_id_is_named_alone(fit):
+    with pytest.raises(DataError, match=r"PB-D048: 1 rows of unseen users \(nobody\) in 1 pairs"):
+        fit.predict(UNSEEN.iloc[[1]])
+    with pytest.raises(DataError, match=r"PB-D048: 1 rows of unseen items \(nothing\) in 1 pairs"):
+        fit.predict(UNSEEN.iloc[[2]])
+
+
+def test_unknown_words_are_refused(fit, pairs):
+    with pytest.raises(ConfigError, match=r"PB-C012: unseen='prio'; did you mean 'prior'\? Choices: error, prior"):
+        fit.predict(pairs, unseen="prio")
+    for call in (lambda mode: fit.predict(pairs, mode), lambda mode: fit.recommend(popularity=mode)):
+        with pytest.raises(UnknownNameError, match=r"PB-C011: popularity='posteriori' .* did you mean 'posterior'\?"):
+            call("posteriori")
+    with pytest.raises(DataError, match=r"PB-D005: no column 'item'; did you mean 'items'\?"):
+        fit.predict(pairs.rename(columns={"item": "items"}))
+    with pytest.raises(DataError, match="PB-D001: expected a DataFrame, got list"):
+        fit.predict([("u1", "i1")])
+
+
+def test_no_rows_give_no_rows(fit, pairs):
+    assert fit.predict(pairs.iloc[:0]).shape == (0, 6)
+
+
+@pytest.mark.parametrize("popularity", ["population", "posterior", "none"])
+def test_recommend(fit, frame, popularity):
+    k = 3
+    table = fit.recommend(k=k, popularity=popularity)
+    assert list(table.columns) == ["user", "rank", "item", "score", "lower", "upper"]
+    assert not table.merge(frame, on=["user", "item"]).size
+    predicted = fit.predict(table, popularity=popularity)
+    for name in ("score", "lower", "upper"):
+        np.testing.assert_allclose(table[name], predicted[name], rtol=1e-6)  # a table of affinities in float32
+    unseen = len(fit.catalogue.items) - frame.groupby("user")["item"].nunique()
+    for user, rows in table.groupby("user"):
+        assert rows["rank"].tolist() == list(range(1, min(k, unseen[user]) + 1))
+        assert rows["score"].is_monotonic_decreasing
+        rest = pd.DataFrame({"user": user, "item": [i for i in fit.catalogue.items if i not in set(rows["item"])]})
+        rest = rest[~rest["item"].isin(frame["item"][frame["user"] == user])]
+        if len(rest):
+            assert fit.predict(rest, popularity=popularity)["score"].max() <= rows["score"].min() * (1 + 1e-6)
+
+
+def test_recommend_some_users(fit):
+    everyone = fit.recommend(k=3)
+    some = fit.recommend(["u5", "u2"], k=3)
+    expected = pd.concat([everyone[everyone["user"] == user] for user in ("u5", "u2")], ignore_index=True)
+    pd.testing.assert_frame_equal(some, expected)
+    with pytest.raises(DataError, match=r"PB-D048: 2 unseen users, first nobody, none"):
+        fit.recommend(["u5", "nobody", "none"])
+
+
+def test_no_users_get_no_rows(fit):
+    assert fit.recommend([], k=3).shape == (0, 6)
+
+
+@pytest.mark.parametrize("popularity", ["population", "posterior"])
+def test_blocks_do_not_matter(fit, popularity, monkeypatch):
+    whole = fit.recommend(k=4, popularity=popularity)
+    monkeypatch.setattr(fitted, "BLOCK_ELEMENTS", 3 * len(fit.catalogue.items) + 1)
+    pd.testing.assert_frame_equal(fit.recommend(k=4, popularity=popularity), whole)
+    monkeypatch.setattr(fitted, "BLOCK_ELEMENTS", 1)
+    pd.testing.assert_frame_equal(fit.recommend(k=4, popularity=popularity), whole)
+
+
+def test_number_of_items(fit):
+    users, items = len(fit.catalogue.users), len(fit.catalogue.items)
+    assert len(fit.recommend(k=10_000, exclude_seen=False)) == users * items
+    for k in (0, -1, 2.0, True):
+        with pytest.raises(ConfigError, match="PB-C084: k must be a whole number from 1, not "):
+            fit.recommend(k=k)
+
+
+def test_score_column(scored):
+    frame, fit = scored
+    result = fit.predict(frame, popularity="none")
+    np.testing.assert_allclose(result["score"], expit(frame["affinity"] + parameter(fit, "intercept")), rtol=1e-12)
+    with pytest.raises(DataError, match="PB-D005: no column 'affinity'"):
+        fit.predict(frame.drop(columns="affinity"))
+    with pytest.raises(DataError, match="PB-D068: column 'affinity' has 1 scores that are missing or not finite"):
+        fit.predict(frame.assign(affinity=frame["affinity"].where(frame.index != 3)))
+    with pytest.raises(ConfigError, match="PB-C003: a fixed score column has no value for pairs outside the data"):
+        fit.recommend()
+
+
+def test_seed(events, monkeypatch):
+    drawn = iter([7, 2**32 - 1])
+    monkeypatch.setattr(fitted.secrets, "randbits", lambda _: next(drawn))
+    assert [pb.fit(events, study=study_of(), seed=None).study.training.seed for _ in range(2)] == [7, 2**32 - 1]
+    assert pb.fit(events, study=study_of(), seed=4).study.training.seed == 4
+    study = pb.fit(events, study=study_of()).study
+    assert study.training.seed == 0
+    assert study.training.epochs == TRAINING["epochs"]
+    with pytest.raises(ConfigError, match=r"PB-C083: \[training\] seed = -1"):
+        pb.fit(events, study=study_of(), seed=-1)
+
+
+def test_fits_in_one_process_do_not_disturb_each_other(events):
+    torch.manual_seed(3)
+    random = torch.get_rng_state()
+    first = pb.fit(events, study=study_of(), guide="gamma")
+    before = first.predict(events.to_frame())
+    other = pb.fit(events, study=study_of(), guide="lognormal", seed=1)
+    again = pb.fit(events, study=study_of(), guide="gamma")
+    assert torch.equal(torch.get_rng_state(), random)
+    assert other.study.guide.name == "lognormal"
+    for table in (first.predict(events.to_frame()), again.predict(events.to_frame())):
+        pd.testing.assert_frame_equal(table, before, check_exact=True)
+
+
+def test_wrong_events_are_refused(frame):
+    with pytest.raises(DataError, match="PB-D001: expected Interactions, got DataFrame; make them with"):
+        pb.fit(frame)
+    with pytest.raises(DataError, match="PB-D062: the data have no labels, positives only"):
+        pb.fit(pb.Interactions.from_frame(frame))

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Gamma, LogNormal
+
+import pyro_popbias as pb
+
+SEEDS = range(5)
+CONCENTRATION = 2.0
+GRID = np.linspace(-10.0, 4.0, 600)  # nodes of log z
+
+
+def simulate(seed):
+    return pb.simulate(affinity="embedding", users=1000, items=500, interactions=100_000, seed=seed)
+
+
+def study_of(simulation, guide):
+    vectors = {name: simulation.truth[name] for name in ("user_vectors", "item_vectors")}
+    return pb.Study(
+        model={
+            "affinity": {"name": "fixed", **vectors},
+            "prior": {"name": "gamma", "source": "fixed", "concentration": CONCENTRATION},
+        },
+        guide={"name": guide},
+        training={"validation": 0.0, "device": "cpu"},  # so that every row is a training row
+    )
+
+
+def log_posteriors(fit):
+    """Return the exact log posterior density of log z given the fit's affinities, `(items, nodes)`."""
+    events = fit.events
+    with torch.no_grad():
+        codes = [torch.from_numpy(part.astype(np.int64)) for part in (events.user, events.item)]
+        x = fit.model.affinity.pairs(*codes, None).double().numpy()
+    log_sigma = -np.logaddexp(0.0, -x)
+    attention = -np.expm1(-np.exp(GRID))  # rate 1
+    density = np.zeros((len(events.items), len(GRID)))
+    order = np.argsort(events.item, kind="stable")
+    ends = np.cumsum(fit.catalogue.count)
+    for item, rows in enumerate(np.split(order, ends[:-1])):
+        positive = events.label[rows] > 0
+        density[item] = positive.sum() * np.log(attention)
+        density[item] += np.log1p(-np.exp(log_sigma[rows[~positive]])[:, None] * attention).sum(0)
+    density += CONCENTRATION * GRID - CONCENTRATION * np.exp(GRID)  # z ~ Gamma(a, a), in log z
+    step = GRID[1] - GRID[0]
+    highest = density.max(1, keepdims=True)
+    return density - highest - np.log(np.exp(density - highest).sum(1, keepdims=True) * step)
+
+
+def exact_kl(fit):
+    """Return KL(q || posterior) of each item in nats, by quadrature over log z."""
+    with torch.no_grad():
+        q = fit.guide.posterior(torch.arange(len(fit.catalogue.items)))
+    parts = ("concentration", "rate") if isinstance(q, Gamma) else ("loc", "scale")
+    law = type(q)(*(getattr(q, name).double().unsqueeze(1) for name in parts))
+    z = torch.from_numpy(np.exp(GRID))
+    log_q = law.log_prob(z).numpy() + GRID  # density of log z
+    weight = np.exp(log_q) * (GRID[1] - GRID[0])
+    assert np.abs(weight.sum(1) - 1).max() < 1e-3  # the grid holds all of q
+    return (weight * (log_q - log_posteriors(fit))).sum(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("guide", "family"), [("gamma", Gamma), ("lognormal", LogNormal)])
+def test_popularity_is_recovered_where_affinities_are_known(guide, family, record_property):
+    coverage, divergence = [], []
+    for seed in SEEDS:
+        simulation = simulate(seed)
+        fit = pb.fit(simulation.events, study=study_of(simulation, guide), progress=False)
+        assert isinstance(fit.guide.posterior(torch.arange(1)), family)
+        table = fit.popularity(interval=0.9).merge(simulation.truth["popularity"], on=["item", "period"])
+        coverage.append(table["z"].between(table["lower"], table["upper"]).mean())
+        divergence.append(exact_kl(fit).mean())
+        assert divergence[-1] > 0
+        assert divergence[-1] < 0.02, f"{guide}, seed {seed}: mean KL {divergence[-1]:.4f} nats"
+        assert 0.82 <= coverage[-1] <= 0.97, f"{guide}, seed {seed}: coverage {coverage[-1]:.3f}"
+    record_property("coverage", coverage)
+    record_property("kl", divergence)
+    shown = f"{guide}: coverage {np.round(coverage, 3).tolist()}, KL {np.round(divergence, 5).tolist()} nats"
+    assert 0.85 <= np.mean(coverage) <= 0.95, shown
+    print(shown)  # noqa: T201  shown by pytest -s
