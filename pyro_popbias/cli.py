@@ -103,7 +103,7 @@ def fit(
     """Fit a study to a file and write a run folder."""
     from pyro_popbias.running import run_fit
 
-    for line in run_fit(
+    lines = run_fit(
         study,
         out,
         data=data,
@@ -112,8 +112,13 @@ def fit(
         overrides=assignments or [],
         resume=resume,
         keep_data=not no_data,
-    ):
-        typer.echo(line)
+    )
+    try:
+        for line in lines:
+            typer.echo(line)
+    except KeyboardInterrupt:  # typer would end without a word
+        typer.echo("interrupted; continue with --resume", err=True)
+        raise typer.Exit(130) from None
 
 
 def _load(run: Path) -> "Fit":

@@ -21,7 +21,7 @@ CONDITIONAL = (
 )
 
 
-def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 60_000) -> Iterator[str]:
+def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 100_000) -> Iterator[str]:
     """Simulate, fit with known and with learned affinities, compare with the truth; yield lines of report.
 
     Args:
@@ -30,14 +30,14 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
         items: number of items.
         interactions: number of rows.
     """
-    simulation = simulate(users=users, items=items, interactions=interactions, seed=0)
+    simulation = simulate(users=users, items=items, interactions=interactions, dim=2, seed=0)
     yield f"simulated: {simulation.events!r}"
-    training = {"batch_size": 512, "epochs": 40}  # small data want small batches
+    training = {"epochs": 60}
     vectors = {name: simulation.truth[name] for name in ("user_vectors", "item_vectors")}
     known = fit(simulation.events, study=Study(model={"affinity": {"name": "fixed", **vectors}}, training=training))
     learned = fit(
         simulation.events,
-        study=Study(model={"affinity": {"name": "embedding", "dim": 8, "scale": 1.0}}, training=training),
+        study=Study(model={"affinity": {"name": "embedding", "dim": 2, "scale": 0.5}}, training=training),
     )
     for name, fitted in (("affinities known", known), ("affinities learned", learned)):
         yield f"{name}:"

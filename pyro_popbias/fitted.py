@@ -134,7 +134,7 @@ class Fit:
         score = None
         if isinstance(section, Fixed) and section.score is not None:
             check_columns(frame, [section.score])
-            values = finite_score(frame[section.score].to_numpy(dtype="float64"), section.score)
+            values = finite_score(frame[section.score].to_numpy(dtype="float64", copy=True), section.score)
             score = torch.from_numpy(values).to(self._device)
         with torch.no_grad():
             return self.model.affinity.pairs(self._tensor(user), self._tensor(item), score)
@@ -195,14 +195,17 @@ class Fit:
         size = max(1, BLOCK_ELEMENTS // len(items))
         blocks = [
             self._top(codes[start : start + size], min(k, len(items)), law, seen)
-            for start in range(0, len(codes), size)
+            for start in range(0, max(1, len(codes)), size)
         ]
         return pd.concat(blocks, ignore_index=True)
 
     def _user_codes(self, users: Iterable[Any] | None) -> np.ndarray:
         if users is None:
             return np.arange(len(self.catalogue.users))
-        ids = as_text(pd.Series(list(users)), "users")
+        chosen = list(users)
+        if not chosen:
+            return np.arange(0)
+        ids = as_text(pd.Series(chosen), "users")
         codes = self.catalogue.users.get_indexer(pd.Index(ids))
         if (codes < 0).any():
             unknown = ids[codes < 0]
@@ -227,7 +230,7 @@ class Fit:
                 items, starts = seen
                 length = starts[codes + 1] - starts[codes]
                 seen_row = np.repeat(np.arange(len(codes)), length)
-                column = np.concatenate([items[starts[code] : starts[code + 1]] for code in codes])
+                column = np.concatenate([items[:0], *(items[starts[code] : starts[code + 1]] for code in codes)])
                 score[self._tensor(seen_row), self._tensor(column)] = -torch.inf
             best, item = torch.topk(score, k, dim=1)
             row = torch.arange(len(codes), device=item.device).unsqueeze(1).expand_as(item)[best > -torch.inf]
@@ -268,6 +271,8 @@ class Fit:
             ConfigError: a group is unknown, or the draws would take more than 2 GiB.
             DataError: items are unseen.
         """
+        if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
+            raise ConfigError(f"PB-C084: draws must be a whole number from 1, not {draws!r}")
         for group in groups:
             if group not in GROUPS:
                 raise ConfigError(

@@ -3,6 +3,7 @@
 ArviZ 0.23 has a class of its own, `InferenceData`; ArviZ 1 works on xarray's `DataTree`.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ import xarray as xr
 
 def to_inference_data(groups: Mapping[str, xr.Dataset]) -> Any:
     """Return the groups as ArviZ's container."""
-    import arviz
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # ArviZ 0.23 announces its own refactoring, once a day
+        import arviz
 
     if hasattr(arviz, "InferenceData"):
         return arviz.InferenceData(**dict[str, Any](groups))

@@ -61,6 +61,8 @@ def run_fit(
     checkpoints = Checkpoints(folder, identity(study, events))
     snapshot = checkpoints.latest() if resume else None
     with locked(folder), TrainingProgress(study.training.epochs) as bar:
+        if not resume:
+            refuse_full(folder)  # again: another fit may have finished while this one read its data
         remove_temporaries(folder)
         history = train(
             pair, on_epoch=lambda state: bar(state.phase, state.history[-1]), save=checkpoints.save, resume=snapshot

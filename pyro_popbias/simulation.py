@@ -63,8 +63,11 @@ def simulate(
     for kind, name, names in (("model", model, ("product",)), ("affinity", affinity, AFFINITIES)):
         if name not in names:
             raise UnknownNameError(f"PB-C076: unknown {kind} {name!r}{nearest(name, names)} Names: {', '.join(names)}")
-    if min(users, items, interactions, dim) < 1:
+    sizes = (users, items, interactions, dim)
+    if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise ConfigError("PB-C084: users, items, interactions and dim must be whole numbers from 1")
+    if not (0 < concentration < np.inf and 0 < rate < np.inf):
+        raise ConfigError(f"PB-C083: concentration and rate must be above 0 and finite, not {concentration!r}, {rate!r}")
     random = np.random.default_rng(seed)
     user_vectors = random.normal(size=(users, dim))
     item_vectors = random.normal(size=(items, dim)) / np.sqrt(dim)

@@ -64,6 +64,7 @@ def save(fit: "Fit", folder: Path, *, data: bool = True) -> None:
         temporary.mkdir(parents=True)
         write_run(fit, temporary, data=data)
         if folder.exists():
+            (folder / ".lock").unlink(missing_ok=True)
             folder.rmdir()
         temporary.rename(folder)
         sync_folder(folder.parent)
@@ -74,8 +75,8 @@ def save(fit: "Fit", folder: Path, *, data: bool = True) -> None:
 
 
 def refuse_full(folder: Path) -> None:
-    """Refuse a folder that is not empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Refuse a folder that holds anything but a lock."""
+    if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
         raise RunFolderError(f"PB-R101: {folder} exists and is not empty; choose another name or remove it")
 
 
@@ -177,7 +178,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
     """
     folder = Path(path)
     manifest = _manifest(folder)
-    contents = {name: _checked(folder / name, digest) for name, digest in manifest["sha256"].items()}
+    contents = {name: _checked(folder, name, digest) for name, digest in manifest["sha256"].items()}
     study = Study.from_toml(folder / "study.toml").resolve(folder)
     tensors = safetensors.torch.load(contents["parameters.safetensors"])
     ids = {
@@ -230,8 +231,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _checked(path: Path, digest: str) -> bytes:
-    if path.parent.resolve() != path.resolve().parent:
+def _checked(folder: Path, name: str, digest: str) -> bytes:
+    path = folder / name
+    if Path(name).name != name or path.is_symlink():
         raise CorruptCheckpointError(f"PB-R095: {path} lies outside its run folder")
     try:
         content = path.read_bytes()
@@ -335,7 +337,7 @@ class Checkpoints:
                 f"PB-R097: checkpoint {file} belongs to another run; these differ: {', '.join(differing)}. "
                 "Resume with the same study and data, or fit in a new folder"
             )
-        content = _checked(file.with_suffix(".safetensors"), facts["sha256"])
+        content = _checked(file.parent, f"{file.stem}.safetensors", facts["sha256"])
         try:
             return Progress(**facts["progress"]), safetensors.torch.load(content)
         except SafetensorError as error:

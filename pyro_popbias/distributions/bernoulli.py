@@ -24,12 +24,13 @@ def log_one_minus_product(logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor)
         log_g: the same shape, log g with g in (0, 1).
         log_one_minus_g: the same shape, log(1 - g), given by the link and not derived from `log_g`.
     """
-    product = logsigmoid(logit) + log_g
+    log_h = logsigmoid(logit)
+    product = log_h + log_g
     small = product < LOG_HALF
     # the inner where keeps the branch that is not taken away from log(0), whose gradient would be NaN
     direct = torch.log1p(-torch.exp(torch.where(small, product, -1.0)))
-    # 1 - hg = (1 - h) + h (1 - g): no cancellation where hg is near 1
-    return torch.where(small, direct, torch.logaddexp(logsigmoid(-logit), logsigmoid(logit) + log_one_minus_g))
+    # 1 - hg = (1 - h) + h (1 - g): no cancellation where hg is near 1; there the logit is positive and log(1 - h) = log h - logit
+    return torch.where(small, direct, torch.logaddexp(log_h - logit, log_h + log_one_minus_g))
 
 
 class ProductBernoulli(TorchDistribution):

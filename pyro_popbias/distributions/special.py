@@ -29,30 +29,37 @@ def _odd_powers(coefficients: tuple[float, ...], inverse: Tensor) -> Tensor:
     return total * inverse
 
 
+def _once_if_shared(x: Tensor) -> Tensor:
+    """Return one element where all are the same by expansion, as those of a law shared by all cells are."""
+    return x[:1] if x.dim() == 1 and x.stride(0) == 0 and len(x) else x
+
+
 class _LogGammaRemainder(Function):
     """F(x) and F'(x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        log, inverse = torch.log(x), 1 / x
+        once = _once_if_shared(x)
+        log, inverse = torch.log(once), 1 / once
         value = 0.5 * (math.log(2 * math.pi) - log) + _odd_powers(_VALUE, inverse)
         slope = inverse * (_odd_powers(_SLOPE, inverse) - 0.5)
-        small = x <= _STIRLING_FROM
+        small = once <= _STIRLING_FROM
         if small.any():
-            value = torch.where(small, torch.lgamma(x) - x * log + x, value)
-            slope = torch.where(small, torch.digamma(x) - log, slope)
-        ctx.save_for_backward(x, slope)
-        return value, slope
+            value = torch.where(small, torch.lgamma(once) - once * log + once, value)
+            slope = torch.where(small, torch.digamma(once) - log, slope)
+        ctx.save_for_backward(once, slope)
+        return value.expand(x.shape), slope.expand(x.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_value: Tensor, grad_slope: Tensor) -> Tensor:
-        x, slope = ctx.saved_tensors
-        inverse = 1 / x
+        once, slope = ctx.saved_tensors
+        inverse = 1 / once
         curvature = inverse.square() * (0.5 + _odd_powers(_CURVATURE, inverse))
-        small = x <= _STIRLING_FROM
+        small = once <= _STIRLING_FROM
         if small.any():
-            curvature = torch.where(small, trigamma(x) - inverse, curvature)
+            # polygamma is good to 5e-10, enough for a gradient, and faster than zeta
+            curvature = torch.where(small, torch.polygamma(1, once) - inverse, curvature)
         return grad_value * slope + grad_slope * curvature
 
 
