@@ -5,12 +5,14 @@ factors: a row of a table once per user or item, by the same weights as the KL o
 """
 
 import math
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import pyro
 import torch
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
 from pyro_popbias.batching import Batch
@@ -78,6 +80,26 @@ class _Vectors(Affinity):
         return (self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept
 
 
+class _Products(Function):
+    """u . i, u . u and i . i of rows `(B, d)`, whose joint gradient takes half the passes of autograd's."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(u, i)
+        dot = torch.linalg.vecdot
+        return dot(u, i), dot(u, u), dot(i, i)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_u: Tensor, grad_i: Tensor) -> tuple[Tensor, Tensor]:
+        u, i = ctx.saved_tensors
+        grad = grad.unsqueeze(-1)
+        return (
+            (grad * i).addcmul_(grad_u.unsqueeze(-1), u, value=2.0),
+            (grad * u).addcmul_(grad_i.unsqueeze(-1), i, value=2.0),
+        )
+
+
 @final
 class EmbeddingAffinity(_Vectors):
     """x_ui = u . i + b0, with learned vectors u, i ~ Normal(0, scale), point-estimated.
@@ -92,7 +114,7 @@ class EmbeddingAffinity(_Vectors):
 
     def __init__(self, users: int, items: int, *, dim: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
-        self.scale = scale
+        self.dim, self.scale = dim, scale
         for name, rows in (("user_vectors", users), ("item_vectors", items)):
             start = torch.randn(rows, dim, generator=generator) * (START_SCALE * scale)
             setattr(self, name, PyroParam(start, constraints.real))
@@ -100,15 +122,15 @@ class EmbeddingAffinity(_Vectors):
     def forward(self, batch: Batch) -> Tensor:
         """Return u . i + b0 of each interaction, `(B,)`."""
         u, i = gather(self.user_vectors, batch.user), gather(self.item_vectors, batch.item)
-        pyro.factor("user_vectors_prior", self._log_prior(u, batch.user_weight))
-        pyro.factor("item_vectors_prior", self._log_prior(i, batch.item_weight))
-        return (u * i).sum(-1).double() + self._intercept()
+        products: tuple[Tensor, Tensor, Tensor] = _Products.apply(u, i)
+        pyro.factor("user_vectors_prior", self._log_prior(products[1], batch.user_weight))
+        pyro.factor("item_vectors_prior", self._log_prior(products[2], batch.item_weight))
+        return products[0].double() + self._intercept()
 
-    def _log_prior(self, rows: Tensor, weight: Tensor) -> Tensor:
+    def _log_prior(self, squares: Tensor, weight: Tensor) -> Tensor:
         # sum over rows of weight * log Normal(row; 0, scale)
-        constant = rows.shape[-1] * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
-        squares = torch.linalg.vecdot(rows, rows).double() / (2 * self.scale**2)
-        return -(weight * (squares + constant)).sum()
+        constant = self.dim * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
+        return -(weight * (squares.double() / (2 * self.scale**2) + constant)).sum()
 
 
 @final

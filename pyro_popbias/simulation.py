@@ -67,7 +67,9 @@ def simulate(
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise ConfigError("PB-C084: users, items, interactions and dim must be whole numbers from 1")
     if not (0 < concentration < np.inf and 0 < rate < np.inf):
-        raise ConfigError(f"PB-C083: concentration and rate must be above 0 and finite, not {concentration!r}, {rate!r}")
+        raise ConfigError(
+            f"PB-C083: concentration and rate must be above 0 and finite, not {concentration!r}, {rate!r}"
+        )
     random = np.random.default_rng(seed)
     user_vectors = random.normal(size=(users, dim))
     item_vectors = random.normal(size=(items, dim)) / np.sqrt(dim)
