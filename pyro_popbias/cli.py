@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs, so that --help is quick."""
 
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -173,10 +174,21 @@ def doctor() -> None:
         typer.echo(f"{name:14} {finding}")
 
 
+def _show_log() -> None:
+    """Show progress as lines on standard error where it is no terminal, which has a bar."""
+    log = logging.getLogger("pyro_popbias")
+    log.setLevel(logging.INFO)
+    if not sys.stderr.isatty() and not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+
+
 def main() -> None:
     """Run the command line; an error of the package is one line on standard error and its own exit code."""
     from pyro_popbias.errors import PopBiasError
 
+    _show_log()
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"
     try:
         app()

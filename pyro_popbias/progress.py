@@ -1,4 +1,7 @@
-"""Progress of long work: a bar on a terminal, a line every few seconds elsewhere, both on standard error."""
+"""Progress of long work: a bar on a terminal, and a line every few seconds in the log `pyro_popbias`.
+
+The command line shows the log on standard error where that is no terminal, and keeps it in the run folder.
+"""
 
 import logging
 import sys
@@ -53,6 +56,6 @@ class TrainingProgress:
             self._bar.update(
                 self._task, description=f"phase {int(row['phase'])}", total=total, completed=number, now=now
             )
-        elif time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES or phase == 3:
+        if time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES or phase == 3:
             self._shown = time.monotonic()
             log.info("phase %d, epoch %d: %s", int(row["phase"]), number, now)

@@ -1,6 +1,8 @@
 """`popbias fit`: a study and a file become a run folder, with a checkpoint an epoch."""
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pyro_popbias.errors import ConfigError
@@ -12,6 +14,20 @@ from pyro_popbias.reading import read_interactions
 from pyro_popbias.storage import Checkpoints, identity, locked, refuse_full, write_run
 from pyro_popbias.study import Study
 from pyro_popbias.training import train
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Append the package's log to a file meanwhile."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("pyro_popbias")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def run_fit(
@@ -60,10 +76,11 @@ def run_fit(
     pair = assemble(events, study)
     checkpoints = Checkpoints(folder, identity(study, events))
     snapshot = checkpoints.latest() if resume else None
-    with locked(folder), TrainingProgress(study.training.epochs) as bar:
+    with locked(folder), TrainingProgress(study.training.epochs) as bar, ExitStack() as scope:
         if not resume:
             refuse_full(folder)  # again: another fit may have finished while this one read its data
         remove_temporaries(folder)
+        scope.enter_context(logged(folder / "run.log"))
         history = train(
             pair, on_epoch=lambda state: bar(state.phase, state.history[-1]), save=checkpoints.save, resume=snapshot
         )

@@ -51,6 +51,10 @@ class Data(Section):
     def _rule(self) -> Self:
         if self.positive_if is not None:
             parse_rule(self.positive_if)
+        if self.negatives:
+            raise ValueError(
+                "negatives above 0 are not available in this version; give a label column with both classes"
+            )
         if self.periods > 1 and self.time is None:
             raise ValueError("periods above 1 need time, the column of times")
         return self

@@ -179,7 +179,15 @@ def read_run(path: str | Path) -> dict[str, Any]:
     folder = Path(path)
     manifest = _manifest(folder)
     contents = {name: _checked(folder, name, digest) for name, digest in manifest["sha256"].items()}
-    study = Study.from_toml(folder / "study.toml").resolve(folder)
+    study = Study.from_bytes(contents["study.toml"], folder / "study.toml")
+    affinity = study.model.affinity
+    if isinstance(affinity, Fixed) and affinity.score is None:
+        outside = {str(affinity.user_vectors), str(affinity.item_vectors)} - contents.keys()
+        if outside:
+            raise CorruptCheckpointError(
+                f"PB-R095: {folder}/study.toml names vectors outside the run: {sorted(outside)}"
+            )
+    study = study.resolve(folder)
     tensors = safetensors.torch.load(contents["parameters.safetensors"])
     ids = {
         name: pd.Index(pd.read_parquet(io.BytesIO(contents[f"{name}.parquet"]))["id"], dtype=str)

@@ -79,15 +79,26 @@ class Study(Section):
         """
         path = Path(path)
         try:
-            sections = tomllib.loads(path.read_text(encoding="utf-8"))
+            content = path.read_bytes()
         except OSError as error:
             raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror}") from error
+        return cls.from_bytes(content, path, overrides).resolve(path.parent)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, path: Path, overrides: Sequence[str] = ()) -> Self:
+        """Return the study of a file's content, its paths as they stand; `path` is for messages.
+
+        Raises:
+            ConfigError: the content is no TOML (with the line), or a key or value is wrong.
+        """
+        try:
+            sections = tomllib.loads(content.decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"PB-C089: {path} is not valid TOML: {error}") from error
         for assignment in overrides:
             _assign(sections, assignment)
         try:
-            return cls.model_validate(sections).resolve(path.parent)
+            return cls.model_validate(sections)
         except UnknownNameError as error:
             raise UnknownNameError(f"{error} (in {path})") from None
         except ConfigError as error:
