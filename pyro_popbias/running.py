@@ -19,7 +19,7 @@ from pyro_popbias.training import train
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
     """Append the package's log to a file meanwhile."""
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log = logging.getLogger("pyro_popbias")
     log.addHandler(handler)

@@ -100,7 +100,9 @@ def test_from_fit_to_recommendations(popbias, folder, frame):
     done = run(
         "fit", "study.toml", "--out", "run", "--guide", "lognormal", "--set", "training.seed=4", code=SHORT + MAIN
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert all("held-out log-score" in line for line in done.stderr.splitlines())  # progress, as lines
+    assert (folder / "run" / "run.log").read_text() == done.stderr
     for part in (
         "Interactions(400 rows, 20 users, 15 items",
         "phase 1: 3 epochs",
