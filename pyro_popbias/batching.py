@@ -88,34 +88,26 @@ class Rows:
     def batch(self, index: Tensor) -> Batch:
         """Return the batch of some rows, `(B,)` positions among the rows held."""
         table = self._table.index_select(0, index).long()
-        user, cell_of_row = table[:, 0], table[:, 1]
-        cell, slot, count = self._distinct(cell_of_row)
+        cell, slot, count = self._distinct(table[:, 1])
         scale = len(self) / len(index)
-        return self._finish(user, cell_of_row, cell, slot, scale * count / self.cell_count[cell], scale, table, index)
+        weight = scale * count / self.cell_count[cell]
+        return self._finish(table, index, cell=cell, slot=slot, weight=weight, scale=scale)
 
     def whole(self, *, every_cell: bool = False) -> Batch:
         """Return all rows as one batch; with `every_cell` also the cells without rows, all of weight 1."""
         table = self._table.long()
-        user, cell_of_row = table[:, 0], table[:, 1]
         index = torch.arange(len(self), device=table.device)
         if every_cell:
-            cell, slot = torch.arange(len(self.cell_count), device=table.device), cell_of_row
+            cell, slot = torch.arange(len(self.cell_count), device=table.device), table[:, 1]
         else:
-            cell, slot, _ = self._distinct(cell_of_row)
+            cell, slot, _ = self._distinct(table[:, 1])
         weight = torch.ones(len(cell), dtype=torch.float64, device=table.device)
-        return self._finish(user, cell_of_row, cell, slot, weight, 1.0, table, index)
+        return self._finish(table, index, cell=cell, slot=slot, weight=weight, scale=1.0)
 
     def _finish(
-        self,
-        user: Tensor,
-        cell_of_row: Tensor,
-        cell: Tensor,
-        slot: Tensor,
-        weight: Tensor,
-        scale: float,
-        table: Tensor,
-        index: Tensor,
+        self, table: Tensor, index: Tensor, *, cell: Tensor, slot: Tensor, weight: Tensor, scale: float
     ) -> Batch:
+        user, cell_of_row = table[:, 0], table[:, 1]
         item = cell_of_row if self.periods == 1 else cell_of_row // self.periods
         return Batch(
             user=user,

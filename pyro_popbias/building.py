@@ -14,7 +14,7 @@ from pyro_popbias import sections
 from pyro_popbias.errors import DataError, IncompatibleError
 from pyro_popbias.guides import GUIDES, PopularityGuide, same_support
 from pyro_popbias.ids import as_text
-from pyro_popbias.interactions import Catalogue
+from pyro_popbias.interactions import Catalogue, as_frame
 from pyro_popbias.models import (
     MODELS,
     Affinity,
@@ -66,10 +66,15 @@ def _fixed(section: sections.Fixed, catalogue: Catalogue, generator: torch.Gener
     return FixedVectorAffinity(user_vectors, item_vectors)
 
 
-def _vectors(given: str | pd.DataFrame | None, ids: "pd.Index[str]", kind: str) -> Tensor:
+def _vectors(given: Any, ids: "pd.Index[str]", kind: str) -> Tensor:
     """Return the vectors `(len(ids), d)` of some ids, from a frame or file whose first column is the id."""
-    frame = given if isinstance(given, pd.DataFrame) else read_table(str(given))
     where = f"{kind}_vectors"
+    frame = read_table(given, first_text=True) if isinstance(given, str) else as_frame(given)
+    words = [str(name) for name in frame.columns[1:] if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    if words or frame.shape[1] < 2:
+        raise DataError(
+            f"PB-D105: {where} needs an id column, then numbers; not numeric: {', '.join(words) or 'nothing follows'}"
+        )
     names = as_text(frame.iloc[:, 0], f"{where}.{frame.columns[0]}")
     if names.duplicated().any():
         raise DataError(f"PB-D050: {where} has {names.duplicated().sum()} ids twice; keep one row an id")

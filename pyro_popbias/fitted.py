@@ -1,8 +1,9 @@
 """A fit: what a user holds after training. Every result is a frame with the user's own ids."""
 
-import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal
@@ -12,27 +13,25 @@ import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.distributions import Distribution
 
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.ids import as_text
-from pyro_popbias.inference_data import to_inference_data
+from pyro_popbias.inference_data import Cells, check_size, constants_dataset, draws_dataset, to_inference_data
 from pyro_popbias.interactions import Catalogue, Interactions, as_frame, check_columns
-from pyro_popbias.intervention import check_mode, scores
+from pyro_popbias.intervention import Scores, check_mode
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.pairing import assemble, finite_score, with_names
-from pyro_popbias.posterior import check_interval, draw, parameter_table, popularity_table
+from pyro_popbias.posterior import check_interval, parameter_table, popularity_table
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
+from pyro_popbias.scoring import Scorer, Seen
 from pyro_popbias.sections import Fixed
 from pyro_popbias.storage import read_run, save
 from pyro_popbias.study import Study
 from pyro_popbias.training import train
 
-BLOCK_ELEMENTS = 8_000_000  # of a users x items block
 GROUPS = ("posterior", "prior", "observed_data", "constant_data")
-LARGEST = 2 * 1024**3  # bytes of an ArviZ container
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,25 +90,20 @@ class Fit:
             DataError: a column is missing, or ids are unseen.
             UnknownNameError: there is no such mode.
         """
-        mode, interval = check_mode(popularity), check_interval(interval)
+        scorer = self._scorer(popularity, interval)
         frame = as_frame(frame).reset_index(drop=True)
         check_columns(frame, ["user", "item"])
         pairs = pd.DataFrame({name: as_text(frame[name], name) for name in ("user", "item")})
-        user, item = (
-            self.catalogue.users.get_indexer(pd.Index(pairs["user"])),
-            self.catalogue.items.get_indexer(pd.Index(pairs["item"])),
-        )
+        user = self.catalogue.users.get_indexer(pd.Index(pairs["user"]))
+        item = self.catalogue.items.get_indexer(pd.Index(pairs["item"]))
         keep = self._keep(pairs, user, item, unseen)
-        user, item, pairs = user[keep], item[keep], pairs[keep].reset_index(drop=True)
-        affinity = self._pair_affinity(frame[keep], user, item)
-        law: Distribution | None = None
-        if mode == "population":
-            law = self.model.prior.population()
-        elif mode == "posterior":
-            law = self._posterior_law(item)
-        result = scores(self.model, affinity, law, interval=interval)
-        parts = {"score": result.score, "lower": result.lower, "upper": result.upper}
-        return pairs.assign(**{name: _numpy(part) for name, part in parts.items()}, score_sd=np.nan)
+        codes = scorer.tensor(user[keep]), scorer.tensor(item[keep])
+        with torch.no_grad():
+            affinity = self.model.affinity.pairs(*codes, self._given_score(frame[keep]))
+        return pairs[keep].reset_index(drop=True).assign(**_columns(scorer.scores(affinity, codes[1])), score_sd=np.nan)
+
+    def _scorer(self, popularity: str, interval: float) -> Scorer:
+        return Scorer(self.model, self.guide, self.catalogue, check_mode(popularity), check_interval(interval))
 
     def _keep(self, pairs: pd.DataFrame, user: np.ndarray, item: np.ndarray, unseen: str) -> np.ndarray:
         known = (user >= 0) & (item >= 0)
@@ -129,38 +123,12 @@ class Fit:
             )
         return known if unseen == "drop" else np.ones(len(pairs), dtype=bool)
 
-    def _pair_affinity(self, frame: pd.DataFrame, user: np.ndarray, item: np.ndarray) -> Tensor:
+    def _given_score(self, frame: pd.DataFrame) -> Tensor | None:
         section = self.study.model.affinity
-        score = None
-        if isinstance(section, Fixed) and section.score is not None:
-            check_columns(frame, [section.score])
-            values = finite_score(frame[section.score].to_numpy(dtype="float64", copy=True), section.score)
-            score = torch.from_numpy(values).to(self._device)
-        with torch.no_grad():
-            return self.model.affinity.pairs(self._tensor(user), self._tensor(item), score)
-
-    @property
-    def _device(self) -> torch.device:
-        return self.guide.rows.device
-
-    def _tensor(self, codes: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.asarray(codes, dtype=np.int64)).to(self._device)
-
-    def _last_cells(self) -> np.ndarray:
-        """Return each item's last cell with rows, `(K,)`."""
-        count = self.catalogue.count.reshape(-1, self.catalogue.periods)
-        last = self.catalogue.periods - 1 - np.argmax(count[:, ::-1] > 0, axis=1)
-        return np.arange(len(count)) * self.catalogue.periods + last
-
-    def _posterior_law(self, item: np.ndarray) -> Distribution:
-        """Return q of each item's last observed cell; the prior's nearest member where an item has none."""
-        cells = self._last_cells()
-        with torch.no_grad():
-            rows = self.guide.rows[self._tensor(cells[np.maximum(item, 0)])]
-            silent = (item < 0) | (self.catalogue.count[cells[np.maximum(item, 0)]] == 0)
-            start = self.guide.start(self.model.prior.population())
-            rows = torch.where(torch.from_numpy(silent).to(self._device).unsqueeze(-1), start, rows)
-            return self.guide.law(rows)
+        if not isinstance(section, Fixed) or section.score is None:
+            return None
+        check_columns(frame, [section.score])
+        return torch.from_numpy(finite_score(frame[section.score], section.score)).to(self.guide.rows.device)
 
     def recommend(
         self,
@@ -183,25 +151,28 @@ class Fit:
         Raises:
             DataError: users are unseen, or seen items are to be excluded and the run holds no interactions.
         """
-        mode = check_mode(popularity)
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        scorer = self._scorer(popularity, 0.9)
+        if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
             raise ConfigError(f"PB-C084: k must be a whole number from 1, not {k!r}")
-        codes = self._user_codes(users)
-        seen = self._seen() if exclude_seen else None
-        items = np.arange(len(self.catalogue.items))
-        law = {"population": self.model.prior.population, "none": lambda: None}.get(
-            mode, lambda: self._posterior_law(items)
-        )()
-        size = max(1, BLOCK_ELEMENTS // len(items))
-        blocks = [
-            self._top(codes[start : start + size], min(k, len(items)), law, seen)
-            for start in range(0, max(1, len(codes)), size)
-        ]
-        return pd.concat(blocks, ignore_index=True)
+        if exclude_seen and self.events is None:
+            raise DataError(
+                "PB-D106: the run was saved without its interactions (--no-data), so seen items are not known; fit again "
+                "with them, or in Python pass exclude_seen=False"
+            )
+        seen = Seen(self.events) if exclude_seen and self.events is not None else None
+        columns = {"user": str, "rank": int, "item": str, "score": float, "lower": float, "upper": float}
+        blocks = [pd.DataFrame(columns=list(columns)).astype(columns)]
+        for user, item, found in scorer.top(self._user_codes(users), int(k), seen):
+            frame = pd.DataFrame({"user": self.catalogue.users[user], "item": self.catalogue.items[item]})
+            frame.insert(1, "rank", frame.groupby("user", sort=False).cumcount() + 1)
+            blocks.append(frame.assign(**_columns(found)))
+        return pd.concat(blocks[1:] or blocks, ignore_index=True)
 
     def _user_codes(self, users: Iterable[Any] | None) -> np.ndarray:
         if users is None:
             return np.arange(len(self.catalogue.users))
+        if isinstance(users, str):
+            raise ConfigError(f"PB-C015: users={users!r} is one text; pass a list of ids")
         chosen = list(users)
         if not chosen:
             return np.arange(0)
@@ -212,50 +183,11 @@ class Fit:
             raise DataError(f"PB-D048: {len(unknown)} unseen users, first {', '.join(unknown[:5])}; leave them out")
         return np.asarray(codes)
 
-    def _seen(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items of all users, and where each user's begin, `(users + 1,)`."""
-        if self.events is None:
-            raise DataError("PB-D106: the run was saved without its interactions (--no-data); pass exclude_seen=False")
-        order = np.argsort(self.events.user, kind="stable")
-        counts = np.bincount(self.events.user, minlength=len(self.catalogue.users))
-        return self.events.item[order], np.concatenate([[0], np.cumsum(counts)])
-
-    def _top(
-        self, codes: np.ndarray, k: int, law: Distribution | None, seen: tuple[np.ndarray, np.ndarray] | None
-    ) -> pd.DataFrame:
-        with torch.no_grad():
-            affinity = self.model.affinity.table(self._tensor(codes))
-            score = torch.sigmoid(affinity) if law is None else self.model.probability(affinity, law)
-            if seen is not None:
-                items, starts = seen
-                length = starts[codes + 1] - starts[codes]
-                seen_row = np.repeat(np.arange(len(codes)), length)
-                column = np.concatenate([items[:0], *(items[starts[code] : starts[code + 1]] for code in codes)])
-                score[self._tensor(seen_row), self._tensor(column)] = -torch.inf
-            best, item = torch.topk(score, k, dim=1)
-            row = torch.arange(len(codes), device=item.device).unsqueeze(1).expand_as(item)[best > -torch.inf]
-            rank = torch.arange(1, k + 1, device=item.device).expand_as(item)[best > -torch.inf]
-            item = item[best > -torch.inf]
-            chosen = None if law is None else self._of_items(law, item)
-            result = scores(self.model, affinity[row, item], chosen, interval=0.9)
-        return pd.DataFrame(
-            {
-                "user": self.catalogue.users[codes[_numpy(row)]],
-                "rank": _numpy(rank),
-                "item": self.catalogue.items[_numpy(item)],
-                "score": _numpy(result.score),
-                "lower": _numpy(result.lower),
-                "upper": _numpy(result.upper),
-            }
-        )
-
-    def _of_items(self, law: Distribution, item: Tensor) -> Distribution:
-        return self._posterior_law(_numpy(item)) if law.batch_shape else law
-
     def to_arviz(
         self,
         draws: int = 1000,
         items: Iterable[Any] | None = None,
+        rows: Iterable[int] | None = None,
         groups: tuple[str, ...] = GROUPS,
         seed: int = 0,
     ) -> Any:
@@ -264,6 +196,7 @@ class Fit:
         Args:
             draws: draws of each cell, in one chain.
             items: ids; all items by default.
+            rows: positions of interactions for observed_data; all by default.
             groups: some of posterior, prior, observed_data, constant_data.
             seed: decides the draws; an item has the same draws in any selection.
 
@@ -271,69 +204,43 @@ class Fit:
             ConfigError: a group is unknown, or the draws would take more than 2 GiB.
             DataError: items are unseen.
         """
-        if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-            raise ConfigError(f"PB-C084: draws must be a whole number from 1, not {draws!r}")
+        for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise ConfigError(f"PB-C084: {name} must be a whole number from {least}, not {value!r}")
         for group in groups:
             if group not in GROUPS:
                 raise ConfigError(
                     f"PB-C013: unknown group {group!r}{nearest(group, GROUPS)} Groups: {', '.join(GROUPS)}"
                 )
-        chosen = self.catalogue.items if items is None else pd.Index(as_text(pd.Series(list(items)), "items"))
-        code = self.catalogue.items.get_indexer(chosen)
-        if (code < 0).any():
-            raise DataError(f"PB-D049: {(code < 0).sum()} unseen items, first {', '.join(chosen[code < 0][:5])}")
-        periods = self.catalogue.periods
-        cell = (code[:, None] * periods + np.arange(periods)).ravel()
-        size = 8 * draws * len(cell) * len({"posterior", "prior"} & set(groups))
-        if size > LARGEST:
-            raise ConfigError(
-                f"PB-C088: {draws} draws of {len(cell)} cells take {size / 1024**3:.1f} GiB, more than 2; "
-                "pass fewer draws, or items="
-            )
-        dims, coords = (
-            ["item", "period"],
-            {"item": chosen.to_numpy(dtype=object).astype(str), "period": np.arange(periods)},
-        )
-        if periods == 1:
-            dims, coords = dims[:1], {"item": coords["item"]}
-        makers = {
-            "posterior": lambda: self._draws(cell, draws, seed, dims, coords, prior=False),
-            "prior": lambda: self._draws(cell, draws, seed, dims, coords, prior=True),
-            "observed_data": self._observed,
-            "constant_data": lambda: self._constants(cell, dims, coords),
+        cells = self._cells(items)
+        check_size(draws, len(cells.code), len({"posterior", "prior"} & set(groups)))
+        draws_of = partial(draws_dataset, self.model, catalogue=self.catalogue, cells=cells, draws=draws)
+        makers: dict[str, Callable[[], xr.Dataset]] = {
+            "posterior": lambda: draws_of(self.guide, seed=seed),
+            "prior": lambda: draws_of(None, seed=seed + 1),
+            "observed_data": lambda: self._observed(rows),
+            "constant_data": lambda: constants_dataset(self.catalogue, cells),
         }
         return to_inference_data({group: makers[group]() for group in groups})
 
-    def _draws(
-        self, cell: np.ndarray, draws: int, seed: int, dims: list[str], coords: Mapping[str, Any], *, prior: bool
-    ) -> xr.Dataset:
-        with torch.no_grad():
-            law = self.model.prior.law(self._tensor(cell))
-            if prior:
-                values = draw(law, draws=draws, seed=seed + 1, keys=cell)
-            else:
-                values = draw(self.guide.posterior(self._tensor(cell)), draws=draws, seed=seed, keys=cell)
-                silent = self.catalogue.count[cell] == 0
-                if silent.any():
-                    law = self.model.prior.law(self._tensor(cell[silent]))
-                    values[:, silent] = draw(law, draws=draws, seed=seed, keys=cell[silent])
-        shape = (1, draws, *(len(coords[dim]) for dim in dims))
-        array = (["chain", "draw", *dims], values.reshape(shape))
-        return xr.Dataset({"popularity": array}, coords={"chain": [0], "draw": np.arange(draws), **coords})
+    def _cells(self, items: Iterable[Any] | None) -> Cells:
+        listed = None if items is None else list(items)
+        if listed == []:
+            raise ConfigError("PB-C016: items= is empty; leave it out for all items")
+        ids = self.catalogue.items if listed is None else pd.Index(as_text(pd.Series(listed), "items")).unique()
+        code = self.catalogue.items.get_indexer(ids)
+        if (code < 0).any():
+            raise DataError(f"PB-D049: {(code < 0).sum()} unseen items, first {', '.join(ids[code < 0][:5])}")
+        return Cells.of_items(ids, np.asarray(code), self.catalogue.periods)
 
-    def _observed(self) -> xr.Dataset:
+    def _observed(self, rows: Iterable[int] | None) -> xr.Dataset:
         if self.events is None or self.events.label is None:
             raise DataError("PB-D106: the run was saved without its interactions (--no-data); leave out observed_data")
-        return xr.Dataset(
-            {"label": (["interaction"], self.events.label)}, coords={"interaction": np.arange(len(self.events))}
-        )
-
-    def _constants(self, cell: np.ndarray, dims: list[str], coords: Mapping[str, Any]) -> xr.Dataset:
-        shape = tuple(len(coords[dim]) for dim in dims)
-        columns = {"count": self.catalogue.count, "positives": self.catalogue.positives}
-        return xr.Dataset(
-            {name: (dims, values[cell].reshape(shape)) for name, values in columns.items()}, coords=coords
-        )
+        position = np.arange(len(self.events)) if rows is None else np.asarray(list(rows), dtype=np.int64)
+        if len(position) and not (position.min() >= 0 and position.max() < len(self.events)):
+            raise ConfigError(f"PB-C016: rows= are positions from 0 to {len(self.events) - 1}")
+        label = (["interaction"], self.events.label[position])
+        return xr.Dataset({"label": label}, coords={"interaction": position})
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.
@@ -351,6 +258,7 @@ def fit(
     model: str | None = None,
     guide: str | None = None,
     seed: int | EllipsisType | None = ...,
+    restarts: Literal[1] = 1,
     progress: bool = True,
 ) -> Fit:
     """Train a study, or named model and guide with the study's other defaults, on interactions.
@@ -361,6 +269,7 @@ def fit(
         model: name of a model, in place of the study's.
         guide: name of a guide, in place of the study's.
         seed: in place of the study's; None draws one and records it.
+        restarts: number of independent fits; this version makes one.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -368,10 +277,11 @@ def fit(
         ConfigError: the study cannot be carried out here.
         NumericalError: the optimisation met values that are not finite.
     """
+    if restarts != 1 or isinstance(restarts, bool):
+        raise ConfigError(f"PB-C017: restarts={restarts!r} is not available in this version, which makes one fit")
     study = with_names(study or Study(), model=model, guide=guide)
     if seed is not ...:
-        training = study.training.model_dump() | {"seed": secrets.randbits(32) if seed is None else seed}
-        study = Study(**{**{name: getattr(study, name) for name in ("data", "model", "guide")}, "training": training})
+        study = study.with_seed(seed)
     pair = assemble(events, study)
     with TrainingProgress(study.training.epochs, show=progress) as bar:
         history = train(pair, on_epoch=lambda state: bar(state.phase, state.history[-1]))
@@ -389,5 +299,6 @@ def load(path: str | Path) -> Fit:
     return Fit(**read_run(path))
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return np.asarray(tensor.detach().cpu().numpy())
+def _columns(found: Scores) -> dict[str, np.ndarray]:
+    parts = {"score": found.score, "lower": found.lower, "upper": found.upper}
+    return {name: part.cpu().numpy() for name, part in parts.items()}

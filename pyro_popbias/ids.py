@@ -4,6 +4,8 @@ Two different ids must never become one (1 and "1.0", or 2^53 and 2^53 + 1 as fl
 become an id.
 """
 
+from numbers import Integral
+
 import pandas as pd
 
 from pyro_popbias.errors import DataError
@@ -66,7 +68,7 @@ def _integral(column: pd.Series, name: str) -> pd.Series:
 def _text(column: pd.Series, name: str) -> pd.Series:
     if column.dtype == object:
         kinds = sorted({type(value).__name__ for value in column})
-        if kinds == ["int"]:
+        if all(isinstance(value, Integral) and not isinstance(value, bool) for value in column):
             return column.map(str).astype(str)
         if kinds != ["str"]:
             raise DataError(

@@ -196,6 +196,8 @@ class Interactions:
         Raises:
             ConfigError: `how` or `test` is wrong, or one side would be empty.
         """
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
         if how != "random":
             raise ConfigError(f"PB-C006: unknown split {how!r}{nearest(str(how), ['random'])} Splits: random")
         number = round(test * len(self)) if isinstance(test, float) and 0 < test < 1 else 0
@@ -216,7 +218,8 @@ class Interactions:
             known["time"] = self.time
         if self.periods > 1:
             known["period"] = self.period
-        return pd.concat([pd.DataFrame(known), self.columns], axis=1)
+        others = self.columns.drop(columns=[name for name in known if name in self.columns])
+        return pd.concat([pd.DataFrame(known), others], axis=1)
 
     def __iter__(self) -> Iterator[Any]:
         raise TypeError("Interactions are not a sequence of rows; use to_frame()")
@@ -231,7 +234,7 @@ def as_frame(frame: Any) -> pd.DataFrame:
     if isinstance(frame, pd.DataFrame):
         return frame
     if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pd.Series):
-        return pa.table(frame).to_pandas()
+        return pa.table(frame).to_pandas(date_as_object=False)
     raise DataError(
         f"PB-D001: expected a DataFrame, got {type(frame).__name__}; pass a pandas DataFrame or a table with "
         "__arrow_c_stream__ (polars, pyarrow)"

@@ -36,7 +36,7 @@ def check_mode(popularity: object) -> Popularity:
         UnknownNameError: it is none of the modes.
     """
     for mode in MODES:
-        if popularity == mode:
+        if isinstance(popularity, str) and popularity == mode:
             return mode
     raise UnknownNameError(
         f"PB-C011: popularity={popularity!r} is not available{nearest(str(popularity), MODES)} Modes: {', '.join(MODES)}"

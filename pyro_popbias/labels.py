@@ -26,7 +26,7 @@ def parse_rule(rule: str) -> tuple[str, float]:
     Raises:
         ConfigError: the text is not a comparison and a number.
     """
-    found = _RULE.fullmatch(rule)
+    found = _RULE.fullmatch(rule) if isinstance(rule, str) else None
     if not found:
         raise ConfigError(
             f"PB-C004: positive_if={rule!r} is not a comparison with a number; write for example '>=4', "

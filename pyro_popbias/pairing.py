@@ -3,8 +3,10 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from pyro_popbias.batching import Batch, Rows
@@ -133,15 +135,18 @@ def _score(events: Interactions, study: Study) -> np.ndarray | None:
     if not isinstance(affinity, Fixed) or affinity.score is None:
         return None
     check_columns(events.columns, [affinity.score])
-    return finite_score(events.columns[affinity.score].to_numpy(dtype="float64"), affinity.score)
+    return finite_score(events.columns[affinity.score], affinity.score)
 
 
-def finite_score(score: np.ndarray, name: str) -> np.ndarray:
-    """Return a score column, or refuse it.
+def finite_score(column: "pd.Series[Any]", name: str) -> np.ndarray:
+    """Return a score column as numbers `(N,)`, or refuse it.
 
     Raises:
-        DataError: values are missing or not finite.
+        DataError: values are no numbers, missing or not finite.
     """
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        raise DataError(f"PB-D068: column {name!r} holds {column.dtype} values; scores are numbers")
+    score = column.to_numpy(dtype="float64", copy=True)
     broken = ~np.isfinite(score)
     if broken.any():
         raise DataError(f"PB-D068: column {name!r} has {broken.sum()} scores that are missing or not finite")

@@ -23,12 +23,13 @@ def _ending(path: Path) -> str:
     raise ConfigError(f"PB-C008: {path} has an ending that is not read or written; use one of {', '.join(ENDINGS)}")
 
 
-def read_table(path: str | Path, *, text: tuple[str, ...] = ()) -> pd.DataFrame:
+def read_table(path: str | Path, *, text: tuple[str, ...] = (), first_text: bool = False) -> pd.DataFrame:
     """Return a table; numbers as numbers.
 
     Args:
         path: a .csv, .csv.gz or .parquet file.
-        text: columns that stay text whatever they hold: "007", "NA" and "1e5" are ids.
+        text: columns that must be there and stay text whatever they hold: "007", "NA" and "1e5" are ids.
+        first_text: whether the first column stays text too.
 
     Raises:
         DataError: the content cannot be read.
@@ -40,12 +41,12 @@ def read_table(path: str | Path, *, text: tuple[str, ...] = ()) -> pd.DataFrame:
     try:
         content = path.read_bytes() if ending != ".parquet" else b""
         if ending == ".parquet":
-            return parquet.read_table(path).to_pandas()
+            return _checked_columns(path, parquet.read_table(path).to_pandas(date_as_object=False), text)
     except pa.ArrowInvalid as error:
         raise DataError(f"PB-D025: {path} is no readable Parquet file: {_first_line(error)}") from error
     except OSError as error:
         raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror or _first_line(error)}") from error
-    return _read_csv(path, _unzip(path, content) if ending == ".csv.gz" else content, text)
+    return _read_csv(path, _unzip(path, content) if ending == ".csv.gz" else content, text, first_text=first_text)
 
 
 def _first_line(error: Exception) -> str:
@@ -63,24 +64,35 @@ def _unzip(path: Path, content: bytes) -> bytes:
         raise DataError(f"PB-D013: {path} holds no gzip data; rename it to .csv") from error
 
 
-def _read_csv(path: Path, content: bytes, text: tuple[str, ...]) -> pd.DataFrame:
+def _read_csv(path: Path, content: bytes, text: tuple[str, ...], *, first_text: bool) -> pd.DataFrame:
     if not content.strip():
         raise DataError(f"PB-D003: {path} is empty (0 bytes of content)")
     if content.count(b'"') % 2 and _ends_inside_quotes(content):
         raise DataError(f"PB-D019: {path} has an unclosed quote, in the row that begins {_open_quote(content)}")
-    table = _parse(path, content, text)
-    frame = table.to_pandas()
+    as_text = (*text, _first_name(content)) if first_text else text
+    table = _parse(path, content, as_text)
+    frame = table.to_pandas(date_as_object=False)
     missing = [name for name in text if name not in table.column_names]
     if missing and len(table.column_names) == 1:
         only = table.column_names[0]
         sign = next((sign for sign in ";\t|" if sign in only), None)
         if sign:
             raise DataError(f"PB-D008: {path} has one column {only!r}; is its delimiter {sign!r}? Convert it to commas")
+    return _checked_columns(path, frame, text)
+
+
+def _checked_columns(path: Path, frame: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     try:
-        check_columns(frame, text)
+        check_columns(frame, names)
     except DataError as error:
         raise DataError(f"{error} (in {path})") from error
     return frame
+
+
+def _first_name(content: bytes) -> str:
+    """Return the name of the first column."""
+    header = content[: content.find(b"\n")] if b"\n" in content else content
+    return next(pycsv.reader([header.decode("utf-8-sig", errors="replace")]))[0]
 
 
 def _parse(path: Path, content: bytes, text: tuple[str, ...]) -> pa.Table:

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from pyro_popbias.checkpoints import Checkpoints, identity, locked
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.files import remove_temporaries
 from pyro_popbias.fitted import Fit
 from pyro_popbias.pairing import assemble, with_names
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.reading import read_interactions
-from pyro_popbias.storage import Checkpoints, identity, locked, refuse_full, write_run
+from pyro_popbias.storage import refuse_full, write_run
 from pyro_popbias.study import Study
 from pyro_popbias.training import train
 
@@ -61,6 +62,9 @@ def run_fit(
     source = str(data) if data is not None else section.path
     if source is None:
         raise ConfigError(f"PB-C014: {path} has no [data] path; set it, or pass --data FILE")
+    if section.user is None or section.item is None:
+        raise ConfigError(f"PB-C014: {path} must name the columns of ids, [data] user and item")
+    study = study.replace("data", path=str(Path(source).absolute()))  # the run's study names the file that was read
     if not resume:
         refuse_full(folder)
     events = read_interactions(
@@ -74,7 +78,7 @@ def run_fit(
     )
     yield f"{events!r} from {source}"
     pair = assemble(events, study)
-    checkpoints = Checkpoints(folder, identity(study, events))
+    checkpoints = Checkpoints(folder, identity(pair))
     snapshot = checkpoints.latest() if resume else None
     with locked(folder), TrainingProgress(study.training.epochs) as bar, ExitStack() as scope:
         if not resume:
@@ -91,5 +95,7 @@ def run_fit(
         f"phase 1: {(history['phase'] == 1).sum()} epochs, phase 2: {(history['phase'] == 2).sum()} epochs, "
         f"{history['seconds'].sum():.1f} s"
     )
-    yield f"held-out log-loss {-score.iloc[-1]:.4f} nats a row (after phase 1: {-score[history['phase'] == 1].max():.4f})"
+    if score.notna().any():
+        first = score[history["phase"] == 1].max()
+        yield f"held-out log-loss {-score.iloc[-1]:.4f} nats a row (after phase 1: {-first:.4f})"
     yield f"run folder: {folder}"

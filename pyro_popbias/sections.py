@@ -3,11 +3,11 @@
 A section knows the class that it declares, so that nothing is looked up by a string.
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pyro_popbias.labels import parse_rule
@@ -39,8 +39,8 @@ class Data(Section):
     """`[data]`: where the interactions are and which columns mean what."""
 
     path: str | None = None
-    user: str = "user"
-    item: str = "item"
+    user: str | None = None
+    item: str | None = None
     label: str | None = None
     positive_if: str | None = None
     time: str | None = None
@@ -80,8 +80,8 @@ class Fixed(Section):
     """x = u . i + b0 with given vectors (files, or frames in Python; the first column is the id), or a given score."""
 
     name: Literal["fixed"] = "fixed"
-    user_vectors: str | pd.DataFrame | None = None
-    item_vectors: str | pd.DataFrame | None = None
+    user_vectors: Any = None
+    item_vectors: Any = None
     score: str | None = None
 
     @model_validator(mode="after")
@@ -133,3 +133,8 @@ class Training(Section):
     validation: Annotated[float, Field(strict=True, ge=0.0, le=0.9, allow_inf_nan=False)] = 0.1
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _drawn(cls, seed: Any) -> Any:
+        return secrets.randbits(32) if seed is None else seed

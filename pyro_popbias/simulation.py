@@ -66,6 +66,8 @@ def simulate(
     sizes = (users, items, interactions, dim)
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise ConfigError("PB-C084: users, items, interactions and dim must be whole numbers from 1")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
     if not (0 < concentration < np.inf and 0 < rate < np.inf):
         raise ConfigError(
             f"PB-C083: concentration and rate must be above 0 and finite, not {concentration!r}, {rate!r}"

@@ -4,17 +4,12 @@ Tables are Parquet or CSV, tensors safetensors, declarations TOML and JSON: open
 is written last and holds the SHA-256 of every other file; a folder without one is no finished run.
 """
 
-import contextlib
-import dataclasses
-import fcntl
 import io
 import json
 import os
 import platform
 import secrets
 import shutil
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,28 +18,23 @@ import pandas as pd
 import pyro
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from pyro_popbias.building import build
 from pyro_popbias.errors import (
-    CheckpointError,
     CorruptCheckpointError,
     RunFolderError,
-    RunLockedError,
     SchemaVersionError,
 )
 from pyro_popbias.files import TEMPORARY, sha256, sync_folder, write_atomically
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
-from pyro_popbias.training import Progress, Snapshot
 from pyro_popbias.version import __version__
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit
 
 SCHEMA = 1
-KEPT = 2  # checkpoints
 
 
 def save(fit: "Fit", folder: Path, *, data: bool = True) -> None:
@@ -132,7 +122,7 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
         "popularity.csv": fit.popularity().to_csv(index=False).encode(),
         "users.parquet": _parquet(pd.DataFrame({"id": catalogue.users})),
         "items.parquet": _parquet(pd.DataFrame({"id": catalogue.items})),
-        "parameters.safetensors": _tensors(tensors),
+        "parameters.safetensors": tensor_bytes(tensors),
     }
     if data and fit.events is not None:
         rows = {"user": fit.events.user, "item": fit.events.item, "period": fit.events.period}
@@ -150,19 +140,26 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _tensors(tensors: dict[str, torch.Tensor]) -> bytes:
+def _frame(content: bytes) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(content))
+
+
+def tensor_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
+    """Return tensors as the content of a safetensors file."""
     return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def card(fit: "Fit") -> str:
     """Return the run's card in Markdown: what was fitted to what, and how far to trust the intervals."""
-    last = fit.history.iloc[-1]
+    score = fit.history["validation_log_score"].iloc[-1]
+    held_out = "No rows were held out" if pd.isna(score) else f"Held-out log-loss {-score:.4f} nats a row"
     return (
         f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
         f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
         f"{fit.catalogue.periods} period(s). KL: {fit.guide.kl}. Seed {fit.study.training.seed}.\n\n"
-        f"Held-out log-loss {-last['validation_log_score']:.4f} nats a row; "
+        f"{held_out}; "
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
+        "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
         "Intervals of popularity are conditional on the estimated affinities: they are right where the affinities are "
         "known, and too narrow where vectors are learned.\n"
     )
@@ -178,7 +175,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
     """
     folder = Path(path)
     manifest = _manifest(folder)
-    contents = {name: _checked(folder, name, digest) for name, digest in manifest["sha256"].items()}
+    contents = {name: checked(folder, name, digest) for name, digest in manifest["sha256"].items()}
     study = Study.from_bytes(contents["study.toml"], folder / "study.toml")
     affinity = study.model.affinity
     if isinstance(affinity, Fixed) and affinity.score is None:
@@ -187,12 +184,10 @@ def read_run(path: str | Path) -> dict[str, Any]:
             raise CorruptCheckpointError(
                 f"PB-R095: {folder}/study.toml names vectors outside the run: {sorted(outside)}"
             )
-    study = study.resolve(folder)
+        frames = {name: _frame(contents[f"{name}.parquet"]) for name in ("user_vectors", "item_vectors")}
+        study = study.replace("model", affinity=affinity.model_copy(update=frames))
     tensors = safetensors.torch.load(contents["parameters.safetensors"])
-    ids = {
-        name: pd.Index(pd.read_parquet(io.BytesIO(contents[f"{name}.parquet"]))["id"], dtype=str)
-        for name in ("users", "items")
-    }
+    ids = {name: pd.Index(_frame(contents[f"{name}.parquet"])["id"], dtype=str) for name in ("users", "items")}
     count, positives = tensors["count"].numpy(), tensors["positives"].numpy()
     edges = tensors["edges"].numpy() if "edges" in tensors else None
     catalogue = Catalogue(ids["users"], ids["items"], len(count) // len(ids["items"]), edges, count, positives)
@@ -203,7 +198,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
         )
     events = None
     if "interactions.parquet" in contents:
-        rows = pd.read_parquet(io.BytesIO(contents["interactions.parquet"]))
+        rows = _frame(contents["interactions.parquet"])
         columns: dict[str, Any] = {
             name: rows[name].to_numpy() if name in rows else None for name in ("user", "item", "label", "time")
         }
@@ -239,7 +234,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _checked(folder: Path, name: str, digest: str) -> bytes:
+def checked(folder: Path, name: str, digest: str) -> bytes:
+    """Return the content of a file, or refuse it.
+
+    Raises:
+        CorruptCheckpointError: it is not what was written, or not in the folder itself.
+    """
     path = folder / name
     if Path(name).name != name or path.is_symlink():
         raise CorruptCheckpointError(f"PB-R095: {path} lies outside its run folder")
@@ -252,114 +252,3 @@ def _checked(folder: Path, name: str, digest: str) -> bytes:
             f"PB-R095: {path} is not what was written (SHA-256 differs); restore it from a copy"
         )
     return content
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder; it goes with the process.
-
-    Raises:
-        RunLockedError: another process holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise RunFolderError(f"PB-R100: cannot write to {folder}: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise RunLockedError(
-                f"PB-R101: {folder} is in use by {file.read().strip() or 'another process'}"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-
-
-class Checkpoints:
-    """The checkpoints of a run folder: one an epoch, the last two kept, each with what it belongs to.
-
-    Args:
-        folder: the run folder.
-        identity: what a checkpoint must agree with to be resumed: study and data.
-    """
-
-    def __init__(self, folder: Path, identity: dict[str, str]) -> None:
-        self._folder = folder / "checkpoints"
-        self._identity = identity
-
-    def save(self, snapshot: Snapshot) -> None:
-        """Write a checkpoint: tensors first, then the description that makes it valid."""
-        progress, tensors = snapshot
-        self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"{len(progress.history):06d}"
-        content = _tensors(tensors)
-        facts = {"schema": SCHEMA, "identity": self._identity, "progress": dataclasses.asdict(progress)}
-        text = json.dumps(facts | {"sha256": sha256(content)})
-        write_atomically(self._folder / f"{name}.safetensors", content)
-        write_atomically(
-            self._folder / f"{name}.json", json.dumps({"content": text, "sha256": sha256(text.encode())}).encode()
-        )
-        for old in sorted(self._folder.glob("*.json"))[:-KEPT]:
-            old.unlink()
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
-
-    def latest(self) -> Snapshot:
-        """Return the newest valid checkpoint.
-
-        Raises:
-            RunFolderError: there is none.
-            CorruptCheckpointError: none of them is what was written.
-            CheckpointError: it belongs to another study or other data.
-        """
-        files = sorted(self._folder.glob("*.json"), reverse=True)
-        if not files:
-            raise RunFolderError(f"PB-R103: {self._folder} holds no checkpoint to resume from; fit without --resume")
-        fault = None
-        for file in files:
-            try:
-                return self._read(file)
-            except CorruptCheckpointError as error:
-                fault = error
-        raise CorruptCheckpointError(f"{fault}; no earlier checkpoint is whole, fit without --resume in a new folder")
-
-    def _read(self, file: Path) -> Snapshot:
-        try:
-            outer = json.loads(file.read_bytes())
-            if sha256(outer["content"].encode()) != outer["sha256"]:
-                raise ValueError("its SHA-256 differs")
-            facts = json.loads(outer["content"])
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise CorruptCheckpointError(f"PB-R094: checkpoint {file} is damaged: {error}") from error
-        if facts["schema"] != SCHEMA:
-            raise SchemaVersionError(
-                f"PB-R096: checkpoint {file} has schema {facts['schema']}, this version reads {SCHEMA}"
-            )
-        differing = [key for key, value in self._identity.items() if facts["identity"].get(key) != value]
-        if differing:
-            raise CheckpointError(
-                f"PB-R097: checkpoint {file} belongs to another run; these differ: {', '.join(differing)}. "
-                "Resume with the same study and data, or fit in a new folder"
-            )
-        content = _checked(file.parent, f"{file.stem}.safetensors", facts["sha256"])
-        try:
-            return Progress(**facts["progress"]), safetensors.torch.load(content)
-        except SafetensorError as error:
-            raise CorruptCheckpointError(f"PB-R094: checkpoint {file} is damaged: {error}") from error
-
-
-def identity(study: Study, events: Interactions) -> dict[str, str]:
-    """Return what decides a run, by section of the study, and a fingerprint of the data."""
-    sections = {
-        name: getattr(study, name).model_dump_json(exclude={"affinity"}) for name in ("model", "guide", "training")
-    }
-    parts = [events.user, events.item, *(part for part in (events.label, events.time) if part is not None)]
-    ids = "\n".join([*events.users, *events.items]).encode()
-    return sections | {
-        "affinity": repr(study.model.affinity),
-        "data": sha256(b"".join(map(np.ndarray.tobytes, parts)) + ids),
-    }

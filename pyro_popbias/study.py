@@ -121,6 +121,11 @@ class Study(Section):
         """Return a copy with some keys of one section replaced; values are not checked again."""
         return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
 
+    def with_seed(self, seed: int | None) -> Self:
+        """Return a copy with another seed, checked; None draws one."""
+        training = Study(training={"seed": seed}).training
+        return self.replace("training", seed=training.seed)
+
     def to_toml(self) -> str:
         """Return the study as a TOML text with every key; frames of vectors must have been replaced by paths."""
         sections: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)

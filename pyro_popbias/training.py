@@ -2,7 +2,7 @@
 
 Phase one takes an epoch at a time; it stops early on the held-out log-score and goes back to its best epoch. Phase two
 holds the model fixed, so that affinities are plain numbers and batches can be large. It runs in cycles over which the rate
-falls, until a cycle gains no more than its noise; on real ratings this takes the exact KL of an item's posterior from
+falls, until one gains less than a hundredth of a nat a cell; on real ratings this takes the exact KL of an item's posterior from
 about a nat to a hundredth. Every random number comes from (seed, phase, step), so that a run that was stopped continues
 bit for bit from the last epoch's snapshot.
 """
@@ -29,6 +29,7 @@ from pyro_popbias.models import PopularityModel
 from pyro_popbias.objective import Terms
 from pyro_popbias.optimizer import RowAdam
 from pyro_popbias.pairing import Pair
+from pyro_popbias.tables import sparse_gradients
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
 # the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual .999
@@ -130,7 +131,9 @@ class Training:
         began = time.monotonic()
         terms = [self._step(batch) for batch in self._pair.batches(epoch=progress.epoch)]
         score = self._record(terms, training.learning_rate, began)
-        if not score <= progress.best:  # without held-out rows the score is NaN, and the last epoch is the best
+        if (
+            not self._best or not score <= progress.best
+        ):  # without held-out rows the score is NaN, and the last epoch is the best
             progress.best, progress.best_epoch = score, progress.epoch
             self._best = {name: tensor.clone() for name, tensor in self._loss.state_dict().items()}
         stale = self._pair.held_out is not None and progress.epoch - progress.best_epoch >= PATIENCE
@@ -273,7 +276,7 @@ def train(
         NumericalError: a batch's loss or gradient stays non-finite.
     """
     devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
-    with torch.random.fork_rng(devices), local_parameters(), pyro.validation_enabled(False):
+    with torch.random.fork_rng(devices), local_parameters(), sparse_gradients(), pyro.validation_enabled(False):
         training = Training(pair, on_epoch=on_epoch, save=save, resume=resume)
         try:
             return training.run()
@@ -300,7 +303,8 @@ def log_score(pair: Pair, rows: Rows) -> float:
             probability = row_probability(pair.model, pair.guide, batch)
             assert batch.label is not None  # noqa: S101  rows are labelled
             right = torch.where(batch.label > 0, probability, 1 - probability)
-            total += torch.log(right).sum().cpu()
+            # a probability that has underflown counts as the smallest one, not as the end of all comparison
+            total += torch.log(right.clamp(min=torch.finfo(right.dtype).tiny)).sum().cpu()
     return float(total / len(rows))
 
 

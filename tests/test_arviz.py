@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import pyro_popbias as pb
-from pyro_popbias import fitted
+from pyro_popbias import inference_data
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.fitted import GROUPS
 
@@ -129,7 +129,7 @@ def test_too_many_draws_are_refused_with_the_number(fit, monkeypatch):
         ConfigError, match=rf"PB-C088: 1000000000 draws of 15 cells take {gigabytes:.1f} GiB, more than 2"
     ):
         fit.to_arviz(draws=10**9)
-    monkeypatch.setattr(fitted, "LARGEST", 8 * 10 * 15)
+    monkeypatch.setattr(inference_data, "LARGEST", 8 * 10 * 15)
     assert fit.to_arviz(draws=10, groups=("posterior",))["posterior"].sizes["draw"] == 10
     with pytest.raises(ConfigError, match="PB-C088: 11 draws of 15 cells"):
         fit.to_arviz(draws=11, groups=("posterior",))

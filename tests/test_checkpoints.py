@@ -5,11 +5,18 @@ import shutil
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias.errors import CheckpointError, CorruptCheckpointError, NumericalError, RunFolderError, RunLockedError
+from pyro_popbias.checkpoints import KEPT, Checkpoints, identity, locked
+from pyro_popbias.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    DataWarning,
+    NumericalError,
+    RunFolderError,
+    RunLockedError,
+)
 from pyro_popbias.files import TEMPORARY, remove_temporaries
 from pyro_popbias.pairing import pair
 from pyro_popbias.running import run_fit
-from pyro_popbias.storage import KEPT, Checkpoints, identity, locked
 from pyro_popbias.training import Training, train
 
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -22,7 +29,7 @@ def trained(make_frame, short_training, tmp_path_factory):
     """A folder with checkpoints, and the snapshots they hold."""
     folder = tmp_path_factory.mktemp("trained")
     made = pair(pb.Interactions.from_frame(make_frame(), label="label"), study=STUDY)
-    checkpoints = Checkpoints(folder, identity(made.study, made.events))
+    checkpoints = Checkpoints(folder, identity(made))
     train(made, save=checkpoints.save)
     return folder, made
 
@@ -30,7 +37,7 @@ def trained(make_frame, short_training, tmp_path_factory):
 @pytest.fixture
 def checkpoints(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
-    return Checkpoints(folder, identity(trained[1].study, trained[1].events)), folder / "checkpoints"
+    return Checkpoints(folder, identity(trained[1])), folder / "checkpoints"
 
 
 def test_two_checkpoints_are_kept(checkpoints):
@@ -48,7 +55,8 @@ def test_truncated_checkpoint_falls_back_to_the_one_before(checkpoints, ending, 
     epochs = len(made.latest()[0].history)
     old, new = sorted(folder.glob(f"*.{ending}"))
     new.write_bytes(new.read_bytes()[: int(share * new.stat().st_size)])
-    progress, tensors = made.latest()
+    with pytest.warns(DataWarning, match=rf"PB-R09[45]: .*; going on from epoch {epochs - 1}"):
+        progress, tensors = made.latest()
     assert len(progress.history) == epochs - 1
     assert tensors
     old.write_bytes(old.read_bytes()[: int(share * old.stat().st_size)])
@@ -66,10 +74,15 @@ def test_flipped_bit_of_a_checkpoint(checkpoints, ending):
         broken = bytearray(whole)
         broken[int(share * len(broken))] ^= 1
         new.write_bytes(broken)
-        assert len(made.latest()[0].history) == epochs - 1
+        with pytest.warns(DataWarning, match=rf"PB-R09[45]: .*; going on from epoch {epochs - 1}"):
+            assert len(made.latest()[0].history) == epochs - 1
         new.write_bytes(whole)
     new.unlink()
-    assert len(made.latest()[0].history) == epochs - 1
+    if ending == "json":  # without its description it is no checkpoint
+        assert len(made.latest()[0].history) == epochs - 1
+    else:
+        with pytest.warns(DataWarning, match="PB-R094: .*; going on from"):
+            assert len(made.latest()[0].history) == epochs - 1
 
 
 def test_no_checkpoint(tmp_path):
@@ -102,7 +115,7 @@ def test_checkpoint_of_another_run(checkpoints, make_frame, other, differing):
     events = pb.Interactions.from_frame(make_frame().head(other.get("rows", 400)), label="label")
     folder = checkpoints[1].parent
     with pytest.raises(CheckpointError, match=rf"PB-R097: .* these differ: {differing}\. Resume with the same study"):
-        Checkpoints(folder, identity(study, events)).latest()
+        Checkpoints(folder, identity(pair(events, study=study))).latest()
 
 
 def test_locked_folder(tmp_path):
@@ -121,7 +134,7 @@ def study_file(make_frame, tmp_path):
     make_frame().to_csv(tmp_path / "rows.csv", index=False)
     training = "\n".join(f"{key} = {json.dumps(value)}" for key, value in TRAINING.items())
     (tmp_path / "study.toml").write_text(
-        f'[data]\npath = "rows.csv"\nlabel = "label"\n[model]\naffinity = {{ name = "embedding", dim = 4 }}\n'
+        f'[data]\npath = "rows.csv"\nuser = "user"\nitem = "item"\nlabel = "label"\n[model]\naffinity = {{ name = "embedding", dim = 4 }}\n'
         f"[training]\n{training}\n"
     )
     return tmp_path / "study.toml"

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.usefixtures("short_training")
 STUDY = """\
 [data]
 path = "rows.csv"
+user = "user"
+item = "item"
 label = "label"
 [model]
 affinity = { name = "embedding", dim = 4 }
@@ -182,7 +184,7 @@ FAILURES = {
 def test_failures(popbias, folder, folder_hash, name):
     (folder / "ones.csv").write_text("user,item,label\na,x,1\nb,x,1\na,y,1\n")
     (folder / "none.csv").write_text("user,item,label\n")
-    (folder / "bare.toml").write_text("schema = 1\n")
+    (folder / "bare.toml").write_text('schema = 1\n[data]\nuser = "user"\nitem = "item"\n')
     (folder / "full").mkdir()
     (folder / "full" / "thesis.txt").write_text("mine")
     before = folder_hash(folder)

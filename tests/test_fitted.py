@@ -5,7 +5,7 @@ import torch
 from scipy.special import expit
 
 import pyro_popbias as pb
-from pyro_popbias import fitted
+from pyro_popbias import scoring, sections
 from pyro_popbias.errors import ConfigError, DataError, UnknownNameError
 
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
@@ -206,9 +206,9 @@ def test_no_users_get_no_rows(fit):
 @pytest.mark.parametrize("popularity", ["population", "posterior"])
 def test_blocks_do_not_matter(fit, popularity, monkeypatch):
     whole = fit.recommend(k=4, popularity=popularity)
-    monkeypatch.setattr(fitted, "BLOCK_ELEMENTS", 3 * len(fit.catalogue.items) + 1)
+    monkeypatch.setattr(scoring, "BLOCK_ELEMENTS", 3 * len(fit.catalogue.items) + 1)
     pd.testing.assert_frame_equal(fit.recommend(k=4, popularity=popularity), whole)
-    monkeypatch.setattr(fitted, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(scoring, "BLOCK_ELEMENTS", 1)
     pd.testing.assert_frame_equal(fit.recommend(k=4, popularity=popularity), whole)
 
 
@@ -234,7 +234,7 @@ def test_score_column(scored):
 
 def test_seed(events, monkeypatch):
     drawn = iter([7, 2**32 - 1])
-    monkeypatch.setattr(fitted.secrets, "randbits", lambda _: next(drawn))
+    monkeypatch.setattr(sections.secrets, "randbits", lambda _: next(drawn))
     assert [pb.fit(events, study=study_of(), seed=None).study.training.seed for _ in range(2)] == [7, 2**32 - 1]
     assert pb.fit(events, study=study_of(), seed=4).study.training.seed == 4
     study = pb.fit(events, study=study_of()).study

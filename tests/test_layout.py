@@ -23,7 +23,9 @@ FLOORS = [
     ["sections", "study", "variant_table"],
     ["objective", "building", "pairing", "optimizer", "training", "progress"],
     ["simulation", "intervention", "posterior", "inference_data"],
+    ["scoring"],
     ["fitted", "storage"],
+    ["checkpoints"],
     ["running", "demo", "doctor", "cli"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

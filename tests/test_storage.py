@@ -105,7 +105,9 @@ def test_without_data(fit, frame, tmp_path):
     pd.testing.assert_frame_equal(
         loaded.recommend(exclude_seen=False), fit.recommend(exclude_seen=False), check_exact=True
     )
-    with pytest.raises(DataError, match=r"PB-D106: the run was saved without .*\(--no-data\); pass exclude_seen=False"):
+    with pytest.raises(
+        DataError, match=r"PB-D106: the run was saved without .*\(--no-data\), so seen items are not known"
+    ):
         loaded.recommend()
 
 

@@ -68,10 +68,16 @@ def test_wrong_counts(key, value):
         Study(training={key: value})
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 0.5, None, "1"])
+@pytest.mark.parametrize("seed", [-1, 2**63, 0.5, "1"])
 def test_wrong_seeds(seed):
     with pytest.raises(ConfigError, match=r"PB-C083: \[training\] seed = "):
         Study(training={"seed": seed})
+
+
+def test_no_seed_draws_one_and_records_it():
+    seeds = {Study(training={"seed": None}).training.seed for _ in range(5)}
+    assert len(seeds) > 1
+    assert all(isinstance(seed, int) for seed in seeds)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_sparse_tables_take_the_first_step_of_dense_ones(monkeypatch):
     steps = {}
     for name, each, limit in (("dense", dense, tables.SPARSE_ABOVE), ("sparse", sparse, 10)):
         monkeypatch.setattr(tables, "SPARSE_ABOVE", limit)
-        with local_parameters():
+        with local_parameters(), tables.sparse_gradients():
             training = Training(each, on_epoch=lambda _: None)
             training._step(next(each.batches()))
         steps[name] = each.model.affinity.user_vectors.detach().clone()

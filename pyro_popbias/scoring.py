@@ -1,0 +1,108 @@
+"""Scores of pairs and each user's top items, on codes: what `Fit.predict` and `Fit.recommend` put ids on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_popbias.guides import PopularityGuide
+from pyro_popbias.interactions import Catalogue, Interactions
+from pyro_popbias.intervention import Popularity, Scores, scores
+from pyro_popbias.models import PopularityModel
+
+BLOCK_ELEMENTS = 8_000_000  # of a users x items block
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """P(c=1 | do(u,i)) of a trained pair, under one law of popularity.
+
+    Attributes:
+        model: the trained model.
+        guide: the trained guide.
+        catalogue: ids and counts.
+        popularity: which law of popularity to integrate over.
+        interval: share of popularity's mass between lower and upper.
+    """
+
+    model: PopularityModel
+    guide: PopularityGuide
+    catalogue: Catalogue
+    popularity: Popularity
+    interval: float
+
+    def tensor(self, codes: np.ndarray) -> Tensor:
+        """Return codes as a tensor where the model is."""
+        return torch.from_numpy(np.asarray(codes, dtype=np.int64)).to(self.guide.rows.device)
+
+    def scores(self, affinity: Tensor, item: Tensor) -> Scores:
+        """Return the scores of affinities, `(...)`, of items `(...)`; an item of -1 or without rows has the prior."""
+        with torch.no_grad():
+            population = self.model.prior.population()
+            if self.popularity != "posterior":
+                law = population if self.popularity == "population" else None
+                return scores(self.model, affinity, law, interval=self.interval)
+            cell = self._last_cell().index_select(0, item.clamp(min=0))
+            own = scores(self.model, affinity, self.guide.posterior(cell), interval=self.interval)
+            silent = (item < 0) | (self.tensor(self.catalogue.count).index_select(0, cell) == 0)
+            if not silent.any():
+                return own
+            prior = scores(self.model, affinity, population, interval=self.interval)
+            parts = zip((prior.score, prior.lower, prior.upper), (own.score, own.lower, own.upper), strict=True)
+            return Scores(*(torch.where(silent, of_prior, of_item) for of_prior, of_item in parts))
+
+    def _last_cell(self) -> Tensor:
+        """Return each item's last cell with rows, `(K,)`."""
+        count = self.catalogue.count.reshape(-1, self.catalogue.periods)
+        last = self.catalogue.periods - 1 - np.argmax(count[:, ::-1] > 0, axis=1)
+        return self.tensor(np.arange(len(count)) * self.catalogue.periods + last)
+
+    def top(self, users: np.ndarray, k: int, seen: "Seen | None") -> Iterator[tuple[np.ndarray, np.ndarray, Scores]]:
+        """Yield, block after block of users, user codes, item codes and scores, best first.
+
+        Args:
+            users: codes.
+            k: items a user; a user who has seen more than all but k gets fewer.
+            seen: items to leave out.
+        """
+        item = self.tensor(np.arange(len(self.catalogue.items)))
+        size = max(1, BLOCK_ELEMENTS // len(item))
+        for start in range(0, len(users), size):
+            block = users[start : start + size]
+            with torch.no_grad():
+                affinity = self.model.affinity.table(self.tensor(block))
+                every = self.scores(affinity, item)
+                left = every.score.clone()
+                if seen is not None:
+                    position, known = seen.of(block)
+                    left[self.tensor(position), self.tensor(known)] = -torch.inf
+                best, column = torch.topk(left, min(k, len(item)), dim=1)
+                there = best > -torch.inf
+                row = torch.arange(len(block), device=column.device).unsqueeze(1).expand_as(column)[there]
+                column = column[there]
+                parts = (every.score, every.lower, every.upper)
+                found = Scores(*(part.expand_as(affinity)[row, column] for part in parts))
+            yield block[row.cpu().numpy()], column.cpu().numpy(), found
+
+
+class Seen:
+    """The items that each user has a row of.
+
+    Args:
+        events: the interactions.
+    """
+
+    def __init__(self, events: Interactions) -> None:
+        order = np.argsort(events.user, kind="stable")
+        self._items = events.item[order]
+        self._starts = np.searchsorted(events.user[order], np.arange(len(events.users) + 1))
+
+    def of(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions in `users` and item codes, one of each a seen item."""
+        begin, end = self._starts[users], self._starts[users + 1]
+        length = end - begin
+        position = np.repeat(np.arange(len(users)), length)
+        within = np.arange(len(position)) - np.repeat(np.cumsum(length) - length, length)
+        return position, self._items[np.repeat(begin, length) + within]
