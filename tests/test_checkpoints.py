@@ -134,7 +134,8 @@ def study_file(make_frame, tmp_path):
     make_frame().to_csv(tmp_path / "rows.csv", index=False)
     training = "\n".join(f"{key} = {json.dumps(value)}" for key, value in TRAINING.items())
     (tmp_path / "study.toml").write_text(
-        f'[data]\npath = "rows.csv"\nuser = "user"\nitem = "item"\nlabel = "label"\n[model]\naffinity = {{ name = "embedding", dim = 4 }}\n'
+        f'[data]\npath = "rows.csv"\nuser = "user"\nitem = "item"\nlabel = "label"\n'
+        '[model]\naffinity = { name = "embedding", dim = 4 }\n'
         f"[training]\n{training}\n"
     )
     return tmp_path / "study.toml"
