@@ -28,8 +28,8 @@ _SCALES = (
 )
 # fmt: on
 NODES = 256  # of E[sigma(offset + slope z)], whose integrand has poles nearer to the real line than a saturation's
-NEAR = 8.0  # below offset -NEAR the poles come nearer still, as 1 / |offset|
-MOST = 16  # times NODES is the largest rule
+NEAR = 5.0  # below offset -NEAR the poles come nearer still, as 1 / |offset|, and nodes are added in proportion
+MOST = 24  # times NODES is the largest rule
 REACH = (
     7.5  # of the nodes to either side of the mode: the integrand falls at least as fast as a standard normal density
 )
@@ -103,6 +103,7 @@ class _Gain:
     slope: Tensor
 
     def at_log(self, log_z: Tensor) -> Tensor:
+        """Return the gain at z = exp(log_z)."""
         x = self.slope * bounded_exp(log_z)
         # sigma(a + x) - sigma(a) = sigma(a + x) (1 - e^(-x)) sigma(-a)
         return torch.sigmoid(self.offset + x) * -torch.expm1(-x)
@@ -110,7 +111,7 @@ class _Gain:
 
 def _nodes(offset: Tensor) -> int:
     lowest = float(offset.detach().min()) if offset.numel() else 0.0
-    return NODES * math.ceil(min(max(1.0, -lowest / NEAR), MOST))
+    return int(NODES * min(max(1.0, -lowest / NEAR), MOST))
 
 
 @singledispatch

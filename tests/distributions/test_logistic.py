@@ -10,6 +10,7 @@ from pyro_popbias.distributions import (
     expected_inverse_logistic,
     expected_logistic,
     log_logistic_normal,
+    logistic,
     logistic_normal,
 )
 from pyro_popbias.distributions.logistic_approximations import APPROXIMATIONS
@@ -194,3 +195,17 @@ def test_extreme_popularity_keeps_finite_gradients():
     for value in (expected_logistic(double(-1.0), double(2.0), law), expected_inverse_logistic(double(0.3), law)):
         gradients = torch.autograd.grad(value, (law.loc, law.scale))
         assert all(math.isfinite(each.item()) for each in (value, *gradients))
+
+
+@pytest.mark.parametrize("offset", [-40.0, -8.0, -5.0, 0.0])
+def test_wide_laws_against_many_nodes(offset, monkeypatch):
+    scale, slope = torch.meshgrid(double([1.0, 3.0]), torch.logspace(-2, 2, 25).double(), indexing="ij")
+    found = []
+    for factor in (1, 10):
+        monkeypatch.setattr(logistic, "NODES", 256 * factor)
+        given = [each.clone().requires_grad_() for each in (torch.full_like(scale, offset), slope, 0 * scale, scale)]
+        value = expected_logistic(*given[:2], LogNormal(*given[2:]))
+        gradients = torch.autograd.grad(value.sum(), given)
+        found.append((value, *(each * gradient for each, gradient in zip(given, gradients, strict=True))))
+    assert (found[0][0] - found[1][0]).abs().max() <= QUADRATURE
+    assert all((few - many).abs().max() <= GRADIENT for few, many in zip(*found, strict=True))
