@@ -6,6 +6,24 @@ Importing this package registers the analytic KL divergences with `torch.distrib
 from pyro_popbias.distributions import kl as _kl  # noqa: F401  registers the pairs
 from pyro_popbias.distributions.bernoulli import ProductBernoulli
 from pyro_popbias.distributions.expectation import closed_form, expectation, register_expectation
+from pyro_popbias.distributions.logistic import (
+    expected_inverse_logistic,
+    expected_logistic,
+    log_logistic_normal,
+    logistic_normal,
+)
+from pyro_popbias.distributions.logistic_approximations import approximate_logistic_normal
 from pyro_popbias.distributions.quantile import quantile
 
-__all__ = ["ProductBernoulli", "closed_form", "expectation", "quantile", "register_expectation"]
+__all__ = [
+    "ProductBernoulli",
+    "approximate_logistic_normal",
+    "closed_form",
+    "expectation",
+    "expected_inverse_logistic",
+    "expected_logistic",
+    "log_logistic_normal",
+    "logistic_normal",
+    "quantile",
+    "register_expectation",
+]

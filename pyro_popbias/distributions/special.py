@@ -100,3 +100,11 @@ def exp_minus_one_minus(d: Tensor) -> Tensor:
 def trigamma(x: Tensor) -> Tensor:
     """Return the derivative of digamma, by zeta(2, x): torch's polygamma(1, x) is only good to 5e-10."""
     return torch.special.zeta(torch.full_like(x, 2.0), x)
+
+
+def bounded_exp(log_z: Tensor) -> Tensor:
+    """Return exp(log_z), held below the largest number of its dtype.
+
+    Infinity would be the right limit of a saturation, but its gradient there would be 0 times infinity.
+    """
+    return torch.exp(torch.clamp(log_z, max=math.log(torch.finfo(log_z.dtype).max) - 1))

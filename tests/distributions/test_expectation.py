@@ -1,6 +1,6 @@
 import pytest
 import torch
-from pyro_popbias.models import ExponentialSaturation
+from pyro_popbias.models import ExponentialSaturation, HillSaturation, PowerSaturation, TanhSaturation
 from torch.distributions import Exponential, Gamma, LogNormal, Weibull
 
 from pyro_popbias.distributions import closed_form, expectation, register_expectation
@@ -9,56 +9,86 @@ from pyro_popbias.distributions.quadrature import grid
 from pyro_popbias.errors import ConfigError
 
 FAMILIES = {cls.__name__: cls for cls in (Gamma, Exponential, LogNormal, Weibull)}
+LINKS = {  # name in the reference -> class, name of its parameter there
+    "exp_cdf": (ExponentialSaturation, "lam"),
+    "hill": (HillSaturation, "C"),
+    "tanh": (TanhSaturation, "lam"),
+    "power": (PowerSaturation, "gamma"),
+}
+PAIRS = [pytest.param(link, family, id=f"{link}-{family}") for link in LINKS for family in FAMILIES]
 CLOSED, QUADRATURE, GRADIENT = 5e-9, 1e-7, 1e-6
 
 
-def records_of(reference, kind, family):
+def records_of(reference, kind, link, family):
     found = [
         record
         for record in reference
-        if record["kind"] == kind and record["link"]["link"] == "exp_cdf" and record["dist"]["dist"] == family
+        if record["kind"] == kind and record["link"]["link"] == link and record["dist"]["dist"] == family
     ]
     assert found
     return found
 
 
 def parts(record):
-    """Return the parameters of law and link by name, with gradients."""
-    given = {**record["dist"], "lam": record["link"]["lam"]}
-    del given["dist"]
-    return {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in given.items()}
+    """Return saturation, law, and their parameters by name in the reference, with gradients."""
+    link, name = LINKS[record["link"]["link"]]
+    own = {key: value for key, value in record["dist"].items() if key != "dist"}
+    given = {
+        key: torch.tensor(value, dtype=torch.float64, requires_grad=True)
+        for key, value in {**own, name: record["link"][name]}.items()
+    }
+    return link(given[name]), FAMILIES[record["dist"]["dist"]](**{key: given[key] for key in own}), given
 
 
-def law_of(record, given):
-    return FAMILIES[record["dist"]["dist"]](**{name: value for name, value in given.items() if name != "lam"})
+def within(value, record, bound):
+    """Whether a value is as near as the bound: absolutely, and relatively above 1."""
+    expected = float(record["value"])
+    return abs(value.item() - expected) <= bound * max(1, abs(expected))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_reference_values(reference, family):
-    bound = CLOSED if closed_form(ExponentialSaturation, FAMILIES[family]) else QUADRATURE
-    for record in records_of(reference, "marginal", family):
-        given = parts(record)
-        value = expectation(ExponentialSaturation(given["lam"]), law_of(record, given))
-        assert abs(value.item() - float(record["value"])) <= bound, record["id"]
+@pytest.mark.parametrize(("link", "family"), PAIRS)
+def test_reference_values(reference, link, family):
+    bound = CLOSED if closed_form(LINKS[link][0], FAMILIES[family]) else QUADRATURE
+    for record in records_of(reference, "marginal", link, family):
+        g, law, _ = parts(record)
+        assert within(expectation(g, law), record, bound), record["id"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_quadrature_also_where_a_closed_form_exists(reference, family):
-    for record in records_of(reference, "marginal", family):
-        given = parts(record)
-        g = ExponentialSaturation(given["lam"])
-        rule = grid(law_of(record, given), g.slope)
-        assert abs(rule.expectation(g.at_log(rule.log_z)).item() - float(record["value"])) <= QUADRATURE, record["id"]
+@pytest.mark.parametrize(("link", "family"), [pair for pair in PAIRS if not pair.id.startswith("power")])
+def test_quadrature_also_where_a_closed_form_exists(reference, link, family):
+    for record in records_of(reference, "marginal", link, family):
+        g, law, _ = parts(record)
+        rule = grid(law, g.slope)
+        assert within(rule.expectation(g.at_log(rule.log_z)), record, QUADRATURE), record["id"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_reference_gradients(reference, family):
-    for record in records_of(reference, "marginal_gradient", family):
-        given = parts(record)
-        expectation(ExponentialSaturation(given["lam"]), law_of(record, given)).backward()
+@pytest.mark.parametrize(("link", "family"), PAIRS)
+def test_reference_gradients(reference, link, family):
+    for record in records_of(reference, "marginal_gradient", link, family):
+        g, law, given = parts(record)
+        expectation(g, law).backward()
         for name, expected in record["grad"].items():
             error = given[name] * (given[name].grad - float(expected))
             assert abs(error.item()) <= GRADIENT, (record["id"], name)
+
+
+@pytest.mark.parametrize(("link", "family"), PAIRS)
+def test_gradient_against_differences(link, family):
+    law_class = FAMILIES[family]
+    numbers = [1.3, 0.7][: len(law_class.arg_constraints)]
+    parameters = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (0.8, *numbers)]
+    assert torch.autograd.gradcheck(lambda own, *law: expectation(LINKS[link][0](own), law_class(*law)), parameters)
+
+
+def test_which_pairs_are_closed():
+    closed = {
+        (link, family) for link, (cls, _) in LINKS.items() for family in FAMILIES if closed_form(cls, FAMILIES[family])
+    }
+    assert closed == {
+        *(("power", family) for family in FAMILIES),
+        *((link, family) for link in ("exp_cdf", "tanh") for family in ("Gamma", "Exponential")),
+        ("hill", "LogNormal"),
+    }
 
 
 def test_nearest_base_class_serves():
@@ -85,8 +115,23 @@ def test_no_rule_is_said_so():
         expectation(ExponentialSaturation(1.0), torch.distributions.HalfCauchy(torch.tensor(1.0)))
 
 
-def test_shape_is_the_batch_of_the_law():
-    law = LogNormal(torch.zeros(5, 3, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
-    value = expectation(ExponentialSaturation(2.0), law)
+@pytest.mark.parametrize(("link", "family"), PAIRS)
+def test_shape_is_the_batch_of_both(link, family):
+    law_class, cls = FAMILIES[family], LINKS[link][0]
+    rows = torch.linspace(0.5, 2.5, 5, dtype=torch.float64)
+    numbers = [torch.tensor([0.4, 0.7, 1.1], dtype=torch.float64)] * len(law_class.arg_constraints)
+    law = law_class(*numbers)
+    value = expectation(cls(rows[:, None]), law)
     assert value.shape == (5, 3)
-    assert ((value > 0) & (value < 1)).all()
+    for row, parameter in zip(value, rows, strict=True):
+        torch.testing.assert_close(row, expectation(cls(parameter), law), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(("link", "family"), PAIRS)
+def test_float32_stays_float32(link, family):
+    law_class = FAMILIES[family]
+    numbers = [torch.tensor(0.7)] * len(law_class.arg_constraints)
+    single = expectation(LINKS[link][0](torch.tensor(0.8)), law_class(*numbers))
+    double = expectation(LINKS[link][0](torch.tensor(0.8).double()), law_class(*(each.double() for each in numbers)))
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)
