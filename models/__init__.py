@@ -4,8 +4,10 @@ if __name__ != "pyro_popbias.models":
     raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")
 
 from pyro_popbias.models import saturation_expectations as _saturation_expectations  # noqa: F401  registers the pairs
+from pyro_popbias.models.additive import Additive
 from pyro_popbias.models.affinity import Affinity, EmbeddingAffinity, FixedScoreAffinity, FixedVectorAffinity
-from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
+from pyro_popbias.models.inverse_logistic import InverseLogistic
+from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
 from pyro_popbias.models.prior import GammaPrior, PopularityPrior
 from pyro_popbias.models.product import Product
 from pyro_popbias.models.saturation import (
@@ -18,6 +20,7 @@ from pyro_popbias.models.saturation import (
 
 __all__ = [
     "MODELS",
+    "Additive",
     "Affinity",
     "EmbeddingAffinity",
     "ExponentialSaturation",
@@ -25,7 +28,9 @@ __all__ = [
     "FixedVectorAffinity",
     "GammaPrior",
     "HillSaturation",
+    "InverseLogistic",
     "Latent",
+    "Options",
     "PopularityModel",
     "PopularityPrior",
     "PowerSaturation",

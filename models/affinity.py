@@ -50,7 +50,7 @@ class Affinity(Variant, PyroModule):
         """Return the global parameters by name, scalars."""
         return {"intercept": self.intercept}
 
-    def _intercept(self) -> Tensor:
+    def level(self) -> Tensor:
         """Return b0 and add its log prior to the trace."""
         intercept = self.intercept
         prior = -0.5 * (intercept / INTERCEPT_SCALE).square() - math.log(INTERCEPT_SCALE) - 0.5 * math.log(2 * math.pi)
@@ -125,7 +125,7 @@ class EmbeddingAffinity(_Vectors):
         products: tuple[Tensor, Tensor, Tensor] = _Products.apply(u, i)
         pyro.factor("user_vectors_prior", self._log_prior(products[1], batch.user_weight))
         pyro.factor("item_vectors_prior", self._log_prior(products[2], batch.item_weight))
-        return products[0].double() + self._intercept()
+        return products[0].double() + self.level()
 
     def _log_prior(self, squares: Tensor, weight: Tensor) -> Tensor:
         # sum over rows of weight * log Normal(row; 0, scale)
@@ -150,7 +150,7 @@ class FixedVectorAffinity(_Vectors):
     def forward(self, batch: Batch) -> Tensor:
         """Return u . i + b0 of each interaction, `(B,)`."""
         u, i = gather(self.user_vectors, batch.user), gather(self.item_vectors, batch.item)
-        return (u * i).sum(-1).double() + self._intercept()
+        return (u * i).sum(-1).double() + self.level()
 
 
 @final
@@ -160,7 +160,7 @@ class FixedScoreAffinity(Affinity):
     def forward(self, batch: Batch) -> Tensor:
         """Return score + b0 of each interaction, `(B,)`."""
         assert batch.score is not None  # noqa: S101  the pair gives every batch its score
-        return batch.score.double() + self._intercept()
+        return batch.score.double() + self.level()
 
     def pairs(self, user: Tensor, item: Tensor, score: Tensor | None = None) -> Tensor:
         """Return score + b0, `(B,)`."""

@@ -14,7 +14,7 @@ batch: a plate with a `subsample_size` would draw a permutation of all rows at e
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
 import pyro
 from pyro import poutine
@@ -22,12 +22,28 @@ from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from pyro_popbias.models.affinity import Affinity
 from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.models.saturation import Saturation
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.batching import Batch
 from pyro_popbias.registry import Registry
 from pyro_popbias.variant import Variant
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a study says of a likelihood; each model takes what it has.
+
+    Attributes:
+        saturation: g, with its parameter's value or start.
+        saturation_learned: whether that parameter is learned.
+        slope: sign of popularity's slope in an additive logit.
+    """
+
+    saturation: Saturation
+    saturation_learned: bool
+    slope: Literal["positive", "free"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,7 @@ class PopularityModel(Variant, PyroModule):
         prior: law of popularity.
     """
 
-    required = ("latents", "likelihood", "given", "probability")
+    required = ("latents", "assemble", "integrates_in_closed_form", "likelihood", "given", "probability")
     latents: ClassVar[Mapping[str, Latent]]
 
     def __init__(self, affinity: Affinity, prior: PopularityPrior) -> None:
@@ -54,20 +70,36 @@ class PopularityModel(Variant, PyroModule):
         self.affinity = affinity
         self.prior = prior
 
+    @classmethod
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+        """Return the model of a study's options."""
+        raise NotImplementedError
+
+    @classmethod
+    def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
+        """Return whether `probability` is closed under laws of a family, and not a quadrature."""
+        raise NotImplementedError
+
     def forward(self, batch: Batch) -> Tensor:
         """Run the program; return the labels, `(B,)`, given or drawn."""
         prior = self.prior(batch.cell)
         with pyro.plate("cell", len(batch.cell)), poutine.scale(scale=batch.weight):
             popularity = pyro.sample("popularity", prior)
-        affinity = self.affinity(batch) if batch.affinity is None else batch.affinity
+        affinity = self.affinity(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
+        for name, value in self.log_prior().items():
+            pyro.factor(f"{name}_prior", value)
         likelihood = self.likelihood(affinity, popularity.index_select(-1, batch.slot))
         with pyro.plate("interaction", len(batch.slot)), poutine.scale(scale=batch.scale):
             label: Tensor = pyro.sample("label", likelihood, obs=batch.label)
         return label
 
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> TorchDistribution:
-        """Return the law of the labels given x `(B,)` and z `(..., B)`, and add log priors of own parameters."""
+        """Return the law of the labels given x `(B,)` and z `(..., B)`."""
         raise NotImplementedError
+
+    def log_prior(self) -> dict[str, Tensor]:
+        """Return the log prior of the likelihood's own point-estimated parameters by name, scalars in nats."""
+        return {}
 
     def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return P(c=1 | x, z), shaped as the broadcast of both."""

@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, final
+from typing import ClassVar, Self, final
 
-import pyro
 import torch
 from pyro.nn import PyroParam
 from pyro_popbias.models.affinity import Affinity
-from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
+from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
 from pyro_popbias.models.prior import PopularityPrior
-from pyro_popbias.models.saturation import Saturation
+from pyro_popbias.models.saturation import ExponentialSaturation, Saturation
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.distributions import ProductBernoulli, expectation
+from pyro_popbias.distributions import ProductBernoulli, closed_form, expectation
 
 
 @final
@@ -46,18 +45,31 @@ class Product(PopularityModel):
         else:
             self.register_buffer("log_parameter", start)
 
+    @classmethod
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+        """Return the model of a study's options; it has no slope."""
+        return cls(affinity, prior, options.saturation, learned=options.saturation_learned)
+
     @property
     def saturation(self) -> Saturation:
         """G with its present parameter."""
         return self._saturation(self.log_parameter.exp())
 
+    @classmethod
+    def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
+        """Return whether P(c=1 | x) has a closed form under the default saturation."""
+        return closed_form(ExponentialSaturation, family) is not None
+
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> ProductBernoulli:
         """Return Bernoulli(sigma(x) g(z)) of each interaction, in logarithms."""
-        if self.learned:
-            prior = -0.5 * self.log_parameter.square() - 0.5 * math.log(2 * math.pi)
-            pyro.factor(f"{self._saturation.parameter_name}_prior", prior)
         g = self.saturation
         return ProductBernoulli(affinity, g.log(popularity), g.log_complement(popularity))
+
+    def log_prior(self) -> dict[str, Tensor]:
+        """Return the log prior of the saturation's parameter, where it is learned."""
+        if not self.learned:
+            return {}
+        return {self._saturation.parameter_name: -0.5 * self.log_parameter.square() - 0.5 * math.log(2 * math.pi)}
 
     def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return sigma(x) g(z)."""

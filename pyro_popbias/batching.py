@@ -31,7 +31,7 @@ class Batch:
     | scale | | N/B |
     | user_weight, item_weight | (B,) | (N/B) / n: summed over the batch, each user's and item's share as in `weight` |
     | score | (B,) | given score of each interaction, where the data have one |
-    | affinity | (B,) | x of each interaction, where the model's is held fixed and known already |
+    | affinity | (B,) | x - b0 of each interaction, where vectors are held fixed and it is known already |
     """
 
     user: Tensor
@@ -80,7 +80,7 @@ class Rows:
         return len(self._table)
 
     def with_affinity(self, affinity: Tensor) -> "Rows":
-        """Return the same rows with their affinities `(N,)` known."""
+        """Return the same rows with their affinities less b0, `(N,)`, known."""
         rows = copy.copy(self)
         rows._known = {"affinity": affinity}
         return rows

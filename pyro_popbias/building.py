@@ -23,9 +23,12 @@ from pyro_popbias.models import (
     FixedScoreAffinity,
     FixedVectorAffinity,
     GammaPrior,
+    HillSaturation,
+    Options,
     PopularityModel,
     PopularityPrior,
     Saturation,
+    TanhSaturation,
 )
 from pyro_popbias.reading import read_table
 from pyro_popbias.study import Study
@@ -108,8 +111,21 @@ def build_saturation(section: Any) -> tuple[Saturation, bool]:
 
 @build_saturation.register
 def _exponential(section: sections.Exponential) -> tuple[Saturation, bool]:
-    learned = section.rate == "learned"
-    return ExponentialSaturation(1.0 if learned else float(section.rate)), learned
+    return ExponentialSaturation(_start(section.rate)), section.rate == "learned"
+
+
+@build_saturation.register
+def _hill(section: sections.Hill) -> tuple[Saturation, bool]:
+    return HillSaturation(_start(section.half)), section.half == "learned"
+
+
+@build_saturation.register
+def _tanh(section: sections.Tanh) -> tuple[Saturation, bool]:
+    return TanhSaturation(_start(section.rate)), section.rate == "learned"
+
+
+def _start(parameter: float | str) -> float:
+    return 1.0 if isinstance(parameter, str) else parameter
 
 
 def build(study: Study, catalogue: Catalogue) -> tuple[PopularityModel, PopularityGuide]:
@@ -120,8 +136,8 @@ def build(study: Study, catalogue: Catalogue) -> tuple[PopularityModel, Populari
         DataError: given vectors do not fit the catalogue.
     """
     generator = torch.Generator().manual_seed(study.training.seed)
-    saturation, learned = build_saturation(study.model.saturation)
-    model_class: Any = MODELS[study.model.name]
+    options = Options(*build_saturation(study.model.saturation), study.model.slope)
+    model_class = MODELS[study.model.name]
     guide_class = GUIDES[study.guide.name]
     support = model_class.latents["popularity"].support
     if not same_support(guide_class.support, support):
@@ -132,5 +148,5 @@ def build(study: Study, catalogue: Catalogue) -> tuple[PopularityModel, Populari
         )
     with local_parameters():
         affinity = build_affinity(study.model.affinity, catalogue, generator)
-        model = model_class(affinity, build_prior(study.model.prior), saturation, learned=learned)
+        model = model_class.assemble(affinity, build_prior(study.model.prior), options)
         return model, guide_class(model.prior.population(), catalogue.cells)

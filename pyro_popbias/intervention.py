@@ -48,7 +48,7 @@ def scores(
 ) -> Scores:
     """Return the intervention's probability and its values at the quantiles of popularity.
 
-    P(c=1 | u,i,z) increases in z, so its quantiles are its values at the quantiles of z.
+    P(c=1 | u,i,z) is monotone in z, so its quantiles are its values at the quantiles of z.
 
     Args:
         model: the model.
@@ -67,4 +67,6 @@ def scores(
             return model.given(affinity, z if slot is None else z.index_select(0, slot))
 
         tail = (1 - interval) / 2
-        return Scores(model.probability(affinity, law, slot), at(tail), at(1 - tail))
+        ends = at(tail), at(1 - tail)
+        # a free slope may be negative: P then falls with z
+        return Scores(model.probability(affinity, law, slot), torch.minimum(*ends), torch.maximum(*ends))

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_popbias.distributions.quadrature import NODES
 from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.intervention import Popularity, Scores, scores
 from pyro_popbias.models import PopularityModel
 
-BLOCK_ELEMENTS = 8_000_000  # of a users x items block
+BLOCK_ELEMENTS = 8_000_000  # of a users x items block, times the nodes of an integral
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,14 @@ class Scorer:
             seen: items to leave out.
         """
         item = self.tensor(np.arange(len(self.catalogue.items)))
-        size = max(1, BLOCK_ELEMENTS // len(item))
+        integrals = NODES if self.popularity == "posterior" else 1
+        size = max(1, BLOCK_ELEMENTS // (len(item) * integrals))
         for start in range(0, len(users), size):
             block = users[start : start + size]
             with torch.no_grad():
                 affinity = self.model.affinity.table(self.tensor(block))
-                every = self.scores(affinity, item)
-                left = every.score.clone()
+                # under one law for all items the score increases with the affinity: only the top needs its integral
+                left = self.scores(affinity, item).score if self.popularity == "posterior" else affinity.clone()
                 if seen is not None:
                     position, known = seen.of(block)
                     left[self.tensor(position), self.tensor(known)] = -torch.inf
@@ -82,8 +84,7 @@ class Scorer:
                 there = best > -torch.inf
                 row = torch.arange(len(block), device=column.device).unsqueeze(1).expand_as(column)[there]
                 column = column[there]
-                parts = (every.score, every.lower, every.upper)
-                found = Scores(*(part.expand_as(affinity)[row, column] for part in parts))
+                found = self.scores(affinity[row, column], column)
             yield block[row.cpu().numpy()], column.cpu().numpy(), found
 
 

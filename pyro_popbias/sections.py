@@ -67,6 +67,20 @@ class Exponential(Section):
     rate: Positive | Literal["learned"] = 1.0
 
 
+class Hill(Section):
+    """g(z) = z / (z + half)."""
+
+    name: Literal["hill"] = "hill"
+    half: Positive | Literal["learned"] = 1.0
+
+
+class Tanh(Section):
+    """g(z) = tanh(rate z / 2)."""
+
+    name: Literal["tanh"] = "tanh"
+    rate: Positive | Literal["learned"] = 1.0
+
+
 class Embedding(Section):
     """x = u . i + b0 with learned vectors, Normal(0, scale)."""
 
@@ -110,7 +124,8 @@ class Model(Section):
     """`[model]`: likelihood, affinity, saturation and prior."""
 
     name: str = "product"
-    saturation: Exponential = Exponential()
+    saturation: Annotated[Exponential | Hill | Tanh, Field(discriminator="name")] = Exponential()
+    slope: Literal["positive", "free"] = "positive"
     affinity: Annotated[Embedding | Fixed, Field(discriminator="name")] = Embedding()
     prior: Gamma = Gamma()
     latent: Literal["item"] = "item"

@@ -1,10 +1,11 @@
-"""Training in two phases: model and guide together, then the guide alone until its ELBO is stationary.
+"""Training in two phases: model and guide together, then the guide and the scalars of the model until all stands still.
 
 Phase one takes an epoch at a time; it stops early on the held-out log-score and goes back to its best epoch. Phase two
-holds the model fixed, so that affinities are plain numbers and batches can be large. It runs in cycles over which the rate
-falls, until one gains less than a hundredth of a nat a cell; on real ratings this takes the exact KL of an item's posterior from
-about a nat to a hundredth. Every random number comes from (seed, phase, step), so that a run that was stopped continues
-bit for bit from the last epoch's snapshot.
+holds the vectors fixed, so that affinities are plain numbers and batches can be large, and goes on with q and the few
+scalars (intercept, concentration, slope): these can arrive only after q has, and a few scalars do not overfit. It runs in
+cycles over which the rate falls, until one brings next to nothing; on real ratings this takes the exact KL of an item's
+posterior from about a nat to a hundredth. Every random number comes from (seed, phase, step), so that a run that was
+stopped continues bit for bit from the last epoch's snapshot.
 """
 
 import math
@@ -20,6 +21,7 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch.nn import Parameter
 
 from pyro_popbias.batching import Batch, Rows
 from pyro_popbias.building import local_parameters
@@ -43,8 +45,9 @@ BLOCK = 262_144  # rows evaluated at once, and at most rows of a batch in phase 
 STEPS = 40
 CYCLE = 12
 FALL = 64.0
-MOST_CYCLES = 6
-GAIN = 0.01  # nats per cell: a cycle that gains less is the last
+MOST_CYCLES = 10
+GAIN = 0.01  # nats per cell, and
+MOVE = 0.02  # of any scalar of the model, on its unconstrained scale: a cycle that brings less of both is the last
 
 HISTORY = (
     "phase",
@@ -67,6 +70,7 @@ class Progress:
     steps: int = 0  # optimiser steps done in this phase
     best: float = -math.inf  # held-out log-score of phase one's best epoch
     best_epoch: int = 0
+    scalars: list[float] = field(default_factory=list)  # of the model, at the end of phase two's last cycle
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -119,11 +123,16 @@ class Training:
 
     def _new_optimizer(self) -> RowAdam:
         training, phase = self._pair.study.training, self.progress.phase
-        self._pair.model.requires_grad_(phase == 1)
+        for parameter in self._pair.model.parameters():
+            parameter.requires_grad_(phase == 1 or parameter.dim() == 0)
         guide = (self._pair.guide.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
             return RowAdam([guide, (self._pair.model.parameters(), training.learning_rate, MODEL_MEMORY)])
-        return RowAdam([guide])
+        return RowAdam([guide, (self._scalars(), training.guide_learning_rate, GUIDE_MEMORY)])
+
+    def _scalars(self) -> list[Parameter]:
+        """Return the global parameters of the model: intercept, concentration and the like."""
+        return [parameter for parameter in self._pair.model.parameters() if parameter.dim() == 0]
 
     def _fit_epoch(self) -> None:
         """Run an epoch of phase one, keep the best parameters, and pass to phase two when it is time."""
@@ -168,13 +177,15 @@ class Training:
             number, done = number + 1, 0
 
     def _is_stationary(self) -> bool:
-        """Return whether the last cycle's end is no better than the end of the cycle before."""
+        """Return whether the last cycle has gained and moved next to nothing, or was the last allowed."""
         elbo = [row["elbo"] for row in self.progress.history if row["phase"] == 2]
+        before, self.progress.scalars = self.progress.scalars, [float(scalar.detach()) for scalar in self._scalars()]
         if len(elbo) < 2 * CYCLE:
             return False
+        move = max((abs(now - then) for now, then in zip(self.progress.scalars, before, strict=True)), default=0.0)
         end = CYCLE // 3
         gain = np.mean(elbo[-end:]) - np.mean(elbo[-CYCLE - end : -CYCLE])
-        return len(elbo) >= MOST_CYCLES * CYCLE or bool(gain < GAIN * self._pair.events.cells)
+        return len(elbo) >= MOST_CYCLES * CYCLE or bool(gain < GAIN * self._pair.events.cells and move < MOVE)
 
     def _record(self, terms: list[Tensor], rate: float, began: float, *, log_prior: float = 0.0) -> float:
         """Append an epoch to the history; return its held-out log-score.
@@ -290,8 +301,9 @@ def known_affinities(pair: Pair) -> tuple[Rows, float]:
     with torch.no_grad():
         for batch in pair.rows.blocks(BLOCK):
             trace = poutine.trace(pair.model.affinity).get_trace(batch)
-            affinities.append(cast(Tensor, trace.nodes["_RETURN"]["value"]))
-            log_prior += float(trace.log_prob_sum()) * len(batch.user) / len(pair.rows)
+            affinities.append(cast(Tensor, trace.nodes["_RETURN"]["value"]) - pair.model.affinity.intercept)
+            vectors = trace.log_prob_sum(lambda name, _: name != "intercept_prior")  # the steps go on seeing that one
+            log_prior += float(vectors) * len(batch.user) / len(pair.rows)
     return pair.rows.with_affinity(torch.cat(affinities)), log_prior
 
 

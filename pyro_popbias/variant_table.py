@@ -3,9 +3,8 @@
 import pandas as pd
 from torch.distributions.kl import _dispatch_kl
 
-from pyro_popbias.distributions import closed_form
 from pyro_popbias.guides import GUIDES, same_support
-from pyro_popbias.models import MODELS, ExponentialSaturation, GammaPrior
+from pyro_popbias.models import MODELS, GammaPrior
 
 PRIORS = {"gamma": GammaPrior}
 
@@ -20,7 +19,7 @@ def variants() -> pd.DataFrame:
     for model, model_class in MODELS.items():
         support = model_class.latents["popularity"].support
         for prior, prior_class in PRIORS.items():
-            closed = closed_form(ExponentialSaturation, prior_class.family)
+            closed = model_class.integrates_in_closed_form(prior_class.family)
             for guide, guide_class in GUIDES.items():
                 fits = same_support(guide_class.support, support)
                 analytic = _dispatch_kl(guide_class.family, prior_class.family) is not NotImplemented

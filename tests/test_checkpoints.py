@@ -107,7 +107,7 @@ def test_checkpoint_of_another_run(checkpoints, make_frame, other, differing):
     study = pb.Study(
         model={
             "affinity": {"name": "embedding", "dim": other.get("dim", 4)},
-            "saturation": {"rate": other.get("rate", 1.0)},
+            "saturation": {"name": "exponential", "rate": other.get("rate", 1.0)},
         },
         guide={"name": other.get("guide", "gamma")},
         training=training,

@@ -160,7 +160,7 @@ FIT = ["fit", "study.toml", "--out", "new"]
 FAILURES = {
     "unknown key": ([*FIT, "--set", "training.epoch=3"], 2, "PB-C077: unknown key 'epoch'; did you mean 'epochs'?"),
     "unknown guide": ([*FIT, "--guide", "lognorml"], 2, "PB-C076: unknown guide 'lognorml'; did you mean 'lognormal'?"),
-    "unknown model": ([*FIT, "--model", "additive"], 2, "PB-C076: unknown model 'additive'"),
+    "unknown model": ([*FIT, "--model", "addtive"], 2, "PB-C076: unknown model 'addtive'; did you mean 'additive'?"),
     "no assignment": ([*FIT, "--set", "training.epochs"], 2, "PB-C010: cannot read 'training.epochs'"),
     "out of range": ([*FIT, "--set", "training.epochs=0"], 2, "PB-C083: [training] epochs = 0: "),
     "no TOML": (["fit", "rows.csv", "--out", "new"], 2, "PB-C089: rows.csv is not valid TOML"),

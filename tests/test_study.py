@@ -17,7 +17,10 @@ BAD_COUNTS = [0, -1, 10**12, 2.5, True, "3", None]
             {"guide": {"name": "lognorml"}},
             r"PB-C076: unknown guide 'lognorml'; did you mean 'lognormal'\? Guides: gamma",
         ),
-        ({"model": {"name": "prodct"}}, r"PB-C076: unknown model 'prodct'; did you mean 'product'\? Models: product"),
+        (
+            {"model": {"name": "prodct"}},
+            r"PB-C076: unknown model 'prodct'; did you mean 'product'\? Models: additive",
+        ),
         ({"model": {"affinity": {"name": "embeding"}}}, r"PB-C076: .*'embeding'; did you mean 'embedding'\?"),
     ],
 )
@@ -117,7 +120,11 @@ def test_not_a_mapping():
 @pytest.mark.parametrize("model", MODELS)
 def test_toml_round_trip(tmp_path, model, guide):
     study = Study(
-        model={"name": model, "saturation": {"rate": "learned"}, "prior": {"source": "fixed", "concentration": 0.7}},
+        model={
+            "name": model,
+            "saturation": {"name": "exponential", "rate": "learned"},
+            "prior": {"source": "fixed", "concentration": 0.7},
+        },
         guide={"name": guide},
         data={"label": "rating", "positive_if": ">=4", "time": "when", "periods": 3},
         training={"epochs": 7, "seed": 2**63 - 1, "learning_rate": 1e-8},

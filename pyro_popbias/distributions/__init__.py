@@ -4,7 +4,7 @@ Importing this package registers the analytic KL divergences with `torch.distrib
 """
 
 from pyro_popbias.distributions import kl as _kl  # noqa: F401  registers the pairs
-from pyro_popbias.distributions.bernoulli import ProductBernoulli
+from pyro_popbias.distributions.bernoulli import LogitBernoulli, ProductBernoulli
 from pyro_popbias.distributions.expectation import closed_form, expectation, register_expectation
 from pyro_popbias.distributions.logistic import (
     expected_inverse_logistic,
@@ -14,8 +14,10 @@ from pyro_popbias.distributions.logistic import (
 )
 from pyro_popbias.distributions.logistic_approximations import approximate_logistic_normal
 from pyro_popbias.distributions.quantile import quantile
+from pyro_popbias.distributions.selection import take
 
 __all__ = [
+    "LogitBernoulli",
     "ProductBernoulli",
     "approximate_logistic_normal",
     "closed_form",
@@ -26,4 +28,5 @@ __all__ = [
     "logistic_normal",
     "quantile",
     "register_expectation",
+    "take",
 ]

@@ -33,6 +33,40 @@ def log_one_minus_product(logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor)
     return torch.where(small, direct, torch.logaddexp(log_h - logit, log_h + log_one_minus_g))
 
 
+class LogitBernoulli(TorchDistribution):
+    """P(c=1) = sigma(logit), with a log-probability right to rounding; torch's own is 0 beyond a logit of about 37.
+
+    Args:
+        logit: `(..., B)`.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logit": constraints.real}
+    support = constraints.boolean
+    has_enumerate_support = False
+
+    def __init__(self, logit: Tensor, *, validate_args: bool | None = None) -> None:
+        self.logit = logit
+        super().__init__(logit.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "LogitBernoulli":
+        """Return the same law with a larger batch shape."""
+        return LogitBernoulli(self.logit.expand(batch_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log P(c=value) in nats; the shape is that of the batch."""
+        return logsigmoid(torch.where(value > 0, self.logit, -self.logit))
+
+    @property
+    def mean(self) -> Tensor:
+        """P(c=1), a probability."""
+        return torch.sigmoid(self.logit)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """Draw labels 0 and 1, `sample_shape + batch_shape`."""
+        with torch.no_grad():
+            return torch.bernoulli(self.mean.expand(torch.Size(sample_shape) + self.batch_shape))
+
+
 class ProductBernoulli(TorchDistribution):
     """P(c=1) = sigma(logit) g, with g in (0, 1) given by log g and log(1 - g).
 

@@ -127,7 +127,8 @@ def test_tensors_keep_their_dtype():
 def test_learned_rate_is_reported():
     sim = pb.simulate(users=30, items=20, interactions=600, seed=0)
     study = pb.Study(
-        model={"saturation": {"rate": "learned"}, "affinity": {"name": "embedding", "dim": 2}}, training={"epochs": 1}
+        model={"saturation": {"name": "exponential", "rate": "learned"}, "affinity": {"name": "embedding", "dim": 2}},
+        training={"epochs": 1},
     )
     pair = pb.pair(sim.events, study=study)
     assert set(pair.model.estimates()) == {"intercept", "concentration", "rate"}

@@ -1,0 +1,77 @@
+"""The additive model: popularity is one more term of the logit."""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self, final
+
+import torch
+from pyro.nn import PyroParam
+from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
+from pyro_popbias.models.prior import PopularityPrior
+from torch import Tensor
+from torch.distributions import Distribution, Normal, constraints
+
+from pyro_popbias.distributions import LogitBernoulli, expected_logistic, take
+
+
+@final
+@MODELS.register("additive")
+class Additive(PopularityModel):
+    """P(c=1 | u, i, z) = sigma(x_ui + slope z).
+
+    With a linear affinity and no term of user and item together, every user has the same ranking.
+
+    Args:
+        affinity: x_ui.
+        prior: law of z.
+        slope: "positive" learns log slope ~ Normal(0, 1); "free" learns slope ~ Normal(0, 1), of any sign.
+    """
+
+    latents: ClassVar[Mapping[str, Latent]] = {
+        "popularity": Latent(dims=("item", "period"), support=constraints.positive)
+    }
+    slope_parameter: Tensor
+
+    def __init__(
+        self, affinity: Affinity, prior: PopularityPrior, *, slope: Literal["positive", "free"] = "positive"
+    ) -> None:
+        super().__init__(affinity, prior)
+        self.positive = slope == "positive"
+        start = torch.tensor(0.0 if self.positive else 1.0, dtype=torch.float64)
+        self.slope_parameter = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
+
+    @classmethod
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+        """Return the model of a study's options; it has no saturation."""
+        return cls(affinity, prior, slope=options.slope)
+
+    @property
+    def slope(self) -> Tensor:
+        """The present slope of z in the logit."""
+        return self.slope_parameter.exp() if self.positive else self.slope_parameter
+
+    @classmethod
+    def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
+        """Return whether P(c=1 | x) has a closed form: under a Normal law only."""
+        return issubclass(family, Normal)
+
+    def likelihood(self, affinity: Tensor, popularity: Tensor) -> LogitBernoulli:
+        """Return Bernoulli(sigma(x + slope z)) of each interaction."""
+        return LogitBernoulli(affinity + self.slope * popularity)
+
+    def log_prior(self) -> dict[str, Tensor]:
+        """Return the log prior of the slope."""
+        return {"gamma": -0.5 * self.slope_parameter.square() - 0.5 * math.log(2 * math.pi)}
+
+    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return sigma(x + slope z)."""
+        return torch.sigmoid(affinity + self.slope * popularity)
+
+    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
+        """Return E[sigma(x + slope z)], one integral an affinity."""
+        return expected_logistic(affinity, self.slope, law if slot is None else take(law, slot))
+
+    def estimates(self) -> dict[str, Tensor]:
+        """Return the learned global parameters by name, scalars."""
+        return {**super().estimates(), "gamma": self.slope}

@@ -1,0 +1,50 @@
+"""The inverse-logistic model: popularity multiplies the odds of interest."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self, final
+
+import torch
+from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
+from pyro_popbias.models.prior import PopularityPrior
+from torch import Tensor
+from torch.distributions import Distribution, LogNormal, constraints
+
+from pyro_popbias.distributions import LogitBernoulli, expected_inverse_logistic, take
+
+
+@final
+@MODELS.register("inverse-logistic")
+class InverseLogistic(PopularityModel):
+    """P(c=1 | u, i, z) = sigma(x_ui + log z) = z / (z + exp(-x_ui)).
+
+    Args:
+        affinity: x_ui.
+        prior: law of z, on (0, inf).
+    """
+
+    latents: ClassVar[Mapping[str, Latent]] = {
+        "popularity": Latent(dims=("item", "period"), support=constraints.positive)
+    }
+
+    @classmethod
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+        """Return the model of a study's options; it has neither saturation nor slope."""
+        return cls(affinity, prior)
+
+    @classmethod
+    def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
+        """Return whether P(c=1 | x) has a closed form: under a LogNormal law only."""
+        return issubclass(family, LogNormal)
+
+    def likelihood(self, affinity: Tensor, popularity: Tensor) -> LogitBernoulli:
+        """Return Bernoulli(sigma(x + log z)) of each interaction."""
+        return LogitBernoulli(affinity + torch.log(popularity))
+
+    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return sigma(x + log z)."""
+        return torch.sigmoid(affinity + torch.log(popularity))
+
+    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
+        """Return E[sigma(x + log z)], one integral an affinity."""
+        return expected_inverse_logistic(affinity, law if slot is None else take(law, slot))

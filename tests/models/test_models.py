@@ -1,0 +1,121 @@
+"""Every model of the registry, on its own simulated data."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from torch.distributions import LogNormal
+
+import pyro_popbias as pb
+from pyro_popbias.building import build
+from pyro_popbias.distributions import quantile
+
+mpmath.mp.dps = 60
+LOGITS = [-200.0, -80.0, -30.0, -5.0, -0.5, 0.0, 0.5, 5.0, 30.0, 80.0, 200.0]
+EXACT = {
+    "product": lambda x, z: mpmath.exp(x) / (1 + mpmath.exp(x)) * (1 - mpmath.exp(-z)),
+    "additive": lambda x, z: 1 / (1 + mpmath.exp(-x - z)),
+    "inverse-logistic": lambda x, z: z / (z + mpmath.exp(-x)),
+}
+
+
+def model_of(name, **section):
+    sim = pb.simulate(users=5, items=4, interactions=60, seed=0)
+    study = pb.Study(model={"name": name, "affinity": {"name": "embedding", "dim": 2}, **section})
+    return build(study, sim.events.catalogue)[0]
+
+
+@pytest.mark.parametrize("name", list(pb.MODELS))
+@pytest.mark.parametrize(("dtype", "tolerance", "floor"), [(torch.float64, 1e-6, 0.0), (torch.float32, 5e-5, 1e-30)])
+@pytest.mark.parametrize("label", [0, 1])
+def test_log_probability_is_finite_and_right_for_logits_of_any_size(name, dtype, tolerance, floor, label):
+    model = model_of(name)
+    z = torch.tensor([1e-6, 0.05, 1.0, 20.0], dtype=dtype)
+    x, z = torch.cartesian_prod(torch.tensor(LOGITS, dtype=dtype), z).unbind(-1)
+    x, z = x.clone().requires_grad_(), z.clone().requires_grad_()
+    value = model.likelihood(x, z).log_prob(torch.tensor(float(label), dtype=dtype))
+    gradients = torch.autograd.grad(value.sum(), (x, z))
+    assert torch.isfinite(value).all()
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    for logit, popularity, got in zip(x.tolist(), z.tolist(), value.tolist(), strict=True):
+        one = EXACT[name](mpmath.mpf(logit), mpmath.mpf(popularity))
+        expected = float(mpmath.log(one if label else 1 - one))
+        assert got == pytest.approx(expected, rel=tolerance, abs=floor + 1e-80), (logit, popularity)
+
+
+@pytest.mark.parametrize("name", list(pb.MODELS))
+def test_probability_is_the_mean_over_draws(name):
+    model = model_of(name)
+    for law in (model.prior.population(), LogNormal(torch.tensor(-0.3).double(), torch.tensor(0.8).double())):
+        draws = law.sample((200_000,))
+        for x in (-3.0, 0.2, 4.0):
+            affinity = torch.tensor([x], dtype=torch.float64)
+            values = model.given(affinity, draws)
+            error = 4 * values.std() / len(draws) ** 0.5
+            assert abs(model.probability(affinity, law).item() - values.mean()) < error
+
+
+@pytest.mark.parametrize("name", list(pb.MODELS))
+def test_slots_choose_the_laws(name):
+    model = model_of(name)
+    laws = LogNormal(torch.tensor([-1.0, 0.0, 1.0]).double(), torch.tensor([0.5, 0.6, 0.7]).double())
+    affinity, slot = torch.tensor([0.3, -0.2, 1.0, 0.1]).double(), torch.tensor([2, 0, 0, 1])
+    expected = [
+        model.probability(affinity[k : k + 1], LogNormal(laws.loc[j], laws.scale[j])) for k, j in enumerate(slot)
+    ]
+    torch.testing.assert_close(model.probability(affinity, laws, slot), torch.cat(expected))
+
+
+@pytest.mark.parametrize("name", list(pb.MODELS))
+@pytest.mark.parametrize("saturation", ["exponential", "hill", "tanh"])
+def test_every_model_fits_and_predicts(name, saturation, short_training):
+    sim = pb.simulate(model=name, users=40, items=20, interactions=1500, seed=1)
+    study = pb.Study(
+        model={"name": name, "saturation": {"name": saturation}, "affinity": {"name": "embedding", "dim": 2}},
+        training={"epochs": 3, "batch_size": 200},
+    )
+    fit = pb.fit(sim.events, study=study, progress=False)
+    first = fit.history[fit.history["phase"] == 1]["elbo"]
+    assert first.iloc[-1] > first.iloc[0]
+    for popularity in ("population", "posterior", "none"):
+        top = fit.recommend(k=3, popularity=popularity)
+        again = fit.predict(top, popularity=popularity)
+        for column in ("score", "lower", "upper"):
+            np.testing.assert_allclose(top[column], again[column], rtol=1e-6)
+        assert (top["lower"] <= top["upper"]).all()
+
+
+def test_free_slope_may_fall():
+    model = model_of("additive", slope="free")
+    with torch.no_grad():
+        model.slope_parameter.fill_(-0.7)
+    assert model.estimates()["gamma"].item() == pytest.approx(-0.7)
+    from pyro_popbias.intervention import scores
+
+    found = scores(model, torch.tensor([0.3]).double(), model.prior.population(), interval=0.9)
+    ends = [model.given(torch.tensor(0.3), quantile(model.prior.population(), p)).item() for p in (0.95, 0.05)]
+    assert (found.lower.item(), found.upper.item()) == pytest.approx(ends)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "parameter"), [("product", "rate"), ("inverse-logistic", None)])
+def test_parameters_are_recovered_with_the_affinity_known(name, parameter):
+    found, covered = [], []
+    for seed in range(5):
+        sim = pb.simulate(model=name, users=1000, items=500, interactions=100_000, seed=seed)
+        affinity = {
+            "name": "fixed",
+            "user_vectors": sim.truth["user_vectors"],
+            "item_vectors": sim.truth["item_vectors"],
+        }
+        prior = {"name": "gamma", "source": "fixed", "concentration": 2.0}
+        saturation = {"name": "exponential", "rate": "learned"}
+        study = pb.Study(model={"name": name, "affinity": affinity, "prior": prior, "saturation": saturation})
+        fit = pb.fit(sim.events, study=study, progress=False)
+        table = fit.popularity().merge(sim.truth["popularity"], on=["item", "period"])
+        covered.append(table["z"].between(table["lower"], table["upper"]).mean())
+        if parameter:
+            found.append(fit.parameters().set_index("name").loc[parameter, "mean"])
+    assert 0.85 < np.mean(covered) < 0.95
+    if parameter:  # the truth is 1; the standard error is that over the data sets
+        assert abs(np.mean(found) - 1) < 3 * np.std(found, ddof=1)
