@@ -142,6 +142,8 @@ def identity(pair: Pair) -> dict[str, str]:
         columns.append(events.columns[name].to_numpy())
     rows = b"".join(np.ascontiguousarray(column).tobytes() for column in columns if column is not None)
     ids = "\0".join(events.users) + "\1" + "\0".join(events.items)
+    for kind, features in ((b"\2", events.user_features), (b"\3", events.item_features)):
+        rows += b"" if features is None else kind + features.to_bytes()
     return {
         "model": study.model.model_dump_json(exclude={"affinity"}),
         "guide": study.guide.model_dump_json(),

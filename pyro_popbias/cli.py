@@ -32,6 +32,8 @@ label = "rating"
 positive_if = ">=4"           # leave out where labels are 0 and 1
 # time = "timestamp"
 periods = 1                   # equal-time slices of the log
+# user_features = "users.csv"   # side features: the first column is the id, the rest numbers or text
+# item_features = "items.csv"
 
 [model]
 name = "product"              # P(c=1 | u,i,z) = sigma(x_ui) g(z)

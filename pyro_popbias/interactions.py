@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.features import Features
 from pyro_popbias.ids import as_text
 from pyro_popbias.labels import as_labels
 from pyro_popbias.registry import nearest
@@ -26,6 +27,8 @@ class Catalogue:
         edges: `(T + 1,)` times at which periods begin and end; None without times.
         count: `(K * T,)` rows of each cell, item * T + period.
         positives: `(K * T,)` rows with label 1.
+        user_features: side features by user code; None without.
+        item_features: likewise by item code.
     """
 
     users: "pd.Index[str]"
@@ -34,6 +37,8 @@ class Catalogue:
     edges: np.ndarray | None
     count: np.ndarray
     positives: np.ndarray
+    user_features: Features | None = None
+    item_features: Features | None = None
 
     @property
     def cells(self) -> int:
@@ -66,6 +71,8 @@ class Interactions:
         periods: T.
         edges: `(T + 1,)` times; None without times.
         columns: the other numeric columns, one row an interaction.
+        user_features: side features by user code; None without.
+        item_features: likewise by item code.
     """
 
     users: "pd.Index[str]"
@@ -77,6 +84,8 @@ class Interactions:
     periods: int = 1
     edges: np.ndarray | None = None
     columns: pd.DataFrame = field(default_factory=pd.DataFrame)
+    user_features: Features | None = None
+    item_features: Features | None = None
 
     @classmethod
     def from_frame(
@@ -89,6 +98,8 @@ class Interactions:
         positive_if: str | None = None,
         time: str | None = None,
         periods: int = 1,
+        user_features: pd.DataFrame | None = None,
+        item_features: pd.DataFrame | None = None,
     ) -> "Interactions":
         """Return the interactions of a frame, which is not changed.
 
@@ -100,9 +111,11 @@ class Interactions:
             positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
             time: column of times: numbers, or dates.
             periods: number of equal-time slices; more than 1 needs `time`.
+            user_features: side features, a frame indexed by user id: numbers as they are, text by level.
+            item_features: likewise by item id.
 
         Raises:
-            DataError: the frame, its columns, ids or labels cannot be used as they are.
+            DataError: the frame, its columns, ids, labels or features cannot be used as they are.
             ConfigError: `periods` or `positive_if` is wrong.
         """
         frame = as_frame(frame)
@@ -119,7 +132,7 @@ class Interactions:
         times = None if time is None else _times(frame[time], time)
         others = frame.drop(columns=list(wanted.values())).select_dtypes("number").reset_index(drop=True)
         events = cls(users, items, user_codes, item_codes, labels, times, columns=others)
-        return events.with_periods(periods)
+        return events.with_periods(periods).with_features(user_features=user_features, item_features=item_features)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -150,7 +163,16 @@ class Interactions:
         """Ids, periods and counts, without the rows."""
         count = np.bincount(self.cell, minlength=self.cells)
         positives = count if self.label is None else np.bincount(self.cell[self.label == 1], minlength=self.cells)
-        return Catalogue(self.users, self.items, self.periods, self.edges, count, positives)
+        return Catalogue(
+            self.users,
+            self.items,
+            self.periods,
+            self.edges,
+            count,
+            positives,
+            user_features=self.user_features,
+            item_features=self.item_features,
+        )
 
     def with_periods(self, periods: int) -> "Interactions":
         """Return the same rows in `periods` equal-time slices.
@@ -167,6 +189,21 @@ class Interactions:
         edges = np.linspace(self.time.min(), self.time.max(), periods + 1)
         return replace(self, periods=periods, edges=edges)
 
+    def with_features(
+        self, *, user_features: pd.DataFrame | None = None, item_features: pd.DataFrame | None = None
+    ) -> "Interactions":
+        """Return the same rows with side features, from frames indexed by id; None leaves what there is.
+
+        Raises:
+            DataError: a frame lacks ids, has one twice, or holds values that cannot be used.
+        """
+        events = self
+        if user_features is not None:
+            events = replace(events, user_features=Features.from_frame(user_features, self.users, "user"))
+        if item_features is not None:
+            events = replace(events, item_features=Features.from_frame(item_features, self.items, "item"))
+        return events
+
     def take(self, index: np.ndarray) -> "Interactions":
         """Return some rows, in the order given, with a catalogue of their own users and items."""
         users, user = np.unique(self.user[index], return_inverse=True)
@@ -181,6 +218,8 @@ class Interactions:
             periods=self.periods,
             edges=self.edges,
             columns=self.columns.iloc[index].reset_index(drop=True),
+            user_features=None if self.user_features is None else self.user_features.take(users),
+            item_features=None if self.item_features is None else self.item_features.take(items),
         )
 
     def split(

@@ -170,6 +170,8 @@ def read_interactions(
     positive_if: str | None = None,
     time: str | None = None,
     periods: int = 1,
+    user_features: str | Path | pd.DataFrame | None = None,
+    item_features: str | Path | pd.DataFrame | None = None,
 ) -> Interactions:
     """Return the interactions of a file; ids are read as text.
 
@@ -181,19 +183,34 @@ def read_interactions(
         positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
         time: column of times.
         periods: number of equal-time slices.
+        user_features: side features: a file whose first column is the user id, the rest numbers or text by level; or a
+            frame indexed by id.
+        item_features: likewise of items.
 
     Raises:
-        DataError: the file or its content cannot be used as it is; the message names the file.
+        DataError: a file or its content cannot be used as it is; the message names the file.
         RunFolderError: there is no such file.
         ConfigError: an argument is wrong.
     """
     frame = read_table(path, text=(user, item))
     try:
-        return Interactions.from_frame(
+        events = Interactions.from_frame(
             frame, user=user, item=item, label=label, positive_if=positive_if, time=time, periods=periods
         )
     except DataError as error:
         raise DataError(f"{error} (in {path})") from error
+    events = _with_features(events, "user_features", user_features)
+    return _with_features(events, "item_features", item_features)
+
+
+def _with_features(events: Interactions, role: str, given: str | Path | pd.DataFrame | None) -> Interactions:
+    if given is None or isinstance(given, pd.DataFrame):
+        return events.with_features(**{role: given})
+    frame = read_table(given, first_text=True)
+    try:
+        return events.with_features(**{role: frame.set_index(frame.columns[0])})
+    except DataError as error:
+        raise DataError(f"{error} (in {given})") from error
 
 
 def read_movielens(path: str | Path, *, positive_if: str = ">=4", periods: int = 1) -> Interactions:

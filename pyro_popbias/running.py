@@ -64,7 +64,9 @@ def run_fit(
         raise ConfigError(f"PB-C014: {path} has no [data] path; set it, or pass --data FILE")
     if section.user is None or section.item is None:
         raise ConfigError(f"PB-C014: {path} must name the columns of ids, [data] user and item")
-    study = study.replace("data", path=str(Path(source).absolute()))  # the run's study names the file that was read
+    # the run's study names the files that were read
+    files = {"path": source, "user_features": section.user_features, "item_features": section.item_features}
+    study = study.replace("data", **{key: file and str(Path(file).absolute()) for key, file in files.items()})
     if not resume:
         refuse_full(folder)
     events = read_interactions(
@@ -75,6 +77,8 @@ def run_fit(
         positive_if=section.positive_if,
         time=section.time,
         periods=section.periods,
+        user_features=section.user_features,
+        item_features=section.item_features,
     )
     yield f"{events!r} from {source}"
     pair = assemble(events, study)

@@ -44,6 +44,8 @@ class Data(Section):
     label: str | None = None
     positive_if: str | None = None
     time: str | None = None
+    user_features: str | None = None
+    item_features: str | None = None
     periods: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
     negatives: Annotated[int, Field(strict=True, ge=0, le=1_000)] | None = None
 

@@ -25,6 +25,7 @@ from pyro_popbias.errors import (
     RunFolderError,
     SchemaVersionError,
 )
+from pyro_popbias.features import Features
 from pyro_popbias.files import TEMPORARY, sha256, sync_folder, write_atomically
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.sections import Fixed
@@ -124,6 +125,9 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
         "items.parquet": _parquet(pd.DataFrame({"id": catalogue.items})),
         "parameters.safetensors": tensor_bytes(tensors),
     }
+    for name, ids in (("user_features", catalogue.users), ("item_features", catalogue.items)):
+        if (features := getattr(catalogue, name)) is not None:
+            files[f"{name}.parquet"] = _parquet(features.to_frame(ids))
     if data and fit.events is not None:
         rows = {"user": fit.events.user, "item": fit.events.item, "period": fit.events.period}
         if fit.events.label is not None:
@@ -190,7 +194,13 @@ def read_run(path: str | Path) -> dict[str, Any]:
     ids = {name: pd.Index(_frame(contents[f"{name}.parquet"])["id"], dtype=str) for name in ("users", "items")}
     count, positives = tensors["count"].numpy(), tensors["positives"].numpy()
     edges = tensors["edges"].numpy() if "edges" in tensors else None
-    catalogue = Catalogue(ids["users"], ids["items"], len(count) // len(ids["items"]), edges, count, positives)
+    features: dict[str, Any] = {
+        name: Features.from_stored(_frame(contents[f"{name}.parquet"]))
+        for name in ("user_features", "item_features")
+        if f"{name}.parquet" in contents
+    }
+    periods = len(count) // len(ids["items"])
+    catalogue = Catalogue(ids["users"], ids["items"], periods, edges, count, positives, **features)
     model, guide = build(study, catalogue)
     for kind, module in (("model", model), ("guide", guide)):
         module.load_state_dict(
@@ -202,7 +212,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
         columns: dict[str, Any] = {
             name: rows[name].to_numpy() if name in rows else None for name in ("user", "item", "label", "time")
         }
-        events = Interactions(ids["users"], ids["items"], **columns, periods=catalogue.periods, edges=edges)
+        events = Interactions(ids["users"], ids["items"], **columns, periods=periods, edges=edges, **features)
     history = pd.read_csv(io.BytesIO(contents["history.csv"]))
     return {
         "study": study,

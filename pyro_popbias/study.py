@@ -110,7 +110,8 @@ class Study(Section):
         def moved(value: Any) -> Any:
             return str(folder / value) if isinstance(value, str) else value
 
-        study = self.replace("data", path=moved(self.data.path))
+        files = ("path", "user_features", "item_features")
+        study = self.replace("data", **{key: moved(getattr(self.data, key)) for key in files})
         affinity = study.model.affinity
         if affinity.name != "fixed":
             return study

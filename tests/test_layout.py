@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["errors", "version", "registry", "variant"],
     ["distributions"],
-    ["labels", "ids", "interactions", "reading", "files", "batching", "tables"],
+    ["labels", "ids", "features", "interactions", "reading", "files", "batching", "tables"],
     ["models"],
     ["guides"],
     ["sections", "study", "variant_table"],
