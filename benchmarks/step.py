@@ -80,7 +80,7 @@ class Hand(nn.Module):
                 affinity.item_vectors,
                 affinity.intercept,
                 pair.model.prior.log_concentration,
-                pair.guide.rows,
+                pair.guide.popularity.rows,
             )
         )
 
@@ -202,7 +202,7 @@ def assert_same(hand: Hand, pair: Pair) -> None:
         "items": "model.affinity.item_vectors_unconstrained",
         "intercept": "model.affinity.intercept_unconstrained",
         "log_concentration": "model.prior.log_concentration_unconstrained",
-        "rows": "guide.rows_unconstrained",
+        "rows": "guide.popularity.rows_unconstrained",
     }
     parameters = dict(module.named_parameters())
     assert sorted(parameters) == sorted(names.values())

@@ -3,8 +3,27 @@
 if __name__ != "pyro_popbias.guides":
     raise ImportError(f"import this package as pyro_popbias.guides, not as {__name__!r}: it would be loaded twice")
 
+from pyro_popbias.guides.affinity_guide import AffinityGuide
+from pyro_popbias.guides.exponential import ExponentialGuide
 from pyro_popbias.guides.gamma import GammaGuide
+from pyro_popbias.guides.joint_guide import JointGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide, same_support
+from pyro_popbias.guides.normal import NormalGuide
+from pyro_popbias.guides.point import PointGuide
+from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide, lies_inside, same_support
+from pyro_popbias.guides.weibull import WeibullGuide
 
-__all__ = ["GUIDES", "GammaGuide", "LogNormalGuide", "PopularityGuide", "same_support"]
+__all__ = [
+    "GUIDES",
+    "AffinityGuide",
+    "ExponentialGuide",
+    "GammaGuide",
+    "JointGuide",
+    "LogNormalGuide",
+    "NormalGuide",
+    "PointGuide",
+    "PopularityGuide",
+    "WeibullGuide",
+    "lies_inside",
+    "same_support",
+]

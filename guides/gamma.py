@@ -5,8 +5,12 @@ from typing import final
 import torch
 from pyro.distributions import Gamma
 from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.start import nearest
 from torch import Tensor
+from torch import distributions as laws
 from torch.distributions import Distribution, constraints
+
+from pyro_popbias.distributions.kl import moments
 
 
 @final
@@ -20,9 +24,14 @@ class GammaGuide(PopularityGuide):
 
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:
-        """Return the prior itself, `(..., 2)`."""
-        assert isinstance(prior, Gamma)  # noqa: S101
-        return torch.stack([torch.log(prior.concentration / prior.rate), torch.log(prior.concentration)], dim=-1)
+        """Return argmin KL(Gamma || prior), `(..., 2)`; a Gamma prior itself."""
+        if isinstance(prior, laws.Gamma):
+            return torch.stack([torch.log(prior.concentration / prior.rate), torch.log(prior.concentration)], dim=-1)
+        of_log = moments(prior)
+        # psi'(a) = Var log z, to within a quarter; psi(a) - log(rate) = E log z
+        a = 1 / of_log.log_variance + of_log.log_variance.rsqrt()
+        matched = torch.stack([of_log.log_mean + torch.log(a) - torch.digamma(a), torch.log(a)], dim=-1)
+        return nearest(cls.law, matched, prior)
 
     @classmethod
     def law(cls, rows: Tensor) -> Gamma:

@@ -3,10 +3,14 @@
 from typing import final
 
 import torch
-from pyro.distributions import Gamma, LogNormal
+from pyro.distributions import LogNormal
 from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.start import nearest
 from torch import Tensor
+from torch import distributions as laws
 from torch.distributions import Distribution, constraints
+
+from pyro_popbias.distributions.kl import moments
 
 
 @final
@@ -20,10 +24,15 @@ class LogNormalGuide(PopularityGuide):
 
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:
-        """Return argmin KL(LogNormal || Gamma(a, b)): loc log(a/b) - 1/(2a), scale a^(-1/2), `(..., 2)`."""
-        assert isinstance(prior, Gamma)  # noqa: S101
-        a = prior.concentration
-        return torch.stack([torch.log(a / prior.rate) - 0.5 / a, -0.5 * torch.log(a)], dim=-1)
+        """Return argmin KL(LogNormal || prior), `(..., 2)`; a LogNormal prior itself."""
+        if isinstance(prior, laws.LogNormal):
+            return torch.stack([prior.loc, torch.log(prior.scale)], dim=-1)
+        if isinstance(prior, laws.Gamma):
+            # loc log(a/b) - 1/(2a), scale a^(-1/2)
+            a = prior.concentration
+            return torch.stack([torch.log(a / prior.rate) - 0.5 / a, -0.5 * torch.log(a)], dim=-1)
+        of_log = moments(prior)
+        return nearest(cls.law, torch.stack([of_log.log_mean, 0.5 * torch.log(of_log.log_variance)], dim=-1), prior)
 
     @classmethod
     def law(cls, rows: Tensor) -> LogNormal:

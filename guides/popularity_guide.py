@@ -30,8 +30,9 @@ class PopularityGuide(Variant, PyroModule):
     Attributes:
         family: the law of popularity, a class of `torch.distributions`.
         columns: names of the numbers in a row.
-        support: where z lives; it must be the support of the model's latent.
+        support: where z lives; it must be the support of the prior.
         kl: "analytic", or "sampled" where the family has no closed KL to some prior.
+        maximises: what training maximises, as the history names it: "elbo", or "log_joint" where q is no law.
     """
 
     required = ("family", "columns", "support", "start", "law")
@@ -39,6 +40,7 @@ class PopularityGuide(Variant, PyroModule):
     columns: ClassVar[tuple[str, ...]]
     support: ClassVar[constraints.Constraint]
     kl: ClassVar[Literal["analytic", "sampled"]] = "analytic"
+    maximises: ClassVar[Literal["elbo", "log_joint"]] = "elbo"
     rows: Tensor
 
     def __init__(self, prior: Distribution, cells: int) -> None:
@@ -81,3 +83,8 @@ def same_support(one: constraints.Constraint, other: constraints.Constraint) -> 
     if _is_positive(one) or _is_positive(other):
         return _is_positive(one) and _is_positive(other)
     return type(one) is type(other)
+
+
+def lies_inside(inner: constraints.Constraint, outer: constraints.Constraint) -> bool:
+    """Return whether a support is another one or a part of it; every support lies inside the real line."""
+    return same_support(inner, outer) or type(outer) is type(constraints.real)

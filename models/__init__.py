@@ -5,10 +5,19 @@ if __name__ != "pyro_popbias.models":
 
 from pyro_popbias.models import saturation_expectations as _saturation_expectations  # noqa: F401  registers the pairs
 from pyro_popbias.models.additive import Additive
-from pyro_popbias.models.affinity import Affinity, EmbeddingAffinity, FixedScoreAffinity, FixedVectorAffinity
+from pyro_popbias.models.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
+from pyro_popbias.models.embedding_affinity import BayesianEmbeddingAffinity, EmbeddingAffinity
+from pyro_popbias.models.exponential_prior import ExponentialPrior
+from pyro_popbias.models.factorization_affinity import FactorizationAffinity
+from pyro_popbias.models.fixed_affinity import FixedScoreAffinity, FixedVectorAffinity
+from pyro_popbias.models.gamma_prior import GammaPrior
 from pyro_popbias.models.inverse_logistic import InverseLogistic
+from pyro_popbias.models.linear_affinity import LinearAffinity
+from pyro_popbias.models.lognormal_prior import LogNormalPrior
+from pyro_popbias.models.normal_prior import NormalPrior
+from pyro_popbias.models.pda import PDA
 from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
-from pyro_popbias.models.prior import GammaPrior, PopularityPrior
+from pyro_popbias.models.prior import PRIORS, PopularityPrior
 from pyro_popbias.models.product import Product
 from pyro_popbias.models.saturation import (
     ExponentialSaturation,
@@ -17,19 +26,30 @@ from pyro_popbias.models.saturation import (
     Saturation,
     TanhSaturation,
 )
+from pyro_popbias.models.weibull_prior import WeibullPrior
 
 __all__ = [
     "MODELS",
+    "PDA",
+    "PRIORS",
     "Additive",
     "Affinity",
+    "AffinityLatent",
+    "AffinityLaw",
+    "BayesianEmbeddingAffinity",
     "EmbeddingAffinity",
+    "ExponentialPrior",
     "ExponentialSaturation",
+    "FactorizationAffinity",
     "FixedScoreAffinity",
     "FixedVectorAffinity",
     "GammaPrior",
     "HillSaturation",
     "InverseLogistic",
     "Latent",
+    "LinearAffinity",
+    "LogNormalPrior",
+    "NormalPrior",
     "Options",
     "PopularityModel",
     "PopularityPrior",
@@ -37,4 +57,6 @@ __all__ = [
     "Product",
     "Saturation",
     "TanhSaturation",
+    "WeibullPrior",
+    "Weights",
 ]

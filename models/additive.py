@@ -24,13 +24,12 @@ class Additive(PopularityModel):
 
     Args:
         affinity: x_ui.
-        prior: law of z.
+        prior: law of z, positive or real.
         slope: "positive" learns log slope ~ Normal(0, 1); "free" learns slope ~ Normal(0, 1), of any sign.
     """
 
-    latents: ClassVar[Mapping[str, Latent]] = {
-        "popularity": Latent(dims=("item", "period"), support=constraints.positive)
-    }
+    latents: ClassVar[Mapping[str, Latent]] = {"popularity": Latent(dims=("item", "period"), support=constraints.real)}
+    per_interaction = True
     slope_parameter: Tensor
 
     def __init__(

@@ -2,9 +2,9 @@
 
 | tensor | shape | meaning |
 | --- | --- | --- |
-| `batch.cell` | (D,) | distinct cells of the batch |
-| site `popularity` | (D,) | one draw per distinct cell, in plate `cell` |
-| `batch.slot` | (B,) | position of each interaction's cell among the D |
+| `batch.cell` | (D,) | cells of the batch, each once unless it has several draws |
+| site `popularity` | (D,) | the draws, in plate `cell` |
+| `batch.slot` | (B,) | position of each interaction's draw among the D |
 | site `label` | (B,) | 0 or 1, in plate `interaction` |
 
 The KL of a cell is counted once per cell and not once per interaction, which would pull every posterior to its prior:
@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 import pyro
+import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
-from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.affinity import Affinity, AffinityLaw
 from pyro_popbias.models.prior import PopularityPrior
 from pyro_popbias.models.saturation import Saturation
 from torch import Tensor
@@ -60,10 +61,18 @@ class PopularityModel(Variant, PyroModule):
     Args:
         affinity: x_ui.
         prior: law of popularity.
+
+    Attributes:
+        pairwise: whether the likelihood compares a positive with a sampled negative; scores are then no probabilities.
+        saturations: classes of g that it takes, the default first; empty where it has none.
+        per_interaction: whether every interaction may have a popularity of its own.
     """
 
     required = ("latents", "assemble", "integrates_in_closed_form", "likelihood", "given", "probability")
     latents: ClassVar[Mapping[str, Latent]]
+    pairwise: ClassVar[bool] = False
+    saturations: ClassVar[tuple[type[Saturation], ...]] = ()
+    per_interaction: ClassVar[bool] = False
 
     def __init__(self, affinity: Affinity, prior: PopularityPrior) -> None:
         super().__init__()
@@ -88,7 +97,11 @@ class PopularityModel(Variant, PyroModule):
         affinity = self.affinity(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
         for name, value in self.log_prior().items():
             pyro.factor(f"{name}_prior", value)
-        likelihood = self.likelihood(affinity, popularity.index_select(-1, batch.slot))
+        return self.observe(batch, affinity, popularity.index_select(-1, batch.slot))
+
+    def observe(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return the labels of a batch, given or drawn, of x `(B,)` and z `(..., B)`."""
+        likelihood = self.likelihood(affinity, popularity)
         with pyro.plate("interaction", len(batch.slot)), poutine.scale(scale=batch.scale):
             label: Tensor = pyro.sample("label", likelihood, obs=batch.label)
         return label
@@ -97,6 +110,20 @@ class PopularityModel(Variant, PyroModule):
         """Return the law of the labels given x `(B,)` and z `(..., B)`."""
         raise NotImplementedError
 
+    def log_score(self, batch: Batch, affinity: AffinityLaw, law: Distribution) -> Tensor:
+        """Return log P of each label of a batch with x and z integrated over, in nats.
+
+        Args:
+            batch: labelled rows.
+            affinity: `(B,)` law of x.
+            law: `(D,)` law of z of each cell of the batch.
+        """
+        probability, _ = affinity.expect(lambda x: self.probability(x, law, batch.slot))
+        assert batch.label is not None  # noqa: S101  rows are labelled
+        right = torch.where(batch.label > 0, probability, 1 - probability)
+        # a probability that has underflown counts as the smallest one, not as the end of all comparison
+        return torch.log(right.clamp(min=torch.finfo(right.dtype).tiny))
+
     def log_prior(self) -> dict[str, Tensor]:
         """Return the log prior of the likelihood's own point-estimated parameters by name, scalars in nats."""
         return {}
@@ -104,6 +131,10 @@ class PopularityModel(Variant, PyroModule):
     def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return P(c=1 | x, z), shaped as the broadcast of both."""
         raise NotImplementedError
+
+    def alone(self, affinity: Tensor) -> Tensor:
+        """Return the score of the affinity alone, without popularity: sigma(x)."""
+        return torch.sigmoid(affinity)
 
     def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
         """Return P(c=1 | x) with z integrated over its law.

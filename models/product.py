@@ -9,7 +9,7 @@ from pyro.nn import PyroParam
 from pyro_popbias.models.affinity import Affinity
 from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
 from pyro_popbias.models.prior import PopularityPrior
-from pyro_popbias.models.saturation import ExponentialSaturation, Saturation
+from pyro_popbias.models.saturation import ExponentialSaturation, HillSaturation, Saturation, TanhSaturation
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
@@ -31,6 +31,8 @@ class Product(PopularityModel):
     latents: ClassVar[Mapping[str, Latent]] = {
         "popularity": Latent(dims=("item", "period"), support=constraints.positive)
     }
+    saturations = (ExponentialSaturation, HillSaturation, TanhSaturation)
+    per_interaction = True
     log_parameter: Tensor
 
     def __init__(
@@ -79,6 +81,15 @@ class Product(PopularityModel):
         """Return sigma(x) E[g(z)]: the law of z enters by one number."""
         attention = expectation(self.saturation, law)
         return torch.sigmoid(affinity) * (attention if slot is None else attention.index_select(0, slot))
+
+    def log_evidence(self, affinity: Tensor, law: Distribution, label: Tensor) -> Tensor:
+        """Return log P(c | x) of labels `(B,)` exactly, in nats, where every interaction has a popularity of its own.
+
+        P is linear in g(z), so its integral is sigma(x) E[g(z)]. The ELBO of such a latent is below this by
+        KL(q || posterior).
+        """
+        attention = expectation(self.saturation, law)
+        return ProductBernoulli(affinity, torch.log(attention), torch.log1p(-attention)).log_prob(label)
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""

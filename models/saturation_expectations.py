@@ -8,7 +8,14 @@ from fractions import Fraction
 from functools import cache
 
 import torch
-from pyro_popbias.models.saturation import ExponentialSaturation, HillSaturation, PowerSaturation, TanhSaturation
+from pyro.distributions import Delta
+from pyro_popbias.models.saturation import (
+    ExponentialSaturation,
+    HillSaturation,
+    PowerSaturation,
+    Saturation,
+    TanhSaturation,
+)
 from torch import Tensor
 from torch.distributions import Exponential, Gamma, LogNormal, Weibull
 
@@ -35,6 +42,11 @@ def _exponential_exponential(g: ExponentialSaturation, z: Exponential) -> Tensor
 def _hill_lognormal(g: HillSaturation, z: LogNormal) -> Tensor:
     # z / (z + C) = sigma(log z - log C)
     return logistic_normal(z.loc - torch.log(g.half), z.scale)
+
+
+@register_expectation(Saturation, Delta)
+def _any_delta(g: Saturation, z: Delta) -> Tensor:
+    return g(z.v)
 
 
 @cache

@@ -2,36 +2,66 @@
 
 An epoch visits every row once, in an order that costs nothing to make: rows are stored in random order, and epoch e
 reads them with a random stride and offset, row (offset + stride k) mod N for k = 0..N-1. So neither a step nor an epoch
-ever draws a permutation of all rows.
+ever draws a permutation of all rows. Where negatives are sampled, the rows held are positives, and every batch draws
+negatives for its own: it has the positives first, then m negatives of the first, of the second, and so on.
 """
 
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_popbias.interactions import Interactions
+from pyro_popbias.negatives import Negatives
+
+
+@dataclass(frozen=True)
+class Group:
+    """The distinct users, or items, of a batch.
+
+    | field | shape | meaning |
+    | --- | --- | --- |
+    | code | (G,) | distinct codes |
+    | slot | (B,) | position of each interaction's code in `code` |
+    | weight | (G,) | how often each is in the batch over how often in the data, times N/B |
+    """
+
+    code: Tensor
+    slot: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, codes: Tensor, weight: Tensor) -> "Group":
+        """Return the distinct codes of interactions, with the sums of their weights `(B,)`."""
+        code, slot = torch.unique(codes, return_inverse=True)
+        return cls(
+            code, slot, torch.zeros(len(code), dtype=weight.dtype, device=weight.device).index_add(0, slot, weight)
+        )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some interactions and their distinct cells; B interactions, D cells, N rows in all.
+    """Some interactions and their cells; B interactions, D draws of popularity, N rows in all.
 
     | field | shape | meaning |
     | --- | --- | --- |
     | user, item | (B,) | codes of each interaction |
-    | cell | (D,) | distinct (item, period) cells, item * periods + period |
-    | slot | (B,) | position of each interaction's cell in `cell` |
-    | weight | (D,) | (N/B) b_j / n_j: how often cell j is in the batch over how often in the data |
+    | cell | (D,) | (item, period) cells, item * periods + period: distinct, but where a cell has several draws |
+    | slot | (B,) | position of each interaction's draw in `cell` |
+    | weight | (D,) | (N/B) b_j / n_j: how often cell j is in the batch over how often in an epoch, on average |
     | label | (B,) | 0 or 1; None lets the model draw it |
     | scale | | N/B |
     | user_weight, item_weight | (B,) | (N/B) / n: summed over the batch, each user's and item's share as in `weight` |
     | score | (B,) | given score of each interaction, where the data have one |
     | affinity | (B,) | x - b0 of each interaction, where vectors are held fixed and it is known already |
+    | affinity_spread | (B,) | its standard deviation, where vectors are Bayesian |
+    | negatives | | m, sampled negatives per positive; 0 where labels are the data's own |
     """
 
     user: Tensor
@@ -45,6 +75,23 @@ class Batch:
     item_weight: Tensor
     score: Tensor | None = None
     affinity: Tensor | None = None
+    affinity_spread: Tensor | None = None
+    negatives: int = 0
+
+    @property
+    def positives(self) -> int:
+        """Number of leading rows that are positives, where negatives are sampled."""
+        return len(self.user) // (1 + self.negatives)
+
+    @cached_property
+    def users(self) -> Group:
+        """Distinct users."""
+        return Group.of(self.user, self.user_weight)
+
+    @cached_property
+    def items(self) -> Group:
+        """Distinct items."""
+        return Group.of(self.item, self.item_weight)
 
 
 class Rows:
@@ -54,91 +101,141 @@ class Rows:
         events: the interactions.
         index: `(N,)` positions of the rows to hold, in the order in which they are kept.
         score: `(len(events),)` given affinity of every interaction, or None.
+        negatives: what draws negatives for the rows held, which are positives then; None takes the data's labels.
+        latent: "item" gives the rows of a cell one popularity, "interaction" gives every row its own.
         device: where batches live.
     """
 
     def __init__(
-        self, events: Interactions, index: np.ndarray, *, score: np.ndarray | None = None, device: str = "cpu"
+        self,
+        events: Interactions,
+        index: np.ndarray,
+        *,
+        score: np.ndarray | None = None,
+        negatives: Negatives | None = None,
+        latent: Literal["item", "interaction"] = "item",
+        device: str = "cpu",
     ) -> None:
-        self.periods = events.periods
-        user, cell = events.user[index], events.cell[index]
-        label = None if events.label is None else events.label[index]
-        columns = [user, cell] if label is None else [user, cell, label]
+        self.periods, self.latent = events.periods, latent
+        self._negatives, self._draws = negatives, 1
+        user, cell, period = events.user[index], events.cell[index], events.period[index]
+        given = None if negatives is not None else events.label
+        label = np.ones(len(index)) if given is None else given[index]
         # one packed row an interaction: a batch at random places then costs one cache miss a row
-        self._table = torch.from_numpy(np.stack([column.astype(np.int32) for column in columns], axis=1)).to(device)
-        self._labelled = label is not None
+        columns = [column.astype(np.int32) for column in (user, cell, label)]
+        self._table = torch.from_numpy(np.stack(columns, axis=1)).to(device)
         self._known = {} if score is None else {"score": torch.from_numpy(score[index]).to(device)}
-        self.cell_count = self._counts(cell, events.cells, device)
-        self._user_count = self._counts(user, len(events.users), device)
+        cell_count = np.bincount(cell, minlength=events.cells).astype(np.float64)
+        user_count = np.bincount(user, minlength=len(events.users)).astype(np.float64)
+        if negatives is not None:
+            cell_count += negatives.expected(user, period)
+            user_count *= 1 + negatives.number
+        self.cell_count, self._user_count = (torch.from_numpy(part).to(device) for part in (cell_count, user_count))
         self._item_count = self.cell_count.reshape(-1, self.periods).sum(1)
-
-    @staticmethod
-    def _counts(codes: np.ndarray, size: int, device: str) -> Tensor:
-        return torch.from_numpy(np.bincount(codes, minlength=size)).to(device, torch.float64)
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def with_affinity(self, affinity: Tensor) -> "Rows":
-        """Return the same rows with their affinities less b0, `(N,)`, known."""
+    @property
+    def negatives(self) -> int:
+        """Negatives drawn for each row held."""
+        return 0 if self._negatives is None else self._negatives.number
+
+    def with_affinity(self, affinity: Tensor, spread: Tensor | None) -> "Rows":
+        """Return the same rows with their affinities less b0, `(N,)`, known, and perhaps the standard deviations."""
         rows = copy.copy(self)
-        rows._known = {"affinity": affinity}
+        rows._known = {"affinity": affinity} if spread is None else {"affinity": affinity, "affinity_spread": spread}
         return rows
 
-    def batch(self, index: Tensor) -> Batch:
-        """Return the batch of some rows, `(B,)` positions among the rows held."""
+    def with_draws(self, draws: int) -> "Rows":
+        """Return the same rows with several draws of popularity per cell and batch, at most.
+
+        The ELBO adds up expectations row by row, so that rows of a cell may see draws of their own: as many evaluations of
+        the likelihood give a gradient of less noise.
+        """
+        rows = copy.copy(self)
+        rows._draws = draws
+        return rows
+
+    def batch(self, index: Tensor, *, stream: tuple[int, ...] = (0,)) -> Batch:
+        """Return the batch of some rows.
+
+        Args:
+            index: `(B,)` positions among the rows held.
+            stream: decides the negatives.
+        """
         table = self._table.index_select(0, index).long()
-        cell, slot, count = self._distinct(table[:, 1])
-        scale = len(self) / len(index)
-        weight = scale * count / self.cell_count[cell]
-        return self._finish(table, index, cell=cell, slot=slot, weight=weight, scale=scale)
+        known = {name: column.index_select(0, index) for name, column in self._known.items()}
+        return self._finish(self._extend(table, stream), known, scale=len(self) / len(index))
 
     def whole(self, *, every_cell: bool = False) -> Batch:
         """Return all rows as one batch; with `every_cell` also the cells without rows, all of weight 1."""
-        table = self._table.long()
-        index = torch.arange(len(self), device=table.device)
-        if every_cell:
-            cell, slot = torch.arange(len(self.cell_count), device=table.device), table[:, 1]
-        else:
-            cell, slot, _ = self._distinct(table[:, 1])
+        table = self._extend(self._table.long(), (0,))
+        batch = self._finish(table, self._known, scale=1.0)
+        if not every_cell:
+            return batch
+        cell = torch.arange(len(self.cell_count), device=table.device)
         weight = torch.ones(len(cell), dtype=torch.float64, device=table.device)
-        return self._finish(table, index, cell=cell, slot=slot, weight=weight, scale=1.0)
+        return replace(batch, cell=cell, slot=table[:, 1], weight=weight)
 
-    def _finish(
-        self, table: Tensor, index: Tensor, *, cell: Tensor, slot: Tensor, weight: Tensor, scale: float
-    ) -> Batch:
+    def _extend(self, table: Tensor, stream: tuple[int, ...]) -> Tensor:
+        """Return rows of user, cell and label, `(B, 3)`, with their negatives after them: `(B (1 + m), 3)`."""
+        if self._negatives is None:
+            return table
+        item = self._negatives.draw(table[:, 0], np.random.default_rng(stream))
+        user, cell, _ = table.repeat_interleave(self._negatives.number, dim=0).unbind(1)
+        # a negative is as popular as it was when the positive was chosen
+        negative = torch.stack([user, item * self.periods + cell % self.periods, torch.zeros_like(user)], dim=1)
+        return torch.cat([table, negative])
+
+    def _finish(self, table: Tensor, known: dict[str, Tensor], *, scale: float) -> Batch:
         user, cell_of_row = table[:, 0], table[:, 1]
         item = cell_of_row if self.periods == 1 else cell_of_row // self.periods
+        if self.latent == "item":
+            cell, slot, count = self._drawn(cell_of_row)
+            weight = scale * count / self.cell_count[cell]
+        else:
+            cell, slot = cell_of_row, torch.arange(len(table), device=table.device)
+            weight = torch.full((len(table),), scale, dtype=torch.float64, device=table.device)
         return Batch(
             user=user,
             item=item,
             cell=cell,
             slot=slot,
             weight=weight,
-            label=table[:, 2].double() if self._labelled else None,
+            label=table[:, 2].double(),
             scale=scale,
             user_weight=scale / self._user_count.index_select(0, user),
             item_weight=scale / self._item_count.index_select(0, item),
-            **{name: column.index_select(0, index) for name, column in self._known.items()},
+            negatives=self.negatives,
+            **known,
         )
 
-    def _distinct(self, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return distinct cells `(D,)`, each row's position among them `(B,)`, and their counts `(D,)`."""
-        size = len(self.cell_count)
-        if size > 4 * len(cell):  # few rows, many cells: sort the rows
-            return torch.unique(cell, return_inverse=True, return_counts=True)
-        count = torch.bincount(cell, minlength=size)
+    def _drawn(self, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the cell of each draw `(D,)`, each row's position among them `(B,)`, and their counts `(D,)`."""
+        if self._draws == 1:
+            return self._distinct(cell, len(self.cell_count))
+        part = torch.arange(len(cell), device=cell.device) % self._draws
+        code, slot, count = self._distinct(cell * self._draws + part, len(self.cell_count) * self._draws)
+        return code // self._draws, slot, count
+
+    @staticmethod
+    def _distinct(code: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return distinct codes `(D,)`, each row's position among them `(B,)`, and their counts `(D,)`."""
+        if size > 4 * len(code):  # few rows, many codes: sort the rows
+            return torch.unique(code, return_inverse=True, return_counts=True)
+        count = torch.bincount(code, minlength=size)
         present = count > 0
         distinct = present.nonzero().squeeze(-1)
         position = present.cumsum(0) - 1
-        return distinct, position.index_select(0, cell), count.index_select(0, distinct)
+        return distinct, position.index_select(0, code), count.index_select(0, distinct)
 
     def batches(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch: every row once, sizes that differ by one at most.
+        """Yield the batches of one epoch: every row held once, sizes that differ by one at most.
 
         Args:
-            batch_size: upper bound of a batch's rows.
-            seed: with `epoch`, decides the order.
+            batch_size: upper bound of a batch's rows, sampled negatives included.
+            seed: with `epoch`, decides the order and the negatives.
             epoch: counted from 0.
         """
         total = len(self)
@@ -147,12 +244,14 @@ class Rows:
         stride = int(order.integers(1, total + 1))
         while math.gcd(stride, total) != 1:
             stride = stride % total + 1
-        number = -(-total // batch_size)
+        number = -(-total // max(1, batch_size // (1 + self.negatives)))
         for k in range(number):
             position = torch.arange(total * k // number, total * (k + 1) // number, device=self._table.device)
-            yield self.batch((offset + stride * position) % total)
+            yield self.batch((offset + stride * position) % total, stream=(seed, epoch, k))
 
     def blocks(self, size: int) -> Iterator[Batch]:
-        """Yield all rows in their order, `size` at a time, for evaluation."""
+        """Yield all rows held in their order, about `size` at a time, for evaluation; negatives are always the same."""
+        size = max(1, size // (1 + self.negatives))
         for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self)), device=self._table.device))
+            index = torch.arange(start, min(start + size, len(self)), device=self._table.device)
+            yield self.batch(index, stream=(start,))

@@ -12,26 +12,43 @@ from torch import Tensor
 
 from pyro_popbias import sections
 from pyro_popbias.errors import DataError, IncompatibleError
-from pyro_popbias.guides import GUIDES, PopularityGuide, same_support
+from pyro_popbias.features import Features
+from pyro_popbias.guides import GUIDES, AffinityGuide, JointGuide, lies_inside, same_support
 from pyro_popbias.ids import as_text
 from pyro_popbias.interactions import Catalogue, as_frame
 from pyro_popbias.models import (
     MODELS,
+    PRIORS,
     Affinity,
+    BayesianEmbeddingAffinity,
     EmbeddingAffinity,
+    ExponentialPrior,
     ExponentialSaturation,
+    FactorizationAffinity,
     FixedScoreAffinity,
     FixedVectorAffinity,
     GammaPrior,
     HillSaturation,
+    LinearAffinity,
+    LogNormalPrior,
+    NormalPrior,
     Options,
     PopularityModel,
     PopularityPrior,
+    PowerSaturation,
     Saturation,
     TanhSaturation,
+    WeibullPrior,
 )
 from pyro_popbias.reading import read_table
 from pyro_popbias.study import Study
+
+SATURATIONS: dict[str, type[Saturation]] = {
+    "exponential": ExponentialSaturation,
+    "hill": HillSaturation,
+    "tanh": TanhSaturation,
+    "power": PowerSaturation,
+}
 
 
 def local_parameters() -> AbstractContextManager[None]:
@@ -51,9 +68,41 @@ def build_affinity(section: Any, catalogue: Catalogue, generator: torch.Generato
 
 @build_affinity.register
 def _embedding(section: sections.Embedding, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
-    return EmbeddingAffinity(
-        len(catalogue.users), len(catalogue.items), dim=section.dim, scale=section.scale, generator=generator
+    users, items = len(catalogue.users), len(catalogue.items)
+    scale = None if isinstance(section.scale, str) else section.scale
+    if section.posterior == "mean-field" or scale is None:
+        return BayesianEmbeddingAffinity(users, items, dim=section.dim, scale=scale)
+    return EmbeddingAffinity(users, items, dim=section.dim, scale=scale, generator=generator)
+
+
+@build_affinity.register
+def _linear(section: sections.Linear, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
+    features = _features(catalogue)
+    if not features:
+        raise DataError(
+            "PB-D109: a linear affinity needs features of users or items; pass user_features= or item_features= with the "
+            "interactions, or name their files in [data]"
+        )
+    return LinearAffinity(features, items=len(catalogue.items))
+
+
+@build_affinity.register
+def _factorization(
+    section: sections.FactorizationMachine, catalogue: Catalogue, generator: torch.Generator
+) -> Affinity:
+    return FactorizationAffinity(
+        len(catalogue.users),
+        len(catalogue.items),
+        _features(catalogue),
+        dim=section.dim,
+        scale=section.scale,
+        generator=generator,
     )
+
+
+def _features(catalogue: Catalogue) -> dict[str, Features]:
+    given = {"user": catalogue.user_features, "item": catalogue.item_features}
+    return {side: features for side, features in given.items() if features is not None}
 
 
 @build_affinity.register
@@ -103,6 +152,26 @@ def _gamma(section: sections.Gamma) -> PopularityPrior:
     return GammaPrior(section.concentration)
 
 
+@build_prior.register
+def _exponential_prior(section: sections.ExponentialPrior) -> PopularityPrior:
+    return ExponentialPrior()
+
+
+@build_prior.register
+def _lognormal(section: sections.LogNormal) -> PopularityPrior:
+    return LogNormalPrior(section.concentration)
+
+
+@build_prior.register
+def _weibull(section: sections.Weibull) -> PopularityPrior:
+    return WeibullPrior(section.concentration)
+
+
+@build_prior.register
+def _normal(section: sections.Normal) -> PopularityPrior:
+    return NormalPrior()
+
+
 @singledispatch
 def build_saturation(section: Any) -> tuple[Saturation, bool]:
     """Return the saturation that a section declares, and whether its parameter is learned."""
@@ -124,29 +193,64 @@ def _tanh(section: sections.Tanh) -> tuple[Saturation, bool]:
     return TanhSaturation(_start(section.rate)), section.rate == "learned"
 
 
+@build_saturation.register
+def _power(section: sections.Power) -> tuple[Saturation, bool]:
+    return PowerSaturation(_start(section.exponent)), section.exponent == "learned"
+
+
 def _start(parameter: float | str) -> float:
     return 1.0 if isinstance(parameter, str) else parameter
 
 
-def build(study: Study, catalogue: Catalogue) -> tuple[PopularityModel, PopularityGuide]:
+def check_fit(model: str, prior: str, guide: str) -> None:
+    """Refuse a prior that does not fit a model, or a guide that does not fit a prior.
+
+    Raises:
+        IncompatibleError: names what fits.
+    """
+    latent, support = MODELS[model].latents["popularity"].support, PRIORS[prior].support
+    priors = [name for name, cls in PRIORS.items() if lies_inside(cls.support, latent)]
+    if prior not in priors:
+        raise IncompatibleError(
+            f"PB-C078: prior {prior!r} lives on {support}, popularity in model {model!r} on {latent}; "
+            f"priors that fit: {', '.join(priors)}"
+        )
+    wanted = GUIDES[guide].support
+    if not same_support(wanted, support):
+        guides = [name for name, cls in GUIDES.items() if same_support(cls.support, support)]
+        others = [name for name in priors if same_support(PRIORS[name].support, wanted)]
+        remedy = f"; or priors for this guide: {', '.join(others)}" if others else ""
+        raise IncompatibleError(
+            f"PB-C078: guide {guide!r} lives on {wanted}, prior {prior!r} in model {model!r} on {support}; "
+            f"guides that fit: {', '.join(guides)}{remedy}"
+        )
+
+
+def _check_saturation(study: Study, saturation: Saturation) -> None:
+    fitting = MODELS[study.model.name].saturations
+    if fitting and not isinstance(saturation, fitting):
+        names = [name for name, cls in SATURATIONS.items() if cls in fitting]
+        raise IncompatibleError(
+            f"PB-C081: model {study.model.name!r} takes no saturation {study.model.saturation.name!r}; saturations that "
+            f"fit: {', '.join(names)}"
+        )
+
+
+def build(study: Study, catalogue: Catalogue) -> tuple[PopularityModel, JointGuide]:
     """Return the model and the guide of a study, at their start.
 
     Raises:
-        IncompatibleError: the guide's support is not the model's; names the guides that fit.
-        DataError: given vectors do not fit the catalogue.
+        IncompatibleError: the prior's support does not lie inside the model's, the guide's is not the prior's, or the model
+            takes no such saturation; names what fits.
+        DataError: given vectors do not fit the catalogue, or features are missing.
     """
     generator = torch.Generator().manual_seed(study.training.seed)
     options = Options(*build_saturation(study.model.saturation), study.model.slope)
-    model_class = MODELS[study.model.name]
-    guide_class = GUIDES[study.guide.name]
-    support = model_class.latents["popularity"].support
-    if not same_support(guide_class.support, support):
-        fitting = [name for name, cls in GUIDES.items() if same_support(cls.support, support)]
-        raise IncompatibleError(
-            f"PB-C078: guide {study.guide.name!r} lives on {guide_class.support}, popularity in model "
-            f"{study.model.name!r} on {support}; guides that fit: {', '.join(fitting)}"
-        )
+    _check_saturation(study, options.saturation)
+    check_fit(study.model.name, study.model.prior.name, study.guide.name)
     with local_parameters():
         affinity = build_affinity(study.model.affinity, catalogue, generator)
-        model = model_class.assemble(affinity, build_prior(study.model.prior), options)
-        return model, guide_class(model.prior.population(), catalogue.cells)
+        model = MODELS[study.model.name].assemble(affinity, build_prior(study.model.prior), options)
+        popularity = GUIDES[study.guide.name](model.prior.population(), catalogue.cells)
+        latents = affinity.latents(generator)
+        return model, JointGuide(popularity, AffinityGuide(latents) if latents else None)

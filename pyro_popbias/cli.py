@@ -43,7 +43,7 @@ prior = { name = "gamma", source = "learned" }      # or { name = "gamma", sourc
 latent = "item"
 
 [guide]
-name = "gamma"                # the one word to change: gamma, lognormal
+name = "gamma"                # the one word to change: gamma, lognormal, weibull, exponential, point
 
 [training]
 epochs = 20
@@ -157,6 +157,24 @@ def recommend(
 
     ids = None if users is None else read_table(users, text=("user",))["user"]
     _emit(_load(run).recommend(ids, k=k, popularity=popularity), output)
+
+
+@app.command()
+def simulate(
+    study: Path,
+    events: Annotated[Path, typer.Option(help="file of the rows, in the study's columns: fit it with --data")],
+    truth: Annotated[Path, typer.Option(help="file of the true popularity: item, period, z")],
+    users: int = 1_000,
+    items: int = 500,
+    interactions: int = 20_000,
+    seed: int = 0,
+) -> None:
+    """Draw rows of a study's model, with a known truth."""
+    from pyro_popbias.study_simulation import run_simulation
+
+    sizes = {"users": users, "items": items, "interactions": interactions, "seed": seed}
+    for line in run_simulation(study, events, truth, sizes=sizes):
+        typer.echo(line)
 
 
 @app.command()

@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.guides import PopularityGuide
+from pyro_popbias.guides import JointGuide
 from pyro_popbias.ids import as_text
 from pyro_popbias.inference_data import Cells, check_size, constants_dataset, draws_dataset, to_inference_data
 from pyro_popbias.interactions import Catalogue, Interactions, as_frame, check_columns
@@ -50,7 +50,7 @@ class Fit:
     study: Study
     catalogue: Catalogue
     model: PopularityModel
-    guide: PopularityGuide
+    guide: JointGuide
     history: pd.DataFrame
     events: Interactions | None
 
@@ -63,9 +63,12 @@ class Fit:
         return popularity_table(self.model, self.guide, self.catalogue, interval=interval)
 
     def parameters(self, interval: float = 0.9) -> pd.DataFrame:
-        """Return the learned global parameters: name, mean, sd, lower, upper; sd is NaN where point-estimated."""
-        check_interval(interval)
-        return parameter_table(self.model)
+        """Return the learned global parameters: name, mean, sd, lower, upper; the last three NaN where point-estimated.
+
+        Args:
+            interval: probability between lower and upper.
+        """
+        return parameter_table(self.model, self.guide, interval=check_interval(interval))
 
     def predict(
         self,
@@ -84,7 +87,8 @@ class Fit:
             unseen: what to do with ids that the fit does not know.
 
         Returns:
-            user, item, score, lower, upper (probabilities), score_sd (NaN: affinities are point estimates).
+            user, item, score, lower, upper (probabilities; scores without an upper bound for `pda`), score_sd (the error
+            bar from the affinity's posterior; NaN where affinities are point estimates).
 
         Raises:
             DataError: a column is missing, or ids are unseen.
@@ -99,8 +103,10 @@ class Fit:
         keep = self._keep(pairs, user, item, unseen)
         codes = scorer.tensor(user[keep]), scorer.tensor(item[keep])
         with torch.no_grad():
-            affinity = self.model.affinity.pairs(*codes, self._given_score(frame[keep]))
-        return pairs[keep].reset_index(drop=True).assign(**_columns(scorer.scores(affinity, codes[1])), score_sd=np.nan)
+            affinity = self.model.affinity.pairs(*codes, self._given_score(frame[keep]), self.guide.weights())
+        found = scorer.scores(affinity, codes[1])
+        sd = np.nan if found.sd is None else found.sd.cpu().numpy()
+        return pairs[keep].reset_index(drop=True).assign(**_columns(found), score_sd=sd)
 
     def _scorer(self, popularity: str, interval: float) -> Scorer:
         return Scorer(self.model, self.guide, self.catalogue, check_mode(popularity), check_interval(interval))
@@ -128,7 +134,7 @@ class Fit:
         if not isinstance(section, Fixed) or section.score is None:
             return None
         check_columns(frame, [section.score])
-        return torch.from_numpy(finite_score(frame[section.score], section.score)).to(self.guide.rows.device)
+        return torch.from_numpy(finite_score(frame[section.score], section.score)).to(self.guide.device)
 
     def recommend(
         self,
@@ -264,7 +270,7 @@ def fit(
     """Train a study, or named model and guide with the study's other defaults, on interactions.
 
     Args:
-        events: labelled interactions.
+        events: interactions.
         study: the study; its defaults where left out.
         model: name of a model, in place of the study's.
         guide: name of a guide, in place of the study's.
@@ -285,7 +291,7 @@ def fit(
     pair = assemble(events, study)
     with TrainingProgress(study.training.epochs, show=progress) as bar:
         history = train(pair, on_epoch=lambda state: bar(state.phase, state.history[-1]))
-    return Fit(study, events.catalogue, pair.model, pair.guide, history, events)
+    return Fit(pair.study, events.catalogue, pair.model, pair.guide, history, events)
 
 
 def load(path: str | Path) -> Fit:

@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.guides import PopularityGuide
+from pyro_popbias.guides import JointGuide
 from pyro_popbias.interactions import Catalogue
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.posterior import draw
 
 LARGEST = 2 * 1024**3  # bytes of draws
 
@@ -63,14 +63,17 @@ def check_size(draws: int, cells: int, groups: int) -> None:
 
 
 def draws_dataset(
-    model: PopularityModel, guide: PopularityGuide | None, catalogue: Catalogue, cells: Cells, *, draws: int, seed: int
+    model: PopularityModel, guide: JointGuide | None, catalogue: Catalogue, cells: Cells, *, draws: int, seed: int
 ) -> xr.Dataset:
     """Return draws of popularity: from q, with the prior where a cell has no rows, or from the prior where guide is None."""
-    cell = torch.from_numpy(cells.code).to(model.prior.log_concentration.device)
+    cell = torch.from_numpy(cells.code).to(next(model.parameters()).device)
     with torch.no_grad():
         silent = catalogue.count[cells.code] == 0 if guide is not None else np.ones(len(cells.code), dtype=bool)
         values = np.empty((draws, len(cells.code)))
-        for chosen, law in ((silent, model.prior.law), (~silent, guide.posterior if guide is not None else None)):
+        for chosen, law in (
+            (silent, model.prior.law),
+            (~silent, guide.popularity.posterior if guide is not None else None),
+        ):
             if law is not None and chosen.any():
                 keys = cells.code[chosen]
                 laws = law(cell[torch.from_numpy(chosen).to(cell.device)])

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import UnknownNameError
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import AffinityLaw, PopularityModel
 from pyro_popbias.registry import nearest
 
 Popularity = Literal["population", "posterior", "none"]
@@ -22,11 +22,25 @@ MODES: tuple[Popularity, ...] = ("population", "posterior", "none")
 
 @dataclass(frozen=True)
 class Scores:
-    """P(c=1 | do(u,i)) and how far popularity moves it; all of the affinities' shape, probabilities."""
+    """P(c=1 | do(u,i)) and how far popularity moves it; all of the affinities' shape, probabilities.
+
+    `sd` is the error bar from the affinity's posterior, None where the affinity is a point estimate.
+    """
 
     score: Tensor
     lower: Tensor
     upper: Tensor
+    sd: Tensor | None
+
+    def where(self, replaced: Tensor, other: "Scores") -> "Scores":
+        """Return these scores, and others where a mask says so."""
+        sd = None if self.sd is None or other.sd is None else torch.where(replaced, other.sd, self.sd)
+        return Scores(
+            torch.where(replaced, other.score, self.score),
+            torch.where(replaced, other.lower, self.lower),
+            torch.where(replaced, other.upper, self.upper),
+            sd,
+        )
 
 
 def check_mode(popularity: object) -> Popularity:
@@ -44,7 +58,12 @@ def check_mode(popularity: object) -> Popularity:
 
 
 def scores(
-    model: PopularityModel, affinity: Tensor, law: Distribution | None, *, interval: float, slot: Tensor | None = None
+    model: PopularityModel,
+    affinity: AffinityLaw,
+    law: Distribution | None,
+    *,
+    interval: float,
+    slot: Tensor | None = None,
 ) -> Scores:
     """Return the intervention's probability and its values at the quantiles of popularity.
 
@@ -52,21 +71,23 @@ def scores(
 
     Args:
         model: the model.
-        affinity: logits, any shape.
+        affinity: law of logits, any shape.
         law: law of z, its batch broadcastable to the affinities; None is the affinity alone.
         interval: share of popularity's mass between lower and upper.
         slot: `(B,)` which law belongs to which affinity, where laws are of distinct cells.
     """
     with torch.no_grad():
         if law is None:
-            alone = torch.sigmoid(affinity)
-            return Scores(alone, alone, alone)
+            alone, sd = affinity.expect(model.alone)
+            return Scores(alone, alone, alone, sd)
 
         def at(probability: float) -> Tensor:
             z = quantile(law, probability)
-            return model.given(affinity, z if slot is None else z.index_select(0, slot))
+            z = z if slot is None else z.index_select(0, slot)
+            return affinity.expect(lambda x: model.given(x, z))[0]
 
         tail = (1 - interval) / 2
         ends = at(tail), at(1 - tail)
         # a free slope may be negative: P then falls with z
-        return Scores(model.probability(affinity, law, slot), torch.minimum(*ends), torch.maximum(*ends))
+        score, sd = affinity.expect(lambda x: model.probability(x, law, slot))
+        return Scores(score, torch.minimum(*ends), torch.maximum(*ends), sd)

@@ -35,6 +35,16 @@ def parse_rule(rule: str) -> tuple[str, float]:
     return found[1], float(found[2])
 
 
+def holds(rule: str, values: np.ndarray) -> np.ndarray:
+    """Return where a rule holds, booleans shaped as the numbers.
+
+    Raises:
+        ConfigError: the rule cannot be read.
+    """
+    comparison, number = parse_rule(rule)
+    return np.asarray(_COMPARISONS[comparison](values, number))
+
+
 def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarray:
     """Return labels `(N,)`, unsigned bytes 0 and 1.
 
@@ -62,8 +72,7 @@ def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarr
         )
     values = column.to_numpy(dtype="float64")
     if positive_if is not None:
-        comparison, number = parse_rule(positive_if)
-        return np.asarray(_COMPARISONS[comparison](values, number), dtype=np.uint8)
+        return holds(positive_if, values).astype(np.uint8)
     # checked before any cast: int(0.9) would be a silent 0
     other = (values != 0) & (values != 1)
     if other.any():

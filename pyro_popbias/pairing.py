@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ import pandas as pd
 import torch
 
 from pyro_popbias.batching import Batch, Rows
-from pyro_popbias.building import build
-from pyro_popbias.errors import ConfigError, DataError, DataWarning
-from pyro_popbias.guides import PopularityGuide
+from pyro_popbias.building import SATURATIONS, build
+from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
+from pyro_popbias.guides import JointGuide
 from pyro_popbias.interactions import Interactions, check_columns
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import MODELS, PopularityModel
+from pyro_popbias.negatives import Negatives
 from pyro_popbias.objective import Objective
-from pyro_popbias.sections import Fixed
+from pyro_popbias.sections import Fixed, Model
 from pyro_popbias.study import Study
 
 
@@ -25,12 +27,12 @@ class Pair:
     """Everything that training needs; two pairs share nothing.
 
     Attributes:
-        study: what was declared.
+        study: what was declared, with the defaults that depend on model and data.
         events: the interactions.
         model: the model, a PyroModule over a batch.
         guide: the guide, a PyroModule over a batch.
         objective: `objective(model, guide)` is a module whose value on a batch is the loss.
-        rows: training rows.
+        rows: training rows; where negatives are sampled, the positives among them.
         held_out: rows for early stopping; None without validation.
         device: "cpu" or "cuda".
     """
@@ -38,17 +40,17 @@ class Pair:
     study: Study
     events: Interactions
     model: PopularityModel
-    guide: PopularityGuide
+    guide: JointGuide
     objective: Objective
     rows: Rows
     held_out: Rows | None
     device: str
 
     def batches(self, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch, every training row once.
+        """Yield the batches of one epoch, every training row once, with negatives of its own where they are sampled.
 
         Args:
-            seed: with `epoch`, decides the order; the study's by default.
+            seed: with `epoch`, decides the order and the negatives; the study's by default.
             epoch: counted from 0.
         """
         seed = self.study.training.seed if seed is None else seed
@@ -65,7 +67,7 @@ def pair(
     """Return the pair of a study, or of names.
 
     Args:
-        events: labelled interactions.
+        events: interactions.
         model: name of a model, in place of the study's.
         guide: name of a guide, in place of the study's.
         study: the study; its defaults where left out.
@@ -96,44 +98,90 @@ def assemble(events: Interactions, study: Study) -> Pair:
             f"PB-D001: expected Interactions, got {type(events).__name__}; make them with "
             "pb.Interactions.from_frame(frame, user=..., item=..., label=...)"
         )
-    _check_labels(events)
+    study = with_defaults(study, events)
     training = study.training
     device = choose_device(training.device)
     built = build(study, events.catalogue)
-    train, held_out = hold_out(events, training.validation, training.seed)
-    if training.batch_size > len(train) and "batch_size" in training.model_fields_set:
+    number = study.data.negatives or 0
+    negatives = Negatives(events, number, device=device) if number else None
+    rows = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
+    train, held_out = hold_out(events, rows, training.validation, training.seed)
+    if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
         )
         warnings.warn(message, DataWarning, stacklevel=3)
-    score = _score(events, study)
+    tensors = partial(
+        Rows, events, score=_score(events, study), negatives=negatives, latent=study.model.latent, device=device
+    )
     return Pair(
         study=study,
         events=events,
         model=built[0].to(device),
         guide=built[1].to(device),
-        objective=Objective(kl=built[1].kl, particles=training.particles),
-        rows=Rows(events, train, score=score, device=device),
-        held_out=Rows(events, held_out, score=score, device=device) if len(held_out) else None,
+        objective=Objective(kl=built[1].popularity.kl, particles=training.particles),
+        rows=tensors(train),
+        held_out=tensors(held_out) if len(held_out) else None,
         device=device,
     )
 
 
-def _check_labels(events: Interactions) -> None:
-    if events.label is None or events.label.all():
-        what = "no labels" if events.label is None else f"label 1 in all {len(events)} rows"
-        raise DataError(
-            f"PB-D062: the data have {what}, positives only; this likelihood would send every probability to 1. Give a "
-            "label column that has both classes, for example ratings with positive_if='>=4', or clicks among impressions"
+def with_defaults(study: Study, events: Interactions) -> Study:
+    """Return the study with the defaults that depend on the model and on whether the data have labels.
+
+    Raises:
+        DataError: the data hold one class only, and no negatives are drawn.
+        ConfigError: negatives do not go with the data or the model.
+        IncompatibleError: the model has one popularity an item only.
+    """
+    model = MODELS[study.model.name]
+    study = study.replace("data", negatives=_negatives(study, events, pairwise=model.pairwise))
+    if study.model.latent == "interaction" and not model.per_interaction:
+        names = [name for name, cls in MODELS.items() if cls.per_interaction]
+        raise IncompatibleError(
+            f"PB-C086: model {study.model.name!r} has one popularity an item; latent = 'interaction' goes with "
+            f"{', '.join(names)}"
         )
-    if not events.label.any():
+    if model.saturations and "saturation" not in study.model.model_fields_set:
+        name = next(name for name, cls in SATURATIONS.items() if cls is model.saturations[0])
+        study = study.replace("model", saturation=Model.model_validate({"saturation": {"name": name}}).saturation)
+    return study
+
+
+def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:
+    """Return the number of negatives that are drawn for each positive."""
+    given, label = study.data.negatives, events.label
+    if label is not None and not label.any():
         raise DataError(f"PB-D063: the data have label 0 in all {len(events)} rows; popularity would go to 0")
+    if pairwise:
+        if given == 0:
+            raise ConfigError(
+                f"PB-C018: model {study.model.name!r} compares positives with negatives; negatives must be 1 or more"
+            )
+        return given or 1
+    if label is None and given != 0:
+        return given or 4
+    if label is None or label.all():
+        what = "no labels" if label is None else f"label 1 in all {len(events)} rows"
+        raise DataError(
+            f"PB-D062: the data have {what}, positives only; this likelihood would send every probability to 1. Leave the "
+            "label and [data] negatives out, so that negatives are drawn, or give a label column that has both classes"
+        )
+    if given:
+        raise ConfigError(
+            f"PB-C018: negatives = {given}, but the data have labels of their own; set negatives = 0, or leave the label out"
+        )
+    return 0
 
 
 def _score(events: Interactions, study: Study) -> np.ndarray | None:
     affinity = study.model.affinity
     if not isinstance(affinity, Fixed) or affinity.score is None:
         return None
+    if study.data.negatives:
+        raise ConfigError(
+            "PB-C019: a fixed score column has no value for sampled negatives; give user_vectors and item_vectors"
+        )
     check_columns(events.columns, [affinity.score])
     return finite_score(events.columns[affinity.score], affinity.score)
 
@@ -165,21 +213,22 @@ def choose_device(name: str) -> str:
     return "cuda" if there and name != "cpu" else "cpu"
 
 
-def hold_out(events: Interactions, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(events: Interactions, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return positions of training and of held-out rows, both in random order.
 
-    Every user and every cell keeps at least one training row.
+    Every user and every cell with rows keeps at least one training row.
 
     Args:
         events: the interactions.
-        share: share of the rows to hold out.
+        rows: positions to choose from.
+        share: share of these to hold out.
         seed: decides which.
     """
-    order = np.random.default_rng(seed).permutation(len(events))
-    free = np.ones(len(events), dtype=bool)
+    order = np.random.default_rng(seed).permutation(rows)
+    free = np.ones(len(order), dtype=bool)
     for codes in (events.user, events.cell):
         free[np.unique(codes[order], return_index=True)[1]] = False
-    candidates = np.flatnonzero(free)[: round(share * len(events))]
-    held_out = np.zeros(len(events), dtype=bool)
+    candidates = np.flatnonzero(free)[: round(share * len(order))]
+    held_out = np.zeros(len(order), dtype=bool)
     held_out[candidates] = True
     return order[~held_out], order[held_out]

@@ -16,7 +16,12 @@ from pyro_popbias.interactions import Interactions, check_columns
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 
-def _ending(path: Path) -> str:
+def file_ending(path: Path) -> str:
+    """Return the ending of a table's file, dot included.
+
+    Raises:
+        ConfigError: it is none that is read or written.
+    """
     for ending in ENDINGS:
         if path.name.lower().endswith(ending):
             return ending
@@ -37,7 +42,7 @@ def read_table(path: str | Path, *, text: tuple[str, ...] = (), first_text: bool
         ConfigError: the ending is not known.
     """
     path = Path(path)
-    ending = _ending(path)
+    ending = file_ending(path)
     try:
         content = path.read_bytes() if ending != ".parquet" else b""
         if ending == ".parquet":
@@ -152,7 +157,7 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
 
     path = Path(path)
     buffer = io.BytesIO()
-    ending = _ending(path)
+    ending = file_ending(path)
     if ending == ".parquet":
         frame.to_parquet(buffer, index=False)
     else:

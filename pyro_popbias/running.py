@@ -92,7 +92,7 @@ def run_fit(
         history = train(
             pair, on_epoch=lambda state: bar(state.phase, state.history[-1]), save=checkpoints.save, resume=snapshot
         )
-        fitted = Fit(study, events.catalogue, pair.model, pair.guide, history, events)
+        fitted = Fit(pair.study, events.catalogue, pair.model, pair.guide, history, events)
         write_run(fitted, folder, data=keep_data)
     score = history["validation_log_score"]
     yield (

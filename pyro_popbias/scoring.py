@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.distributions.quadrature import NODES
-from pyro_popbias.guides import PopularityGuide
+from pyro_popbias.guides import JointGuide
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.intervention import Popularity, Scores, scores
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import AffinityLaw, PopularityModel
 
 BLOCK_ELEMENTS = 8_000_000  # of a users x items block, times the nodes of an integral
 
@@ -29,16 +29,16 @@ class Scorer:
     """
 
     model: PopularityModel
-    guide: PopularityGuide
+    guide: JointGuide
     catalogue: Catalogue
     popularity: Popularity
     interval: float
 
     def tensor(self, codes: np.ndarray) -> Tensor:
         """Return codes as a tensor where the model is."""
-        return torch.from_numpy(np.asarray(codes, dtype=np.int64)).to(self.guide.rows.device)
+        return torch.from_numpy(np.asarray(codes, dtype=np.int64)).to(self.guide.device)
 
-    def scores(self, affinity: Tensor, item: Tensor) -> Scores:
+    def scores(self, affinity: AffinityLaw, item: Tensor) -> Scores:
         """Return the scores of affinities, `(...)`, of items `(...)`; an item of -1 or without rows has the prior."""
         with torch.no_grad():
             population = self.model.prior.population()
@@ -46,13 +46,12 @@ class Scorer:
                 law = population if self.popularity == "population" else None
                 return scores(self.model, affinity, law, interval=self.interval)
             cell = self._last_cell().index_select(0, item.clamp(min=0))
-            own = scores(self.model, affinity, self.guide.posterior(cell), interval=self.interval)
+            own = scores(self.model, affinity, self.guide.popularity.posterior(cell), interval=self.interval)
             silent = (item < 0) | (self.tensor(self.catalogue.count).index_select(0, cell) == 0)
             if not silent.any():
                 return own
             prior = scores(self.model, affinity, population, interval=self.interval)
-            parts = zip((prior.score, prior.lower, prior.upper), (own.score, own.lower, own.upper), strict=True)
-            return Scores(*(torch.where(silent, of_prior, of_item) for of_prior, of_item in parts))
+            return own.where(silent, prior)
 
     def _last_cell(self) -> Tensor:
         """Return each item's last cell with rows, `(K,)`."""
@@ -69,14 +68,15 @@ class Scorer:
             seen: items to leave out.
         """
         item = self.tensor(np.arange(len(self.catalogue.items)))
-        integrals = NODES if self.popularity == "posterior" else 1
-        size = max(1, BLOCK_ELEMENTS // (len(item) * integrals))
+        weights = self.guide.weights()
+        # under one law for all items the score of a point increases with it: only the top needs its integral
+        increasing = self.popularity != "posterior" and not weights
+        size = max(1, BLOCK_ELEMENTS // (len(item) * (1 if increasing else NODES)))
         for start in range(0, len(users), size):
             block = users[start : start + size]
             with torch.no_grad():
-                affinity = self.model.affinity.table(self.tensor(block))
-                # under one law for all items the score increases with the affinity: only the top needs its integral
-                left = self.scores(affinity, item).score if self.popularity == "posterior" else affinity.clone()
+                affinity = self.model.affinity.table(self.tensor(block), weights)
+                left = affinity.mean.clone() if increasing else self.scores(affinity, item).score
                 if seen is not None:
                     position, known = seen.of(block)
                     left[self.tensor(position), self.tensor(known)] = -torch.inf
@@ -84,7 +84,7 @@ class Scorer:
                 there = best > -torch.inf
                 row = torch.arange(len(block), device=column.device).unsqueeze(1).expand_as(column)[there]
                 column = column[there]
-                found = self.scores(affinity[row, column], column)
+                found = self.scores(affinity.at(row, column), column)
             yield block[row.cpu().numpy()], column.cpu().numpy(), found
 
 

@@ -5,7 +5,7 @@ A section knows the class that it declares, so that nothing is looked up by a st
 
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -53,10 +53,6 @@ class Data(Section):
     def _rule(self) -> Self:
         if self.positive_if is not None:
             parse_rule(self.positive_if)
-        if self.negatives:
-            raise ValueError(
-                "negatives above 0 are not available in this version; give a label column with both classes"
-            )
         if self.periods > 1 and self.time is None:
             raise ValueError("periods above 1 need time, the column of times")
         return self
@@ -83,13 +79,43 @@ class Tanh(Section):
     rate: Positive | Literal["learned"] = 1.0
 
 
+class Power(Section):
+    """z^exponent, of a ranking score."""
+
+    name: Literal["power"] = "power"
+    exponent: Positive | Literal["learned"] = 1.0
+
+
 class Embedding(Section):
     """x = u . i + b0 with learned vectors, Normal(0, scale)."""
 
     name: Literal["embedding"] = "embedding"
     dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
+    scale: Positive | Literal["learned"] = 0.5
+    posterior: Literal["point", "mean-field"] = "point"
+
+    @model_validator(mode="after")
+    def _scale(self) -> Self:
+        if self.scale == "learned" and self.posterior == "point":
+            raise ValueError(
+                "scale = 'learned' needs posterior = 'mean-field': with point vectors the likelihood grows without bound "
+                "as the scale goes to 0"
+            )
+        return self
+
+
+class Linear(Section):
+    """x = beta_user . a_u + beta_item . a_i + b0 on given features, beta ~ Normal(0, 1)."""
+
+    name: Literal["linear"] = "linear"
+
+
+class FactorizationMachine(Section):
+    """Vectors of ids and of side features, Normal(0, scale)."""
+
+    name: Literal["factorization-machine"] = "factorization-machine"
+    dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
     scale: Positive = 0.5
-    posterior: Literal["point"] = "point"
 
 
 class Fixed(Section):
@@ -108,10 +134,9 @@ class Fixed(Section):
         return self
 
 
-class Gamma(Section):
-    """z ~ Gamma(a, a)."""
+class Prior(Section):
+    """Base of priors of popularity."""
 
-    name: Literal["gamma"] = "gamma"
     source: Literal["learned", "fixed"] = "learned"
     concentration: Positive | None = None
 
@@ -122,15 +147,64 @@ class Gamma(Section):
         return self
 
 
+class Gamma(Prior):
+    """z ~ Gamma(a, a)."""
+
+    name: Literal["gamma"] = "gamma"
+
+
+class LogNormal(Prior):
+    """z ~ LogNormal(-s^2/2, s) with s^2 = log(1 + 1/a)."""
+
+    name: Literal["lognormal"] = "lognormal"
+
+
+class Weibull(Prior):
+    """z ~ Weibull with E[z] = 1 and Var z = 1/a."""
+
+    name: Literal["weibull"] = "weibull"
+
+
+class StandardPrior(Prior):
+    """Base of priors without a concentration."""
+
+    law: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _nothing_to_fix(self) -> Self:
+        if self.concentration is not None:
+            raise ValueError(f"this prior is {self.law} and has no concentration; leave out source and concentration")
+        return self
+
+
+class ExponentialPrior(StandardPrior):
+    """z ~ Exponential(1)."""
+
+    name: Literal["exponential"] = "exponential"
+    law = "Exponential(1)"
+
+
+class Normal(StandardPrior):
+    """z ~ Normal(0, 1), for a popularity on the real line."""
+
+    name: Literal["normal"] = "normal"
+    law = "Normal(0, 1)"
+
+
 class Model(Section):
     """`[model]`: likelihood, affinity, saturation and prior."""
 
     name: str = "product"
-    saturation: Annotated[Exponential | Hill | Tanh, Field(discriminator="name")] = Exponential()
+    saturation: Annotated[Exponential | Hill | Tanh | Power, Field(discriminator="name")] = Exponential()
     slope: Literal["positive", "free"] = "positive"
-    affinity: Annotated[Embedding | Fixed, Field(discriminator="name")] = Embedding()
-    prior: Gamma = Gamma()
-    latent: Literal["item"] = "item"
+    affinity: Annotated[Embedding | Linear | FactorizationMachine | Fixed, Field(discriminator="name")] = Embedding()
+    prior: Annotated[Gamma | ExponentialPrior | LogNormal | Weibull | Normal, Field(discriminator="name")] = Gamma()
+    latent: Literal["item", "interaction"] = "item"
+
+    @field_validator("prior", mode="before")
+    @classmethod
+    def _gamma_unless_named(cls, prior: Any) -> Any:
+        return {"name": "gamma", **prior} if isinstance(prior, Mapping) else prior
 
 
 class Guide(Section):

@@ -1,62 +1,22 @@
 """Simulated interactions with a known truth, drawn from a model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import expit
-from torch import Tensor
-from torch.distributions import Gamma
 
-from pyro_popbias.distributions import expectation, expected_inverse_logistic, expected_logistic
-from pyro_popbias.errors import ConfigError, UnknownNameError
+from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.interactions import Interactions
-from pyro_popbias.models import ExponentialSaturation
 from pyro_popbias.registry import nearest
+from pyro_popbias.simulated_affinities import AFFINITIES
+from pyro_popbias.simulated_models import LAWS, MODELS, OTHERS, PRODUCTS, draw_popularity
+from pyro_popbias.simulated_rows import Rows, Truth, chosen_rows, shown_rows
 
-AFFINITIES = ("embedding", "fixed")
 TESTED = 10_000  # random pairs with the true probability
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """A model's formulas, apart from its Pyro program.
-
-    Attributes:
-        intercept: b0.
-        parameters: names of its own parameters, () or one.
-        given: P(c=1 | x, z) of arrays and the parameter.
-        probability: P(c=1 | do(u,i)) of logits, the population law and the parameter.
-    """
-
-    intercept: float
-    parameters: tuple[str, ...]
-    given: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
-    probability: Callable[[Tensor, Gamma, float], Tensor]
-
-
-LIKELIHOODS = {
-    "product": Likelihood(
-        0.0,
-        ("rate",),
-        lambda x, z, rate: expit(x) * -np.expm1(-rate * z),
-        lambda x, law, rate: torch.sigmoid(x) * expectation(ExponentialSaturation(rate), law),
-    ),
-    "additive": Likelihood(
-        -1.0,
-        ("gamma",),
-        lambda x, z, gamma: expit(x + gamma * z),
-        lambda x, law, gamma: expected_logistic(x, gamma, law),
-    ),
-    "inverse-logistic": Likelihood(
-        0.0,
-        (),
-        lambda x, z, _: expit(x + np.log(z)),
-        lambda x, law, _: expected_inverse_logistic(x, law),
-    ),
-}
+LABELS = ("observed", "positives")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +25,22 @@ class Simulation:
 
     Attributes:
         events: the interactions.
-        frame: the same, with columns user, item, label, and with a fixed affinity its score.
-        truth: tables `popularity` (item, period, z), `parameters` (name, value), `user_vectors`, `item_vectors` (id, 0, 1, ...).
-        test: random pairs: user, item, probability P(c=1 | do(u,i)), and with a fixed affinity its score.
+        frame: the same, with columns user, item, label unless positives only, time with more than one period, and with a
+            fixed affinity its score.
+        truth: tables `popularity` (item, period, z), `parameters` (name, value), `user_vectors`, `item_vectors` (id, 0, 1,
+            ...), whose product and `intercept` are the affinity, whichever it is.
+        test: random pairs: user, item, probability P(c=1 | do(u,i)), and with a fixed affinity its score. For `pda` it is
+            the score (ELU(x) + 1) E[z^gamma], which is no probability.
+        user_features: side features, indexed by id; None without.
+        item_features: likewise.
     """
 
     events: Interactions
     frame: pd.DataFrame
     truth: dict[str, pd.DataFrame]
     test: pd.DataFrame
+    user_features: pd.DataFrame | None = None
+    item_features: pd.DataFrame | None = None
 
 
 def simulate(
@@ -87,72 +54,106 @@ def simulate(
     dim: int = 8,
     concentration: float = 2.0,
     rate: float = 1.0,
+    saturation: str = "exponential",
+    prior: str = "gamma",
+    labels: Literal["observed", "positives"] = "observed",
+    exposure: float = 0.0,
+    periods: int = 1,
 ) -> Simulation:
-    """Return interactions of a model with z ~ Gamma(a, a) and x = u . i + b0.
+    """Return interactions of a model.
 
-    | model | P(c=1 given u, i, z) | b0 |
-    | --- | --- | --- |
-    | product | sigma(x) (1 - exp(-rate z)) | 0 |
-    | additive | sigma(x + rate z) | -1 |
-    | inverse-logistic | sigma(x + log z) | 0 |
+    Users are uniform. Items are shown by `exposure` and get a label, but for `pda`: there each row is an item that the user
+    chose among all, item i with a probability proportional to exp(score), the law under which sigma(s_i - s_j) is right for
+    a pair of a chosen and a uniformly drawn item. So its log holds positives only.
 
     Args:
-        model: one of these.
-        affinity: "embedding", or "fixed", which adds the affinity of each row as a column `score`.
+        model: "product", "additive", "inverse-logistic" or "pda".
+        affinity: "embedding"; "fixed", which adds the affinity of each row as a column `score`; "linear"; or
+            "factorization-machine". The last two come with side features.
         users: number of users.
-        items: number of items; rows are uniform over users and items.
+        items: number of items.
         interactions: number of rows.
         seed: decides everything.
         dim: length of the vectors; u . i has a standard deviation of about 1.
-        concentration: a of the population law.
-        rate: lambda of the saturation, or gamma, the additive model's slope.
+        concentration: a of the population law Gamma(a, a).
+        rate: the model's own parameter: lambda or C of the saturation, gamma of the additive model and of pda.
+        saturation: of the product model: "exponential", "hill" or "tanh".
+        prior: the population law: "gamma", or "normal", N(0, 1), for the additive model.
+        labels: "positives" keeps the rows with label 1, without the column: fewer rows than asked for.
+        exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal law; 0 is uniform.
+        periods: number of equal-time slices, each with its own z, alike in neighbouring ones; rows are uniform over them.
+            Times are near the number of the period, so that slices computed from the log are the simulated ones.
 
     Raises:
-        UnknownNameError: there is no such model or affinity here.
-        ConfigError: a size is below 1.
+        UnknownNameError: there is no such model, affinity, saturation, prior or kind of labels here.
+        IncompatibleError: the model does not allow the prior, or does not show items.
+        ConfigError: a size or number is outside its range.
     """
-    for kind, name, names in (("model", model, tuple(LIKELIHOODS)), ("affinity", affinity, AFFINITIES)):
-        if name not in names:
-            raise UnknownNameError(f"PB-C076: unknown {kind} {name!r}{nearest(name, names)} Names: {', '.join(names)}")
-    sizes = (users, items, interactions, dim)
-    if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
-        raise ConfigError("PB-C084: users, items, interactions and dim must be whole numbers from 1")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
-    if not (0 < concentration < np.inf and 0 < rate < np.inf):
-        raise ConfigError(
-            f"PB-C083: concentration and rate must be above 0 and finite, not {concentration!r}, {rate!r}"
+    _check_names(model=model, affinity=affinity, saturation=saturation, prior=prior, labels=labels)
+    _check_sizes(seed=seed, users=users, items=items, interactions=interactions, dim=dim, periods=periods)
+    _check_numbers(concentration, rate, exposure)
+    likelihood, law = PRODUCTS[saturation] if model == "product" else OTHERS[model], LAWS[prior]
+    if model not in law.models:
+        raise IncompatibleError(
+            f"PB-C078: prior {prior!r} may be negative, popularity in model {model!r} may not; use 'gamma'"
         )
+    if likelihood.chosen and exposure:
+        raise IncompatibleError(f"PB-C078: model {model!r} chooses among all items, none is shown; leave exposure at 0")
     random = np.random.default_rng(seed)
-    user_vectors = random.normal(size=(users, dim))
-    item_vectors = random.normal(size=(items, dim)) / np.sqrt(dim)
-    z = random.gamma(concentration, 1 / concentration, size=items)
-    user, item = random.integers(users, size=interactions), random.integers(items, size=interactions)
-    likelihood = LIKELIHOODS[model]
-    logit = (user_vectors[user] * item_vectors[item]).sum(1) + likelihood.intercept
-    label = random.random(interactions) < likelihood.given(logit, z[item], rate)
-    user_ids, item_ids = _ids("u", users), _ids("i", items)
-    frame = pd.DataFrame({"user": user_ids[user], "item": item_ids[item], "label": label.astype(np.int64)})
+    made = AFFINITIES[affinity](random, users, items, dim)
+    z = draw_popularity(law, random, concentration=concentration, items=items, periods=periods)
+    truth = Truth(likelihood, law, made, z, concentration, rate)
+    draw = chosen_rows if likelihood.chosen else shown_rows
+    user, item, period, label = draw(truth, random, interactions, exposure)
+    if labels == "positives" and label is not None:
+        user, item, period, label = user[label], item[label], period[label], None
+    if not len(user):
+        raise ConfigError(f"PB-C083: none of {interactions} interactions is positive; ask for more")
+    return _simulation(truth, random, (user, item, period, label), scored=affinity == "fixed")
+
+
+def _simulation(truth: Truth, random: np.random.Generator, rows: Rows, *, scored: bool) -> Simulation:
+    user, item, period, label = rows
+    made, periods = truth.affinity, truth.z.shape[1]
+    user_ids, item_ids = _ids("u", len(made.user_vectors)), _ids("i", len(made.item_vectors))
+    frame = pd.DataFrame({"user": user_ids[user], "item": item_ids[item]})
+    if label is not None:
+        frame["label"] = label.astype(np.int64)
+    if periods > 1:
+        frame["time"] = period + random.random(len(period)) * (0.5 / periods)
     # pairs of users and items that the data hold
-    tested_user, tested_item = random.choice(user, TESTED), random.choice(item, TESTED)
-    tested_logit = (user_vectors[tested_user] * item_vectors[tested_item]).sum(1) + likelihood.intercept
-    law = Gamma(*torch.full((2, 1), concentration, dtype=torch.float64))
+    tested_user, tested_item = random.choice(np.unique(user), TESTED), random.choice(np.unique(item), TESTED)
+    logit = truth.logits(tested_user, tested_item)
     test = pd.DataFrame({"user": user_ids[tested_user], "item": item_ids[tested_item]})
-    test["probability"] = likelihood.probability(torch.from_numpy(tested_logit), law, rate).numpy()
-    if affinity == "fixed":
-        frame["score"], test["score"] = logit, tested_logit
-    truth = {
-        "popularity": pd.DataFrame({"item": item_ids, "period": 0, "z": z}),
-        "parameters": pd.DataFrame(
-            {
-                "name": ["intercept", "concentration", *likelihood.parameters],
-                "value": [likelihood.intercept, concentration, *[rate] * len(likelihood.parameters)],
-            }
-        ),
-        "user_vectors": _vector_frame(user_ids, user_vectors),
-        "item_vectors": _vector_frame(item_ids, item_vectors),
+    law = truth.law.law(truth.concentration)
+    test["probability"] = truth.likelihood.probability(torch.from_numpy(logit), law, truth.rate).numpy()
+    if scored:
+        frame["score"], test["score"] = truth.logits(user, item), logit
+    features: dict[str, Any] = {
+        f"{kind}_features": None if given is None else given.set_axis(pd.Index(ids, dtype=str, name=kind))
+        for kind, given, ids in (("user", made.user_features, user_ids), ("item", made.item_features, item_ids))
     }
-    return Simulation(Interactions.from_frame(frame, label="label"), frame, truth, test)
+    label_column, time_column = (name if name in frame else None for name in ("label", "time"))
+    events = Interactions.from_frame(frame, label=label_column, time=time_column, **features)
+    if periods > 1:
+        events = replace(events, periods=periods, edges=np.arange(periods + 1.0))
+    return Simulation(events, frame, _truth_tables(truth, user_ids, item_ids), test, **features)
+
+
+def _truth_tables(truth: Truth, user_ids: np.ndarray, item_ids: np.ndarray) -> dict[str, pd.DataFrame]:
+    items, periods = truth.z.shape
+    values = {"intercept": truth.likelihood.intercept}
+    values |= dict.fromkeys(truth.law.parameters, truth.concentration)
+    if truth.likelihood.parameter is not None:
+        values[truth.likelihood.parameter] = truth.rate
+    values |= truth.affinity.parameters
+    popularity = {"item": item_ids.repeat(periods), "period": np.tile(np.arange(periods), items), "z": truth.z.ravel()}
+    return {
+        "popularity": pd.DataFrame(popularity),
+        "parameters": pd.DataFrame({"name": list(values), "value": list(values.values())}),
+        "user_vectors": _vector_frame(user_ids, truth.affinity.user_vectors),
+        "item_vectors": _vector_frame(item_ids, truth.affinity.item_vectors),
+    }
 
 
 def _ids(letter: str, number: int) -> np.ndarray:
@@ -163,3 +164,37 @@ def _vector_frame(ids: np.ndarray, vectors: np.ndarray) -> pd.DataFrame:
     frame = pd.DataFrame(vectors, columns=[str(column) for column in range(vectors.shape[1])])
     frame.insert(0, "id", ids)
     return frame
+
+
+def _check_names(**given: str) -> None:
+    known = {"model": MODELS, "affinity": AFFINITIES, "saturation": PRODUCTS, "prior": LAWS, "labels": LABELS}
+    for kind, name in given.items():
+        names = tuple(known[kind])
+        if name not in names:
+            raise UnknownNameError(
+                f"PB-C076: unknown {kind} {name!r}{nearest(str(name), names)} Names: {', '.join(names)}"
+            )
+
+
+def _check_sizes(*, seed: Any, **sizes: Any) -> None:
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigError(
+                "PB-C084: users, items, interactions and dim must be whole numbers from 1, and so must periods; "
+                f"{name} is {size!r}"
+            )
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
+
+
+def _check_numbers(concentration: Any, rate: Any, exposure: Any) -> None:
+    if not (_is_finite(concentration) and _is_finite(rate) and concentration > 0 and rate > 0):
+        raise ConfigError(
+            f"PB-C083: concentration and rate must be above 0 and finite, not {concentration!r}, {rate!r}"
+        )
+    if not _is_finite(exposure):
+        raise ConfigError(f"PB-C083: exposure must be a finite number, not {exposure!r}")
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, Real) and not isinstance(number, bool) and bool(np.isfinite(float(number)))

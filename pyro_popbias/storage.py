@@ -13,7 +13,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyro
 import safetensors.torch
@@ -111,9 +110,7 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
         )
     tensors = {f"model.{name}": value for name, value in fit.model.state_dict().items()}
     tensors |= {f"guide.{name}": value for name, value in fit.guide.state_dict().items()}
-    tensors |= {
-        name: torch.from_numpy(np.ascontiguousarray(getattr(catalogue, name))) for name in ("count", "positives")
-    }
+    tensors |= {name: torch.from_numpy(getattr(catalogue, name).copy()) for name in ("count", "positives")}
     if catalogue.edges is not None:
         tensors["edges"] = torch.from_numpy(catalogue.edges)
     files |= {
@@ -160,7 +157,7 @@ def card(fit: "Fit") -> str:
     return (
         f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
         f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
-        f"{fit.catalogue.periods} period(s). KL: {fit.guide.kl}. Seed {fit.study.training.seed}.\n\n"
+        f"{fit.catalogue.periods} period(s). KL: {fit.guide.popularity.kl}. Seed {fit.study.training.seed}.\n\n"
         f"{held_out}; "
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
         "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "

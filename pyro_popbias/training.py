@@ -4,33 +4,31 @@ Phase one takes an epoch at a time; it stops early on the held-out log-score and
 holds the vectors fixed, so that affinities are plain numbers and batches can be large, and goes on with q and the few
 scalars (intercept, concentration, slope): these can arrive only after q has, and a few scalars do not overfit. It runs in
 cycles over which the rate falls, until one brings next to nothing; on real ratings this takes the exact KL of an item's
-posterior from about a nat to a hundredth. Every random number comes from (seed, phase, step), so that a run that was
-stopped continues bit for bit from the last epoch's snapshot.
+posterior from about a nat to a hundredth. Rows of a cell share out several draws: under a single one q scatters about its
+optimum, and scalars take the scatter for a spread of popularity, so that slope and concentration end too low. Every random
+number comes from (seed, phase, step), so that a run that was stopped continues bit for bit from the last epoch's snapshot.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import cast
 
 import numpy as np
 import pandas as pd
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 from torch.nn import Parameter
 
 from pyro_popbias.batching import Batch, Rows
 from pyro_popbias.building import local_parameters
 from pyro_popbias.errors import NumericalError
-from pyro_popbias.guides import PopularityGuide
-from pyro_popbias.models import PopularityModel
 from pyro_popbias.objective import Terms
 from pyro_popbias.optimizer import RowAdam
 from pyro_popbias.pairing import Pair
+from pyro_popbias.settling import BLOCK, SettledRows
 from pyro_popbias.tables import sparse_gradients
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
@@ -39,7 +37,6 @@ PATIENCE = 10  # epochs of phase one without a better held-out log-score
 GUIDE_MEMORY = 0.95
 MODEL_MEMORY = 0.99
 RETRIES = 3  # of a batch whose loss or gradient is not finite
-BLOCK = 262_144  # rows evaluated at once, and at most rows of a batch in phase two
 
 # phase two: a cycle is CYCLE epochs of STEPS steps each, over which the rate falls to 1/FALL
 STEPS = 40
@@ -119,16 +116,25 @@ class Training:
             self._finish_epoch()
         if self.progress.phase == 2:
             self._refine()
-        return pd.DataFrame(self.progress.history, columns=list(HISTORY)).astype({"phase": int, "epoch": int})
+        history = pd.DataFrame(self.progress.history, columns=list(HISTORY)).astype({"phase": int, "epoch": int})
+        if self._pair.guide.popularity.maximises == "elbo":
+            return history
+        # where q is no law there is neither an ELBO nor a KL
+        history.insert(HISTORY.index("elbo"), self._pair.guide.popularity.maximises, history["elbo"])
+        return history.assign(elbo=math.nan, kl=math.nan)
 
     def _new_optimizer(self) -> RowAdam:
         training, phase = self._pair.study.training, self.progress.phase
-        for parameter in self._pair.model.parameters():
-            parameter.requires_grad_(phase == 1 or parameter.dim() == 0)
-        guide = (self._pair.guide.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
+        model, guide = self._pair.model, self._pair.guide
+        weights = [] if guide.affinity is None else list(guide.affinity.parameters())
+        settles = phase == 1 or model.affinity.few
+        for parameter in (*model.parameters(), *weights):
+            parameter.requires_grad_(settles or parameter.dim() == 0)
+        popularity = (guide.popularity.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
-            return RowAdam([guide, (self._pair.model.parameters(), training.learning_rate, MODEL_MEMORY)])
-        return RowAdam([guide, (self._scalars(), training.guide_learning_rate, GUIDE_MEMORY)])
+            return RowAdam([popularity, ([*model.parameters(), *weights], training.learning_rate, MODEL_MEMORY)])
+        kept = self._scalars() + (weights if settles else [])
+        return RowAdam([popularity, (kept, training.guide_learning_rate, GUIDE_MEMORY)])
 
     def _scalars(self) -> list[Parameter]:
         """Return the global parameters of the model: intercept, concentration and the like."""
@@ -155,26 +161,17 @@ class Training:
     def _refine(self) -> None:
         """Run phase two: cycles of a falling rate until one gains nothing."""
         progress = self.progress
-        rows, log_prior = known_affinities(self._pair)
-        batches = self._endless(rows)
+        rows = SettledRows(self._pair)
+        batches = rows.batches(progress.steps)
         while progress.phase == 2:
             began = time.monotonic()
             factor = FALL ** -(progress.epoch % CYCLE / (CYCLE - 1))
             terms = [self._step(batch, factor) for batch in islice(batches, STEPS)]
             rate = self._pair.study.training.guide_learning_rate * factor
-            self._record(terms, rate, began, log_prior=log_prior)
+            self._record(terms, rate, began, kl=rows.kl, log_prior=rows.log_prior)
             if progress.epoch % CYCLE == 0 and self._is_stationary():
                 progress.phase = 3
             self._finish_epoch()
-
-    def _endless(self, rows: Rows) -> Iterator[Batch]:
-        """Yield the batches of phase two from the present step on, pass after pass."""
-        size = min(BLOCK, len(rows))
-        per_pass = -(-len(rows) // size)
-        number, done = divmod(self.progress.steps, per_pass)
-        while True:
-            yield from islice(rows.batches(size, seed=self._pair.study.training.seed, epoch=number), done, None)
-            number, done = number + 1, 0
 
     def _is_stationary(self) -> bool:
         """Return whether the last cycle has gained and moved next to nothing, or was the last allowed."""
@@ -187,14 +184,17 @@ class Training:
         gain = np.mean(elbo[-end:]) - np.mean(elbo[-CYCLE - end : -CYCLE])
         return len(elbo) >= MOST_CYCLES * CYCLE or bool(gain < GAIN * self._pair.events.cells and move < MOVE)
 
-    def _record(self, terms: list[Tensor], rate: float, began: float, *, log_prior: float = 0.0) -> float:
+    def _record(
+        self, terms: list[Tensor], rate: float, began: float, *, kl: float = 0.0, log_prior: float = 0.0
+    ) -> float:
         """Append an epoch to the history; return its held-out log-score.
 
         Args:
             terms: `(3,)` terms of each step.
             rate: learning rate, of the model in phase one and of the guide in phase two.
             began: time at which the epoch began.
-            log_prior: of the affinity's parameters, where the steps did not see it.
+            kl: of the affinity's weights, where the steps did not see it.
+            log_prior: of the affinity's parameters, likewise.
         """
         progress = self.progress
         progress.epoch += 1
@@ -204,9 +204,9 @@ class Training:
             {
                 "phase": progress.phase,
                 "epoch": progress.epoch,
-                "elbo": float(mean.elbo) + log_prior,
+                "elbo": float(mean.elbo) + log_prior - kl,
                 "expected_log_likelihood": float(mean.expected_log_likelihood),
-                "kl": float(mean.kl),
+                "kl": float(mean.kl) + kl,
                 "validation_log_score": score,
                 "learning_rate": rate,
                 "seconds": time.monotonic() - began,
@@ -293,34 +293,20 @@ def train(
             return training.run()
         finally:
             pair.model.requires_grad_(True)
-
-
-def known_affinities(pair: Pair) -> tuple[Rows, float]:
-    """Return the training rows with their affinities, and the log prior of the affinity's parameters in nats."""
-    affinities, log_prior = [], 0.0
-    with torch.no_grad():
-        for batch in pair.rows.blocks(BLOCK):
-            trace = poutine.trace(pair.model.affinity).get_trace(batch)
-            affinities.append(cast(Tensor, trace.nodes["_RETURN"]["value"]) - pair.model.affinity.intercept)
-            vectors = trace.log_prob_sum(lambda name, _: name != "intercept_prior")  # the steps go on seeing that one
-            log_prior += float(vectors) * len(batch.user) / len(pair.rows)
-    return pair.rows.with_affinity(torch.cat(affinities)), log_prior
+            pair.guide.requires_grad_(True)
 
 
 def log_score(pair: Pair, rows: Rows) -> float:
-    """Return the mean log P(c) of rows with popularity integrated over q, in nats per row."""
-    total = torch.zeros((), dtype=torch.float64)
+    """Return the mean log P(c) of rows with popularity and affinity integrated over their laws, in nats per row.
+
+    A popularity of a row's own is drawn anew for every row, so its law is the prior and not q.
+    """
+    total, number = torch.zeros((), dtype=torch.float64), 0
+    law = pair.guide.popularity.posterior if rows.latent == "item" else pair.model.prior.law
     with torch.no_grad():
+        weights = pair.guide.weights()
         for batch in rows.blocks(BLOCK):
-            probability = row_probability(pair.model, pair.guide, batch)
-            assert batch.label is not None  # noqa: S101  rows are labelled
-            right = torch.where(batch.label > 0, probability, 1 - probability)
-            # a probability that has underflown counts as the smallest one, not as the end of all comparison
-            total += torch.log(right.clamp(min=torch.finfo(right.dtype).tiny)).sum().cpu()
-    return float(total / len(rows))
-
-
-def row_probability(model: PopularityModel, guide: PopularityGuide, batch: Batch) -> Tensor:
-    """Return P(c=1) of each interaction with popularity integrated over q, `(B,)`."""
-    affinity = model.affinity.pairs(batch.user, batch.item, batch.score)
-    return model.probability(affinity, guide.posterior(batch.cell), batch.slot)
+            affinity = pair.model.affinity.pairs(batch.user, batch.item, batch.score, weights)
+            scores = pair.model.log_score(batch, affinity, law(batch.cell))
+            total, number = total + scores.sum().cpu(), number + len(scores)
+    return float(total / number)

@@ -1,12 +1,12 @@
-"""The table of variants: which guide fits which model and prior, and what is in closed form."""
+"""The table of variants: which prior fits which model, which guide fits which prior, and what is in closed form."""
+
+from itertools import product
 
 import pandas as pd
 from torch.distributions.kl import _dispatch_kl
 
-from pyro_popbias.guides import GUIDES, same_support
-from pyro_popbias.models import MODELS, GammaPrior
-
-PRIORS = {"gamma": GammaPrior}
+from pyro_popbias.guides import GUIDES, PopularityGuide, lies_inside, same_support
+from pyro_popbias.models import MODELS, PRIORS, PopularityModel, PopularityPrior
 
 
 def variants() -> pd.DataFrame:
@@ -16,24 +16,31 @@ def variants() -> pd.DataFrame:
     population law is integrated over), reason (why a row is not allowed).
     """
     rows = []
-    for model, model_class in MODELS.items():
-        support = model_class.latents["popularity"].support
-        for prior, prior_class in PRIORS.items():
-            closed = model_class.integrates_in_closed_form(prior_class.family)
-            for guide, guide_class in GUIDES.items():
-                fits = same_support(guide_class.support, support)
-                analytic = _dispatch_kl(guide_class.family, prior_class.family) is not NotImplemented
-                kl = "analytic" if analytic else guide_class.kl
-                reason = "" if fits else f"popularity lives on {support}, the guide on {guide_class.support}"
-                rows.append(
-                    {
-                        "model": model,
-                        "prior": prior,
-                        "guide": guide,
-                        "allowed": fits,
-                        "kl": kl if fits else "refused",
-                        "intervention": "closed" if closed else "quadrature",
-                        "reason": reason,
-                    }
-                )
+    for (model, model_class), (prior, prior_class), (guide, guide_class) in product(
+        MODELS.items(), PRIORS.items(), GUIDES.items()
+    ):
+        reason = _reason(model_class, prior_class, guide_class)
+        analytic = _dispatch_kl(guide_class.family, prior_class.family) is not NotImplemented
+        closed = model_class.integrates_in_closed_form(prior_class.family)
+        rows.append(
+            {
+                "model": model,
+                "prior": prior,
+                "guide": guide,
+                "allowed": not reason,
+                "kl": "refused" if reason else "analytic" if analytic else guide_class.kl,
+                "intervention": "closed" if closed else "quadrature",
+                "reason": reason,
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def _reason(model: type[PopularityModel], prior: type[PopularityPrior], guide: type[PopularityGuide]) -> str:
+    """Return why a guide or prior does not fit, or an empty text."""
+    latent = model.latents["popularity"].support
+    if not lies_inside(prior.support, latent):
+        return f"popularity lives on {latent}, the prior on {prior.support}"
+    if not same_support(guide.support, prior.support):
+        return f"the prior lives on {prior.support}, the guide on {guide.support}"
+    return ""

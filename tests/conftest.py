@@ -76,6 +76,19 @@ def full_disk():
 
 
 @pytest.fixture(scope="session")
+def model_for():
+    """Return a function: guide to the name and prior of a model that it fits, the default where that is one."""
+    table = pb.variants().query("allowed")
+
+    def of(guide):
+        fitting = table[table["guide"] == guide].set_index(["model", "prior"]).index
+        model, prior = ("product", "gamma") if ("product", "gamma") in fitting else fitting[0]
+        return {"name": model, "prior": {"name": prior}}
+
+    return of
+
+
+@pytest.fixture(scope="session")
 def make_frame():
     return tiny_frame
 

@@ -26,7 +26,7 @@ epochs = 3
 batch_size = 150
 device = "cpu"
 """
-COMMANDS = ["demo", "init", "fit", "popularity", "predict", "recommend", "variants", "doctor"]
+COMMANDS = ["demo", "init", "fit", "popularity", "predict", "recommend", "simulate", "variants", "doctor"]
 SHORT = "from pyro_popbias import training as t; t.STEPS, t.CYCLE, t.MOST_CYCLES = 5, 3, 2; "
 MAIN = "from pyro_popbias.cli import main; main()"
 
@@ -141,6 +141,15 @@ def test_tables_are_printed_without_output(popbias, folder):
     assert "PB-D106: the run was saved without its interactions (--no-data)" in error
 
 
+def test_simulate_then_fit(popbias, folder):
+    sizes = ["--users", "20", "--items", "10", "--interactions", "300", "--seed", "1"]
+    code, out, error = popbias("simulate", "study.toml", *sizes, "--events", "events.csv", "--truth", "truth.parquet")
+    assert (code, out, error) == (0, "300 rows -> events.csv\n10 rows -> truth.parquet\n", "")
+    assert list(pd.read_parquet("truth.parquet").columns) == ["item", "period", "z"]
+    assert popbias("fit", "study.toml", "--data", "events.csv", "--out", "run")[0] == 0
+    assert len(pb.load("run").events) == 300
+
+
 def test_variants(popbias):
     code, out, _ = popbias("variants")
     assert code == 0
@@ -168,7 +177,11 @@ FAILURES = {
     "no label": ([*FIT, "--set", "data.label=rated"], 3, "PB-D005: no column 'rated'"),
     "ratings": ([*FIT, "--set", "data.label=time"], 3, "positive_if"),
     "positives only": ([*FIT, "--data", "ones.csv"], 3, "PB-D062: the data have label 1 in all 3 rows"),
-    "implicit": (["fit", "bare.toml", "--out", "new", "--data", "rows.csv"], 3, "PB-D062: the data have no labels"),
+    "implicit": (
+        ["fit", "bare.toml", "--out", "new", "--data", "rows.csv", "--set", "data.negatives=0"],
+        3,
+        "PB-D062: the data have no",
+    ),
     "no rows": ([*FIT, "--data", "none.csv"], 3, "PB-D002: the data have 0 rows"),
     "no study": (["fit", "no.toml", "--out", "new"], 5, "PB-R022: cannot read no.toml: No such file"),
     "no data": ([*FIT, "--data", "no.csv"], 5, "PB-R022: cannot read no.csv: No such file"),

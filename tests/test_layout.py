@@ -17,16 +17,24 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["errors", "version", "registry", "variant"],
     ["distributions"],
-    ["labels", "ids", "features", "interactions", "reading", "files", "batching", "tables"],
+    ["labels", "ids", "features", "interactions", "reading", "files", "negatives", "batching", "tables"],
     ["models"],
     ["guides"],
     ["sections", "study", "variant_table"],
-    ["objective", "building", "pairing", "optimizer", "training", "progress"],
-    ["simulation", "intervention", "posterior", "inference_data"],
+    ["objective", "building", "pairing", "optimizer", "settling", "training", "progress"],
+    [
+        "simulated_models",
+        "simulated_affinities",
+        "simulated_rows",
+        "simulation",
+        "intervention",
+        "posterior",
+        "inference_data",
+    ],
     ["scoring"],
     ["fitted", "storage"],
     ["checkpoints"],
-    ["running", "demo", "doctor", "cli"],
+    ["running", "study_simulation", "demo", "doctor", "cli"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Gamma, LogNormal
+from torch.distributions import constraints
 
 import pyro_popbias as pb
 
 SEEDS = range(5)
 CONCENTRATION = 2.0
-GRID = np.linspace(-10.0, 4.0, 600)  # nodes of log z
+GRID = np.linspace(-14.0, 5.0, 800)  # nodes of log z
 
 
 def simulate(seed):
@@ -31,7 +31,7 @@ def log_posteriors(fit):
     events = fit.events
     with torch.no_grad():
         codes = [torch.from_numpy(part.astype(np.int64)) for part in (events.user, events.item)]
-        x = fit.model.affinity.pairs(*codes, None).double().numpy()
+        x = fit.model.affinity.pairs(*codes, None, {}).mean.numpy()
     log_sigma = -np.logaddexp(0.0, -x)
     attention = -np.expm1(-np.exp(GRID))  # rate 1
     density = np.zeros((len(events.items), len(GRID)))
@@ -50,9 +50,8 @@ def log_posteriors(fit):
 def exact_kl(fit):
     """Return KL(q || posterior) of each item in nats, by quadrature over log z."""
     with torch.no_grad():
-        q = fit.guide.posterior(torch.arange(len(fit.catalogue.items)))
-    parts = ("concentration", "rate") if isinstance(q, Gamma) else ("loc", "scale")
-    law = type(q)(*(getattr(q, name).double().unsqueeze(1) for name in parts))
+        q = fit.guide.popularity.posterior(torch.arange(len(fit.catalogue.items)))
+    law = type(q)(**{name: getattr(q, name).double().unsqueeze(1) for name in q.arg_constraints})
     z = torch.from_numpy(np.exp(GRID))
     log_q = law.log_prob(z).numpy() + GRID  # density of log z
     weight = np.exp(log_q) * (GRID[1] - GRID[0])
@@ -61,21 +60,23 @@ def exact_kl(fit):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("guide", "family"), [("gamma", Gamma), ("lognormal", LogNormal)])
-def test_popularity_is_recovered_where_affinities_are_known(guide, family, record_property):
+@pytest.mark.parametrize("guide", [name for name, cls in pb.GUIDES.items() if cls.support is constraints.positive])
+def test_popularity_is_recovered_where_affinities_are_known(guide, record_property):
+    if guide == "point":
+        pytest.skip("a point has neither a KL to the posterior nor an interval")
+    close = guide in ("gamma", "lognormal")  # others have another shape, or one number for location and spread
     coverage, divergence = [], []
-    for seed in SEEDS:
+    for seed in SEEDS if close else SEEDS[:2]:
         simulation = simulate(seed)
         fit = pb.fit(simulation.events, study=study_of(simulation, guide), progress=False)
-        assert isinstance(fit.guide.posterior(torch.arange(1)), family)
         table = fit.popularity(interval=0.9).merge(simulation.truth["popularity"], on=["item", "period"])
         coverage.append(table["z"].between(table["lower"], table["upper"]).mean())
         divergence.append(exact_kl(fit).mean())
         assert divergence[-1] > 0
-        assert divergence[-1] < 0.02, f"{guide}, seed {seed}: mean KL {divergence[-1]:.4f} nats"
-        assert 0.82 <= coverage[-1] <= 0.97, f"{guide}, seed {seed}: coverage {coverage[-1]:.3f}"
+        assert not close or divergence[-1] < 0.02, f"{guide}, seed {seed}: mean KL {divergence[-1]:.4f} nats"
+        assert not close or 0.82 <= coverage[-1] <= 0.97, f"{guide}, seed {seed}: coverage {coverage[-1]:.3f}"
     record_property("coverage", coverage)
     record_property("kl", divergence)
     shown = f"{guide}: coverage {np.round(coverage, 3).tolist()}, KL {np.round(divergence, 5).tolist()} nats"
-    assert 0.85 <= np.mean(coverage) <= 0.95, shown
+    assert not close or 0.85 <= np.mean(coverage) <= 0.95, shown
     print(shown)  # noqa: T201  shown by pytest -s

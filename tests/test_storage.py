@@ -24,16 +24,18 @@ FILES = {
 }  # fmt: skip
 
 
-def study_of(guide="gamma", **training):
+def study_of(guide="gamma", model=None, **training):
     return pb.Study(
-        model={"affinity": {"name": "embedding", "dim": 4}}, guide={"name": guide}, training=TRAINING | training
+        model={**(model or {}), "affinity": {"name": "embedding", "dim": 4}},
+        guide={"name": guide},
+        training=TRAINING | training,
     )
 
 
 @pytest.fixture(scope="module", params=pb.GUIDES)
-def fit(request, make_frame, short_training):
+def fit(request, make_frame, model_for, short_training):
     events = pb.Interactions.from_frame(make_frame(), label="label", time="time", periods=2)
-    return pb.fit(events, study=study_of(request.param))
+    return pb.fit(events, study=study_of(request.param, model_for(request.param)))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ Importing this package registers the analytic KL divergences with `torch.distrib
 
 from pyro_popbias.distributions import kl as _kl  # noqa: F401  registers the pairs
 from pyro_popbias.distributions.bernoulli import LogitBernoulli, ProductBernoulli
+from pyro_popbias.distributions.draws import draw
 from pyro_popbias.distributions.expectation import closed_form, expectation, register_expectation
 from pyro_popbias.distributions.logistic import (
     expected_inverse_logistic,
@@ -21,6 +22,7 @@ __all__ = [
     "ProductBernoulli",
     "approximate_logistic_normal",
     "closed_form",
+    "draw",
     "expectation",
     "expected_inverse_logistic",
     "expected_logistic",

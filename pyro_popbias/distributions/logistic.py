@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, Normal
 from torch.nn.functional import logsigmoid
@@ -123,6 +124,11 @@ def _linear(law: Distribution, offset: Tensor, slope: Tensor) -> Tensor:
 
 
 @_linear.register
+def _linear_delta(law: Delta, offset: Tensor, slope: Tensor) -> Tensor:
+    return torch.sigmoid(offset + slope * law.v)
+
+
+@_linear.register
 def _linear_normal(law: Normal, offset: Tensor, slope: Tensor) -> Tensor:
     return logistic_normal(offset + slope * law.loc, slope * law.scale)
 
@@ -145,6 +151,11 @@ def expected_logistic(offset: float | Tensor, slope: float | Tensor, distributio
 def _inverse(law: Distribution, offset: Tensor) -> Tensor:
     rule = grid(law, torch.exp(offset))
     return rule.expectation(torch.sigmoid(offset + rule.log_z))
+
+
+@_inverse.register
+def _inverse_delta(law: Delta, offset: Tensor) -> Tensor:
+    return torch.sigmoid(offset + torch.log(law.v))
 
 
 @_inverse.register

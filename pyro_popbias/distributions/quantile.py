@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from pyro.distributions import Delta
 from scipy import special
 from torch import Tensor
 from torch.distributions import Distribution, Gamma
@@ -15,6 +16,8 @@ def quantile(law: Distribution, probability: float) -> Tensor:
         probability: between 0 and 1.
     """
     with torch.no_grad():
+        if isinstance(law, Delta):
+            return law.v
         if not isinstance(law, Gamma):
             return law.icdf(torch.as_tensor(probability, dtype=torch.float64, device=law.mean.device))
         # torch has no Gamma quantile

@@ -1,0 +1,58 @@
+"""The guide of an affinity's Bayesian weights: independent Normals, one row a user or item, or one for global weights."""
+
+import math
+from collections.abc import Mapping
+from typing import cast
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Normal
+from pyro.nn import PyroModule, PyroParam
+from pyro_popbias.models.affinity import AffinityLatent
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_popbias.batching import Batch
+from pyro_popbias.tables import gather
+
+START_SCALE = 0.1  # of the prior's scale: wider rows would drown what their means have to learn first
+
+
+class AffinityGuide(PyroModule):
+    """q(weights) = Normal, coordinate by coordinate.
+
+    Args:
+        latents: the sites of the affinity by name; at least one.
+    """
+
+    def __init__(self, latents: Mapping[str, AffinityLatent]) -> None:
+        super().__init__()
+        self._plates = {name: latent.plate for name, latent in latents.items()}
+        self.names = {name: latent.names for name, latent in latents.items()}
+        for name, latent in latents.items():
+            log_scale = torch.full_like(latent.start, math.log(START_SCALE * latent.scale))
+            setattr(self, f"{name}_loc", PyroParam(latent.start.clone(), constraints.real))
+            setattr(self, f"{name}_log_scale", PyroParam(log_scale, constraints.real))
+
+    def forward(self, batch: Batch) -> None:
+        """Draw the weights of a batch."""
+        for name, plate in self._plates.items():
+            loc, log_scale = self._parameters_of(name)
+            if plate is None:
+                pyro.sample(name, Normal(loc, log_scale.exp()).to_event(1))
+                continue
+            group = batch.users if plate == "users" else batch.items
+            law = Normal(gather(loc, group.code), gather(log_scale, group.code).exp()).to_event(1)
+            with pyro.plate(f"{name}_plate", len(group.code)), poutine.scale(scale=group.weight):
+                pyro.sample(name, law)
+
+    def weights(self) -> dict[str, torch.distributions.Normal]:
+        """Return q of each site, whole tables."""
+        return {
+            name: torch.distributions.Normal(loc, log_scale.exp(), validate_args=False)
+            for name, (loc, log_scale) in ((name, self._parameters_of(name)) for name in self._plates)
+        }
+
+    def _parameters_of(self, name: str) -> tuple[Tensor, Tensor]:
+        return cast(Tensor, getattr(self, f"{name}_loc")), cast(Tensor, getattr(self, f"{name}_log_scale"))

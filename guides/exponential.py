@@ -1,0 +1,42 @@
+"""The Exponential guide: one number a cell, so that location and spread go together."""
+
+from typing import final
+
+import torch
+from pyro.distributions import Exponential
+from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.start import nearest
+from torch import Tensor
+from torch import distributions as laws
+from torch.distributions import Distribution, constraints
+
+from pyro_popbias.distributions.kl import EULER
+
+
+@final
+@GUIDES.register("exponential")
+class ExponentialGuide(PopularityGuide):
+    """q(z) = Exponential with a mean per cell; its spread does not shrink with the number of rows."""
+
+    family = Exponential
+    columns = ("log_mean",)
+    support = constraints.positive
+
+    @classmethod
+    def start(cls, prior: Distribution) -> Tensor:
+        """Return argmin KL(Exponential || prior), `(..., 1)`; an Exponential prior itself."""
+        if isinstance(prior, laws.LogNormal):
+            # the same E log z
+            log_mean = prior.loc + EULER
+        elif isinstance(prior, laws.Weibull):
+            # E (z/l)^k = 1/k; from elsewhere the search meets numbers like e^k
+            log_mean = prior.scale.log() - torch.lgamma(1 + prior.concentration) / prior.concentration
+        else:
+            # exact under Gamma and Exponential laws
+            log_mean = prior.mean.log()
+        return nearest(cls.law, log_mean.unsqueeze(-1), prior)
+
+    @classmethod
+    def law(cls, rows: Tensor) -> Exponential:
+        """Return Exponential(1 / mean), `(D,)`."""
+        return Exponential((-rows.squeeze(-1)).exp())

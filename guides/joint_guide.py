@@ -1,0 +1,47 @@
+"""The guide of a pair: q of popularity, and q of the affinity's weights where these are Bayesian."""
+
+from typing import final
+
+import torch
+from pyro.nn import PyroModule
+from pyro_popbias.guides.affinity_guide import AffinityGuide
+from pyro_popbias.guides.popularity_guide import PopularityGuide
+from torch.distributions import Normal
+
+from pyro_popbias.batching import Batch
+
+
+@final
+class JointGuide(PyroModule):
+    """q(popularity) q(weights of the affinity).
+
+    Args:
+        popularity: q of popularity.
+        affinity: q of the affinity's weights; None where they are point estimates.
+    """
+
+    def __init__(self, popularity: PopularityGuide, affinity: AffinityGuide | None = None) -> None:
+        super().__init__()
+        self.popularity = popularity
+        self.affinity = affinity
+
+    def forward(self, batch: Batch) -> None:
+        """Run the program; affinities that a batch knows already need no weights."""
+        self.popularity(batch)
+        if self.affinity is not None and batch.affinity is None:
+            self.affinity(batch)
+
+    def weights(self) -> dict[str, Normal]:
+        """Return q of each site of the affinity, whole tables; empty where there are none."""
+        return {} if self.affinity is None else self.affinity.weights()
+
+    def global_weights(self) -> dict[str, Normal]:
+        """Return q of the sites whose weights belong to no single user or item."""
+        if self.affinity is None:
+            return {}
+        return {site: law for site, law in self.weights().items() if self.affinity.names[site]}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device

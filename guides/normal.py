@@ -1,0 +1,32 @@
+"""The Normal guide, for a popularity on the real line."""
+
+from typing import final
+
+import torch
+from pyro.distributions import Normal
+from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from torch import Tensor
+from torch import distributions as laws
+from torch.distributions import Distribution, constraints
+
+
+@final
+@GUIDES.register("normal")
+class NormalGuide(PopularityGuide):
+    """q(z) = Normal with a location and a scale of z per cell."""
+
+    family = Normal
+    columns = ("loc", "log_scale")
+    support = constraints.real
+
+    @classmethod
+    def start(cls, prior: Distribution) -> Tensor:
+        """Return the prior itself, `(..., 2)`."""
+        assert isinstance(prior, laws.Normal)  # noqa: S101
+        return torch.stack([prior.loc, torch.log(prior.scale)], dim=-1)
+
+    @classmethod
+    def law(cls, rows: Tensor) -> Normal:
+        """Return Normal(loc, scale), `(D,)`."""
+        loc, log_scale = rows.unbind(-1)
+        return Normal(loc, log_scale.exp())

@@ -1,0 +1,175 @@
+"""Affinities of learned vectors: x_ui = u . i + b0, as point estimates or with a Normal law for every row."""
+
+import math
+from typing import Any, final
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Normal
+from pyro.nn import PyroParam
+from pyro_popbias.models.affinity import (
+    Affinity,
+    AffinityLatent,
+    AffinityLaw,
+    Weights,
+    log_normal,
+    rows_or_prior_mean,
+)
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.distributions import constraints
+
+from pyro_popbias.batching import Batch, Group
+from pyro_popbias.tables import gather
+
+START_SCALE = 0.2  # of the prior's scale: vectors start near their prior mean, but apart
+SCALE_CENTRE = 0.5  # of a learned scale's prior, log scale ~ Normal(log 0.5, 1)
+
+
+class _Products(Function):
+    """u . i, u . u and i . i of rows `(B, d)`, whose joint gradient takes half the passes of autograd's."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(u, i)
+        dot = torch.linalg.vecdot
+        return dot(u, i), dot(u, u), dot(i, i)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_u: Tensor, grad_i: Tensor) -> tuple[Tensor, Tensor]:
+        u, i = ctx.saved_tensors
+        grad = grad.unsqueeze(-1)
+        return (
+            (grad * i).addcmul_(grad_u.unsqueeze(-1), u, value=2.0),
+            (grad * u).addcmul_(grad_i.unsqueeze(-1), i, value=2.0),
+        )
+
+
+@final
+class EmbeddingAffinity(Affinity):
+    """x_ui = u . i + b0, with learned vectors u, i ~ Normal(0, scale), point-estimated.
+
+    Args:
+        users: number of users.
+        items: number of items.
+        dim: length of the vectors.
+        scale: standard deviation of the prior of each coordinate.
+        generator: randomness of the start.
+    """
+
+    user_vectors: Tensor
+    item_vectors: Tensor
+
+    def __init__(self, users: int, items: int, *, dim: int, scale: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.dim, self.scale = dim, scale
+        for name, rows in (("user_vectors", users), ("item_vectors", items)):
+            start = torch.randn(rows, dim, generator=generator) * (START_SCALE * scale)
+            setattr(self, name, PyroParam(start, constraints.real))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return u . i + b0 of each interaction, `(B,)`."""
+        u, i = gather(self.user_vectors, batch.user), gather(self.item_vectors, batch.item)
+        products: tuple[Tensor, Tensor, Tensor] = _Products.apply(u, i)
+        pyro.factor("user_vectors_prior", self._log_prior(products[1], batch.user_weight))
+        pyro.factor("item_vectors_prior", self._log_prior(products[2], batch.item_weight))
+        return products[0].double() + self.level()
+
+    def _log_prior(self, squares: Tensor, weight: Tensor) -> Tensor:
+        # sum over rows of weight * log Normal(row; 0, scale)
+        constant = self.dim * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
+        return -(weight * (squares.double() / (2 * self.scale**2) + constant)).sum()
+
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return u . i + b0 of pairs of codes, `(B,)`."""
+        u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
+        return AffinityLaw((u * i).sum(-1).double() + self.intercept)
+
+    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+        """Return u . i + b0 of some users with all items, `(U, K)`."""
+        return AffinityLaw((self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept)
+
+
+@final
+class BayesianEmbeddingAffinity(Affinity):
+    """x_ui = u . i + b0, with vectors u ~ Normal(0, s_user), i ~ Normal(0, s_item) as latent sites, a row each.
+
+    Args:
+        users: number of users.
+        items: number of items.
+        dim: length of the vectors.
+        scale: s_user and s_item; None learns both, with the prior log scale ~ Normal(log 0.5, 1).
+    """
+
+    log_scale_user: Tensor
+    log_scale_item: Tensor
+
+    def __init__(self, users: int, items: int, *, dim: int, scale: float | None) -> None:
+        super().__init__()
+        self.sizes, self.dim, self.learned = (users, items), dim, scale is None
+        self._start_scale = SCALE_CENTRE if scale is None else scale
+        for name in ("log_scale_user", "log_scale_item"):
+            start = torch.tensor(math.log(self._start_scale), dtype=torch.float64)
+            if self.learned:
+                setattr(self, name, PyroParam(start, constraints.real))
+            else:
+                self.register_buffer(name, start)
+
+    def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
+        """Return the two tables."""
+        scale = self._start_scale
+        user, item = (torch.randn(rows, self.dim, generator=generator) * (START_SCALE * scale) for rows in self.sizes)
+        return {
+            "user_vectors": AffinityLatent("users", user, scale),
+            "item_vectors": AffinityLatent("items", item, scale),
+        }
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return u . i + b0 of each interaction, `(B,)`, for one draw of the rows of the batch."""
+        u = self._draw("user_vectors", batch.users, self.log_scale_user)
+        i = self._draw("item_vectors", batch.items, self.log_scale_item)
+        if self.learned:
+            for name, value in (("user", self.log_scale_user), ("item", self.log_scale_item)):
+                pyro.factor(f"{name}_scale_prior", log_normal(value - math.log(SCALE_CENTRE), 1.0))
+        return (u * i).sum(-1).double() + self.level()
+
+    def _draw(self, name: str, group: Group, log_scale: Tensor) -> Tensor:
+        """Return a draw of the row of each interaction, `(B, d)`."""
+        law = Normal(torch.zeros(self.dim, device=log_scale.device), log_scale.exp().float()).to_event(1)
+        with pyro.plate(f"{name}_plate", len(group.code)), poutine.scale(scale=group.weight):
+            rows: Tensor = pyro.sample(name, law)
+        return rows.index_select(-2, group.slot)
+
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return u . i + b0 of pairs of codes, `(B,)`; an unseen row has mean 0 and the prior's variance."""
+        (u, u_variance), (i, i_variance) = (
+            self._moments(weights[name], code, log_scale)
+            for name, code, log_scale in (
+                ("user_vectors", user, self.log_scale_user),
+                ("item_vectors", item, self.log_scale_item),
+            )
+        )
+        mean = (u * i).sum(-1).double() + self.intercept
+        # Var(u . i) of independent coordinates
+        variance = (u.square() * i_variance + u_variance * i.square() + u_variance * i_variance).sum(-1)
+        return AffinityLaw(mean, variance.double())
+
+    def _moments(self, law: torch.distributions.Normal, code: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        known, row = (code >= 0).unsqueeze(-1), code.clamp(min=0)
+        mean = law.loc.index_select(0, row) * known
+        return mean, torch.where(known, law.scale.index_select(0, row).square(), log_scale.exp().square().float())
+
+    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+        """Return u . i + b0 of some users with all items, `(U, K)`."""
+        u, u_variance = self._moments(weights["user_vectors"], user, self.log_scale_user)
+        i, i_variance = weights["item_vectors"].loc, weights["item_vectors"].scale.square()
+        variance = u.square() @ i_variance.T + u_variance @ (i.square() + i_variance).T
+        return AffinityLaw((u @ i.T).double() + self.intercept, variance.double())
+
+    def estimates(self) -> dict[str, Tensor]:
+        """Return the point-estimated global parameters by name, scalars."""
+        scales = {"user_scale": self.log_scale_user.exp(), "item_scale": self.log_scale_item.exp()}
+        return {**super().estimates(), **(scales if self.learned else {})}

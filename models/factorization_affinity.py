@@ -1,0 +1,120 @@
+"""The affinity of a factorization machine: vectors of ids and of side features."""
+
+from collections.abc import Mapping
+from typing import final
+
+import pyro
+import torch
+from pyro.nn import PyroParam
+from pyro_popbias.models.affinity import Affinity, AffinityLaw, Weights, log_normal
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_popbias.batching import Batch, Group
+from pyro_popbias.features import Features
+from pyro_popbias.tables import gather
+
+START_SCALE = 0.2  # of the prior's scale
+WEIGHT_SCALE = 1.0  # of the prior of a linear weight
+SIDES = ("user", "item")
+
+
+@final
+class FactorizationAffinity(Affinity):
+    """x_ui = P_u . Q_i + w . a_u + v . a_i + w_u + b0, with P_u and Q_i sums of the vectors of an id and its features.
+
+    A factorization machine (Rendle 2010) in which an id is one feature among others. Two terms are left out, because
+    popularity z already is the free number of an item: a linear weight of the item's id, and products of features of the
+    item's own side, which are one number an item too. Products within the user's side are one number a user, as w_u is.
+    All parameters are point estimates: vectors ~ Normal(0, scale), linear weights ~ Normal(0, 1).
+
+    Args:
+        users: number of users.
+        items: number of items.
+        features: of users, items or both, by "user" and "item".
+        dim: length of the vectors.
+        scale: standard deviation of the prior of each coordinate.
+        generator: randomness of the start.
+    """
+
+    user_bias: Tensor
+
+    def __init__(
+        self,
+        users: int,
+        items: int,
+        features: Mapping[str, Features],
+        *,
+        dim: int,
+        scale: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.dim, self.scale, self.items = dim, scale, items
+        self.sides = tuple(features)
+        for side, rows in zip(SIDES, (users, items), strict=True):
+            self._vectors(f"{side}_vectors", rows, generator)
+        self.user_bias = PyroParam(torch.zeros(users, 1), constraints.real)  # type: ignore[assignment]  # read back as a tensor
+        for side, each in features.items():
+            self._vectors(f"{side}_feature_vectors", len(each.names), generator)
+            setattr(self, f"{side}_feature_weights", PyroParam(torch.zeros(len(each.names), 1), constraints.real))
+            self.register_buffer(f"{side}_index", torch.from_numpy(each.index), persistent=False)
+            self.register_buffer(f"{side}_value", torch.from_numpy(each.value), persistent=False)
+
+    def _vectors(self, name: str, rows: int, generator: torch.Generator) -> None:
+        start = torch.randn(rows, self.dim, generator=generator) * (START_SCALE * self.scale)
+        setattr(self, name, PyroParam(start, constraints.real))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return x_ui of each interaction, `(B,)`."""
+        user, user_linear = self._side("user", batch.users.code)
+        item, item_linear = self._side("item", batch.items.code)
+        self._add_log_priors(batch.users, batch.items)
+        user_rows, item_rows = batch.users.slot, batch.items.slot
+        product = (user.index_select(0, user_rows) * item.index_select(0, item_rows)).sum(-1)
+        linear = user_linear.index_select(0, user_rows) + item_linear.index_select(0, item_rows)
+        return (product + linear).double() + self.level()
+
+    def _side(self, side: str, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sums of vectors, `(G, d)`, and of linear weights, `(G,)`, of some users or items."""
+        known, row = (code >= 0).float(), code.clamp(min=0)
+        vector = gather(getattr(self, f"{side}_vectors"), row) * known.unsqueeze(-1)
+        linear = gather(self.user_bias, row).squeeze(-1) * known if side == "user" else torch.zeros_like(known)
+        if side in self.sides:
+            index = getattr(self, f"{side}_index").index_select(0, row)
+            value = getattr(self, f"{side}_value").index_select(0, row) * known.unsqueeze(-1)
+            for name, width in (("feature_vectors", self.dim), ("feature_weights", 1)):
+                rows = gather(getattr(self, f"{side}_{name}"), index.reshape(-1)).reshape(*index.shape, width)
+                total = (rows * value.unsqueeze(-1)).sum(-2)
+                if width == 1:
+                    linear = linear + total.squeeze(-1)
+                else:
+                    vector = vector + total
+        return vector, linear
+
+    def _add_log_priors(self, users: Group, items: Group) -> None:
+        """Add the log prior of the rows of a batch, by their weights, and of the features' parameters once."""
+        for name, group, scale in (
+            ("user_vectors", users, self.scale),
+            ("item_vectors", items, self.scale),
+            ("user_bias", users, WEIGHT_SCALE),
+        ):
+            rows = gather(getattr(self, name), group.code).double()
+            pyro.factor(f"{name}_prior", (group.weight * log_normal(rows, scale).sum(-1)).sum())
+        for side in self.sides:
+            for kind, scale in (("vectors", self.scale), ("weights", WEIGHT_SCALE)):
+                name = f"{side}_feature_{kind}"
+                table = getattr(self, name)
+                rows = gather(table, torch.arange(len(table), device=table.device)).double()
+                pyro.factor(f"{name}_prior", log_normal(rows, scale).sum())
+
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return x_ui of pairs of codes, `(B,)`."""
+        (p, user_linear), (q, item_linear) = self._side("user", user), self._side("item", item)
+        return AffinityLaw(((p * q).sum(-1) + user_linear + item_linear).double() + self.intercept)
+
+    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+        """Return x_ui of some users with all items, `(U, K)`."""
+        p, user_linear = self._side("user", user)
+        q, item_linear = self._side("item", torch.arange(self.items, device=user.device))
+        return AffinityLaw((p @ q.T + user_linear.unsqueeze(1) + item_linear).double() + self.intercept)

@@ -1,0 +1,68 @@
+"""Affinities that are given: by vectors, or as a score of every interaction. Only b0 is learned."""
+
+from typing import final
+
+from pyro_popbias.models.affinity import Affinity, AffinityLaw, Weights, rows_or_prior_mean
+from torch import Tensor
+
+from pyro_popbias.batching import Batch
+from pyro_popbias.errors import ConfigError
+from pyro_popbias.tables import gather
+
+
+@final
+class FixedVectorAffinity(Affinity):
+    """x_ui = u . i + b0, with given vectors.
+
+    Args:
+        user_vectors: `(users, d)`.
+        item_vectors: `(items, d)`.
+    """
+
+    user_vectors: Tensor
+    item_vectors: Tensor
+
+    def __init__(self, user_vectors: Tensor, item_vectors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("user_vectors", user_vectors)
+        self.register_buffer("item_vectors", item_vectors)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return u . i + b0 of each interaction, `(B,)`."""
+        u, i = gather(self.user_vectors, batch.user), gather(self.item_vectors, batch.item)
+        return (u * i).sum(-1).double() + self.level()
+
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return u . i + b0 of pairs of codes, `(B,)`."""
+        u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
+        return AffinityLaw((u * i).sum(-1).double() + self.intercept)
+
+    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+        """Return u . i + b0 of some users with all items, `(U, K)`."""
+        return AffinityLaw((self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept)
+
+
+@final
+class FixedScoreAffinity(Affinity):
+    """x_ui = score + b0, with the score a column of the data."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return score + b0 of each interaction, `(B,)`."""
+        assert batch.score is not None  # noqa: S101  the pair gives every batch its score
+        return batch.score.double() + self.level()
+
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return score + b0, `(B,)`."""
+        assert score is not None  # noqa: S101  the caller reads the column
+        return AffinityLaw(score.double() + self.intercept)
+
+    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+        """Refuse: a score column says nothing about other pairs.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "PB-C003: a fixed score column has no value for pairs outside the data, so nothing can be recommended; "
+            "give user_vectors and item_vectors, or predict on a frame that has the column"
+        )

@@ -1,0 +1,82 @@
+"""Affinities of given features, with Bayesian weights."""
+
+from collections.abc import Mapping
+from typing import final
+
+import pyro
+import torch
+from pyro.distributions import Normal
+from pyro_popbias.models.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
+from torch import Tensor
+
+from pyro_popbias.batching import Batch
+from pyro_popbias.features import Features
+
+WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
+
+
+@final
+class LinearAffinity(Affinity):
+    """x_ui = beta_user . a_u + beta_item . a_i + b0, with beta ~ Normal(0, 1) as latent sites.
+
+    Nothing in it belongs to user and item together: in an additive model every user has the same ranking of items.
+
+    Args:
+        features: of users, items or both, by "user" and "item".
+        items: number of items.
+    """
+
+    few = True
+
+    def __init__(self, features: Mapping[str, Features], *, items: int) -> None:
+        super().__init__()
+        self.items = items
+        self.names = {side: each.names for side, each in features.items()}
+        for side, each in features.items():
+            self.register_buffer(f"{side}_index", torch.from_numpy(each.index), persistent=False)
+            self.register_buffer(f"{side}_value", torch.from_numpy(each.value).double(), persistent=False)
+
+    def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
+        """Return the weights of users' and of items' features."""
+        return {
+            f"beta_{side}": AffinityLatent(None, torch.zeros(len(names), dtype=torch.float64), WEIGHT_SCALE, names)
+            for side, names in self.names.items()
+        }
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return x_ui of each interaction, `(B,)`, for one draw of the weights."""
+        x = self.level()
+        for side, names in self.names.items():
+            zero = torch.zeros(len(names), dtype=torch.float64, device=x.device)
+            beta = pyro.sample(f"beta_{side}", Normal(zero, WEIGHT_SCALE).to_event(1))
+            index, value = self._rows(side, batch.user if side == "user" else batch.item)
+            weight = beta.index_select(-1, index.reshape(-1)).reshape(*beta.shape[:-1], *index.shape)
+            # vectorised particles put a 1 before the features, where the interactions belong
+            x = x + (weight * value).sum(-1).reshape(*beta.shape[:-2], len(index))
+        return x
+
+    def _rows(self, side: str, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and their values, `(B, M)` each; zeros where the code is -1."""
+        index, value = getattr(self, f"{side}_index"), getattr(self, f"{side}_value")
+        row = code.clamp(min=0)
+        return index.index_select(0, row), value.index_select(0, row) * (code >= 0).unsqueeze(-1)
+
+    def _side(self, side: str, code: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of beta . a of some users or items, `(B,)` each."""
+        if side not in self.names:
+            zero = torch.zeros(len(code), dtype=torch.float64, device=code.device)
+            return zero, zero
+        index, value = self._rows(side, code)
+        law = weights[f"beta_{side}"]
+        return (law.loc[index] * value).sum(-1), (law.scale.square()[index] * value.square()).sum(-1)
+
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return x_ui of pairs of codes, `(B,)`; the features of an unseen id count as 0."""
+        (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", item, weights)
+        return AffinityLaw(u + i + self.intercept, u_variance + i_variance)
+
+    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+        """Return x_ui of some users with all items, `(U, K)`."""
+        items = torch.arange(self.items, device=user.device)
+        (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", items, weights)
+        return AffinityLaw(u.unsqueeze(1) + i + self.intercept, u_variance.unsqueeze(1) + i_variance)

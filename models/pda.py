@@ -1,0 +1,119 @@
+"""The PDA model: a ranking score that grows as a power of popularity, trained on pairs."""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Self, final
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.nn import PyroParam
+from pyro_popbias.models.affinity import Affinity, AffinityLaw
+from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
+from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.models.saturation import PowerSaturation
+from torch import Tensor
+from torch.distributions import Distribution, Normal, constraints
+from torch.nn.functional import logsigmoid
+
+from pyro_popbias.batching import Batch
+from pyro_popbias.distributions import LogitBernoulli, expectation
+
+
+@final
+@MODELS.register("pda")
+class PDA(PopularityModel):
+    """P(i before j | u) = sigma(s_ui - s_uj), with the score s_ui = (ELU(x_ui) + 1) z_i^exponent.
+
+    The score is no probability: it has no upper bound. It is that of Zhang et al., SIGIR 2021 (popularity-bias
+    deconfounding and adjusting), with z latent; i is a positive of the user, j a sampled negative in the same period.
+
+    Args:
+        affinity: x_ui.
+        prior: law of z, on (0, inf).
+        saturation: z^exponent, with the exponent's value or start.
+        learned: whether the exponent is learned, with the prior log exponent ~ Normal(0, 1).
+    """
+
+    latents: ClassVar[Mapping[str, Latent]] = {
+        "popularity": Latent(dims=("item", "period"), support=constraints.positive)
+    }
+    pairwise = True
+    saturations = (PowerSaturation,)
+    log_exponent: Tensor
+
+    def __init__(
+        self, affinity: Affinity, prior: PopularityPrior, saturation: PowerSaturation, *, learned: bool = False
+    ) -> None:
+        super().__init__(affinity, prior)
+        self.learned = learned
+        start = torch.log(saturation.exponent)
+        if learned:
+            self.log_exponent = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
+        else:
+            self.register_buffer("log_exponent", start)
+
+    @classmethod
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+        """Return the model of a study's options; its saturation is a power."""
+        assert isinstance(options.saturation, PowerSaturation)  # noqa: S101  the study has checked it
+        return cls(affinity, prior, options.saturation, learned=options.saturation_learned)
+
+    @property
+    def saturation(self) -> PowerSaturation:
+        """z^exponent with its present exponent."""
+        return PowerSaturation(self.log_exponent.exp())
+
+    @classmethod
+    def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
+        """Return whether E[s] has a closed form: the moments of every positive law here have."""
+        return not issubclass(family, Normal)
+
+    def observe(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return 1 for each pair of a positive and one of its negatives that is in this order, `(P m,)`."""
+        likelihood = self.likelihood(affinity, popularity)
+        preferred, other = self._pairs(batch, likelihood.logit)
+        observed = None if batch.label is None else torch.ones_like(other)
+        with pyro.plate("interaction", other.shape[-1]), poutine.scale(scale=batch.scale):
+            order: Tensor = pyro.sample("label", LogitBernoulli(preferred - other), obs=observed)
+        return order
+
+    @staticmethod
+    def _pairs(batch: Batch, score: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores of positives and of their negatives, `(..., P m)` each."""
+        positive, negative = score[..., : batch.positives], score[..., batch.positives :]
+        return positive.repeat_interleave(batch.negatives, dim=-1), negative
+
+    def likelihood(self, affinity: Tensor, popularity: Tensor) -> LogitBernoulli:
+        """Return the law of being preferred to an item of score 0: Bernoulli(sigma(s)) of each interaction."""
+        return LogitBernoulli(self.given(affinity, popularity))
+
+    def log_score(self, batch: Batch, affinity: AffinityLaw, law: Distribution) -> Tensor:
+        """Return log sigma(E[s_i] - E[s_j]) of each pair, in nats: at the mean scores, whose order is the ranking."""
+        score, _ = affinity.expect(lambda x: self.probability(x, law, batch.slot))
+        preferred, other = self._pairs(batch, score)
+        return logsigmoid(preferred - other)
+
+    def log_prior(self) -> dict[str, Tensor]:
+        """Return the log prior of the exponent, where it is learned."""
+        if not self.learned:
+            return {}
+        return {"exponent": -0.5 * self.log_exponent.square() - 0.5 * math.log(2 * math.pi)}
+
+    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return the score (ELU(x) + 1) z^exponent."""
+        return self.alone(affinity) * self.saturation(popularity)
+
+    def alone(self, affinity: Tensor) -> Tensor:
+        """Return ELU(x) + 1: the score at z = 1."""
+        return torch.where(affinity > 0, 1 + affinity, torch.exp(affinity.clamp(max=0.0)))
+
+    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
+        """Return (ELU(x) + 1) E[z^exponent], a score and no probability."""
+        weight = expectation(self.saturation, law)
+        return self.alone(affinity) * (weight if slot is None else weight.index_select(0, slot))
+
+    def estimates(self) -> dict[str, Tensor]:
+        """Return the learned global parameters by name, scalars."""
+        own = {"exponent": self.log_exponent.exp()} if self.learned else {}
+        return {**super().estimates(), **own}

@@ -1,0 +1,70 @@
+"""Seeded draws of laws of popularity, one stream of random numbers a law: numpy's, which can be keyed. No gradients."""
+
+from collections.abc import Iterable, Sequence
+from functools import singledispatch
+
+import numpy as np
+from pyro.distributions import Delta
+from torch import Tensor
+from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Normal, Weibull
+
+Streams = Sequence[np.random.Generator]
+
+
+def draw(law: Distribution, *, draws: int, seed: int, keys: Iterable[int]) -> np.ndarray:
+    """Return seeded draws `(draws, D)` of a batch of D laws; a key's draws are the same in any selection.
+
+    Args:
+        law: `(D,)` laws.
+        draws: number of draws.
+        seed: with a key, decides the draws.
+        keys: `(D,)` one whole number a law.
+
+    Raises:
+        NotImplementedError: the family has no draws here.
+    """
+    return _draw(law, [np.random.default_rng((seed, key)) for key in keys], draws)
+
+
+@singledispatch
+def _draw(law: Distribution, streams: Streams, draws: int) -> np.ndarray:
+    raise NotImplementedError(f"no seeded draws of {type(law).__name__}")
+
+
+@_draw.register
+def _gamma(law: Gamma, streams: Streams, draws: int) -> np.ndarray:
+    shapes = _numpy(law.concentration)
+    unit = [stream.standard_gamma(shape, size=draws) for stream, shape in zip(streams, shapes, strict=True)]
+    return np.stack(unit, axis=1) / _numpy(law.rate)
+
+
+@_draw.register
+def _exponential(law: Exponential, streams: Streams, draws: int) -> np.ndarray:
+    return np.stack([stream.standard_exponential(draws) for stream in streams], axis=1) / _numpy(law.rate)
+
+
+@_draw.register
+def _weibull(law: Weibull, streams: Streams, draws: int) -> np.ndarray:
+    shapes = _numpy(law.concentration)
+    unit = [stream.weibull(shape, size=draws) for stream, shape in zip(streams, shapes, strict=True)]
+    return np.stack(unit, axis=1) * _numpy(law.scale)
+
+
+@_draw.register
+def _normal(law: Normal, streams: Streams, draws: int) -> np.ndarray:
+    unit = np.stack([stream.standard_normal(draws) for stream in streams], axis=1)
+    return np.asarray(_numpy(law.loc) + _numpy(law.scale) * unit)
+
+
+@_draw.register
+def _lognormal(law: LogNormal, streams: Streams, draws: int) -> np.ndarray:
+    return np.exp(_normal(Normal(law.loc, law.scale), streams, draws))
+
+
+@_draw.register
+def _delta(law: Delta, streams: Streams, draws: int) -> np.ndarray:
+    return np.tile(_numpy(law.v), (draws, 1))
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return np.asarray(tensor.detach().cpu().numpy())

@@ -1,0 +1,72 @@
+"""Sampled negatives of logs that hold positives only: items that a user has no positive of, uniformly.
+
+A user's items without a positive are numbered 0, 1, ... in the order of the items. The r-th of them is r + t, where t is
+the number of the user's positives p_0 < p_1 < ... with p_k - k <= r, so that one binary search finds it: nothing is drawn
+and rejected, and memory is that of the positives.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_popbias.errors import DataError
+from pyro_popbias.interactions import Interactions
+
+
+class Negatives:
+    """Draws negatives, and knows how often a cell is drawn.
+
+    Args:
+        events: the interactions; their positives are never drawn, whichever rows a training holds.
+        number: m, negatives per positive.
+        device: where draws live.
+
+    Raises:
+        DataError: users have every item as a positive.
+    """
+
+    def __init__(self, events: Interactions, number: int, *, device: str = "cpu") -> None:
+        self.number = number
+        self._items, self._periods = len(events.items), events.periods
+        positive = slice(None) if events.label is None else events.label == 1
+        pairs = np.unique(events.user[positive] * np.int64(self._items) + events.item[positive])
+        self._user, self._item = pairs // self._items, pairs % self._items
+        known = np.bincount(self._user, minlength=len(events.users))
+        self._unknown = self._items - known
+        if not self._unknown.all():
+            full = np.flatnonzero(self._unknown == 0)
+            raise DataError(
+                f"PB-D107: {len(full)} users (first {', '.join(events.users[full[:5]])}) have every one of the "
+                f"{self._items} items as a positive, so no negative can be drawn for them; leave them out"
+            )
+        first = np.cumsum(known) - known
+        rank = np.arange(len(pairs)) - first[self._user]
+        keys = self._user * (self._items + 1) + self._item - rank
+        self._keys, self._first, self._free = (
+            torch.from_numpy(part.astype(np.int64)).to(device) for part in (keys, first, self._unknown)
+        )
+
+    def draw(self, user: Tensor, generator: np.random.Generator) -> Tensor:
+        """Return items for users `(P,)`, m each: `(P m,)`, the first user's first."""
+        user = user.repeat_interleave(self.number)
+        uniform = torch.from_numpy(generator.random(len(user))).to(user.device)
+        rank = (uniform * self._free.index_select(0, user)).long()
+        below = torch.searchsorted(self._keys, user * (self._items + 1) + rank, right=True)
+        return rank + below - self._first.index_select(0, user)
+
+    def expected(self, user: np.ndarray, period: np.ndarray) -> np.ndarray:
+        """Return how many negatives each cell gets in an epoch on average, `(K T,)`.
+
+        The sum over users u without a positive of item j of m n_ut / (K - positives of u), with n_ut rows of user u in
+        period t.
+
+        Args:
+            user: `(N,)` user of each row that negatives are drawn for.
+            period: `(N,)` its period, which is its negatives' too.
+        """
+        found = np.empty((self._items, self._periods))
+        for t in range(self._periods):
+            rows = np.bincount(user[period == t], minlength=len(self._unknown))
+            rate = self.number * rows / self._unknown
+            found[:, t] = rate.sum() - np.bincount(self._item, weights=rate[self._user], minlength=self._items)
+        return found.reshape(-1).clip(min=0.0)

@@ -1,0 +1,84 @@
+"""The rows of phase two: vectors are held fixed, so that x_ui is a known number, or has a known law.
+
+Where the data have labels, affinities are computed once; where negatives are sampled, for each batch. A Bayesian affinity
+enters by draws of its moments' Normal, one a row and step. An affinity with few parameters, all global, goes on training.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_popbias.batching import Batch
+from pyro_popbias.pairing import Pair
+
+BLOCK = 262_144  # rows of a batch at most, and rows evaluated at once
+DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge need gradients of little noise
+SAMPLED_BLOCK = 32_768  # the same where the affinities of every batch have to be computed
+
+
+class SettledRows:
+    """The training rows, endlessly, with the affinities of the present vectors.
+
+    Args:
+        pair: model and guide as phase one has left them.
+
+    Attributes:
+        kl: of the affinity's weights, which batches with known affinities leave out, in nats.
+        log_prior: of the affinity's parameters, likewise.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair, self._rows = pair, pair.rows.with_draws(DRAWS)
+        self._weights = pair.guide.weights()
+        self._anew = pair.rows.negatives > 0
+        self.kl = self.log_prior = 0.0
+        self._size = SAMPLED_BLOCK if self._anew else BLOCK
+        if pair.model.affinity.few:
+            return
+        with torch.no_grad():
+            known = [self._counted(batch) for batch in pair.rows.blocks(BLOCK)]
+            if not self._anew:
+                means, spreads = zip(*known, strict=True)
+                spread = None if spreads[0] is None else torch.cat(spreads)
+                self._rows = self._rows.with_affinity(torch.cat(means), spread)
+
+    def _law(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return x - b0 of a batch, `(B,)`, and its standard deviation, None where it is a point."""
+        affinity = self._pair.model.affinity
+        law = affinity.pairs(batch.user, batch.item, batch.score, self._weights)
+        return law.mean - affinity.intercept, None if law.variance is None else law.variance.sqrt()
+
+    def _counted(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return `_law` of a batch, and count what knowing it leaves out of the objective."""
+        mean, spread = self._law(batch)
+        objective, share = self._pair.objective, batch.positives / len(self._pair.rows)
+        for sign, each in ((1, batch), (-1, replace(batch, affinity=mean))):
+            objective(self._pair.model, self._pair.guide)(each)
+            self.kl += sign * share * float(objective.latest.kl)
+            self.log_prior += sign * share * float(objective.latest.log_prior)
+        return mean, spread
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """Yield batches from a step of phase two on, pass after pass."""
+        seed = self._pair.study.training.seed
+        size = min(self._size, len(self._rows) * (1 + self._rows.negatives))
+        per_pass = -(-len(self._rows) // max(1, size // (1 + self._rows.negatives)))
+        number, done = divmod(step, per_pass)
+        while True:
+            for k, batch in enumerate(islice(self._rows.batches(size, seed=seed, epoch=number), done, None), done):
+                yield self._with_affinity(batch, (seed, 2, number, k))
+            number, done = number + 1, 0
+
+    def _with_affinity(self, batch: Batch, stream: tuple[int, ...]) -> Batch:
+        if self._pair.model.affinity.few:
+            return batch
+        with torch.no_grad():
+            mean, spread = self._law(batch) if batch.affinity is None else (batch.affinity, batch.affinity_spread)
+            if spread is not None:
+                noise = torch.from_numpy(np.random.default_rng(stream).standard_normal(len(mean))).to(mean.device)
+                mean = mean + spread * noise
+        return replace(batch, affinity=mean, affinity_spread=None)

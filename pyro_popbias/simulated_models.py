@@ -1,0 +1,160 @@
+"""The formulas of the models and of the population laws for the simulation, apart from the Pyro programs they check.
+
+| model | given x and z | parameter | b0 |
+| --- | --- | --- | --- |
+| product, exponential | sigma(x) (1 - exp(-rate z)) | rate | 0 |
+| product, hill | sigma(x) z / (z + half) | half | 1 |
+| product, tanh | sigma(x) tanh(rate z / 2) | rate | 1 |
+| additive | sigma(x + gamma z) | gamma | -1 |
+| inverse-logistic | sigma(x + log z) | none | 0 |
+| pda | (ELU(x) + 1) z^gamma, a score | gamma | -2 |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import expit, gammainc, gammaincinv, ndtr, ndtri
+from torch import Tensor
+from torch.distributions import Distribution, Gamma, Normal
+
+from pyro_popbias.distributions import expectation, expected_inverse_logistic, expected_logistic
+from pyro_popbias.models import ExponentialSaturation, HillSaturation, PowerSaturation, TanhSaturation
+
+KEPT = 0.95  # correlation of the normal scores of z in neighbouring periods
+SMALLEST = float(np.finfo(np.float64).tiny)  # draws of a Gamma law with a small concentration round to 0
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A model's formulas.
+
+    Attributes:
+        intercept: b0, such that 20 to 60 % of the labels are 1, or that scores are moderate.
+        parameter: name of its own parameter, the third argument of the formulas; None without.
+        given: P(c=1 | x, z), or the score, of arrays that broadcast.
+        probability: its expectation over the population law, of logits.
+        chosen: whether a row is an item chosen among all by its score, and no label.
+    """
+
+    intercept: float
+    parameter: str | None
+    given: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+    probability: Callable[[Tensor, Distribution, float], Tensor]
+    chosen: bool = False
+
+
+def _positive_elu(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
+
+
+PRODUCTS = {
+    "exponential": Likelihood(
+        0.0,
+        "rate",
+        lambda x, z, rate: expit(x) * -np.expm1(-rate * z),
+        lambda x, law, rate: torch.sigmoid(x) * expectation(ExponentialSaturation(rate), law),
+    ),
+    "hill": Likelihood(
+        1.0,
+        "half",
+        lambda x, z, half: expit(x) * z / (z + half),
+        lambda x, law, half: torch.sigmoid(x) * expectation(HillSaturation(half), law),
+    ),
+    "tanh": Likelihood(
+        1.0,
+        "rate",
+        lambda x, z, rate: expit(x) * np.tanh(0.5 * rate * z),
+        lambda x, law, rate: torch.sigmoid(x) * expectation(TanhSaturation(rate), law),
+    ),
+}
+OTHERS = {
+    "additive": Likelihood(
+        -1.0,
+        "gamma",
+        lambda x, z, gamma: expit(x + gamma * z),
+        lambda x, law, gamma: expected_logistic(x, gamma, law),
+    ),
+    "inverse-logistic": Likelihood(
+        0.0,
+        None,
+        lambda x, z, _: expit(x + np.log(z)),
+        lambda x, law, _: expected_inverse_logistic(x, law),
+    ),
+    "pda": Likelihood(
+        -2.0,
+        "gamma",
+        lambda x, z, gamma: _positive_elu(x) * z**gamma,
+        lambda x, law, gamma: (torch.nn.functional.elu(x) + 1) * expectation(PowerSaturation(gamma), law),
+        chosen=True,
+    ),
+}
+MODELS = ("product", *OTHERS)
+
+
+@dataclass(frozen=True)
+class PopulationLaw:
+    """The law of z that all cells share.
+
+    Attributes:
+        models: those that allow it.
+        parameters: names of its parameters, () or one.
+        draw: z of a generator, the concentration and a number of items.
+        score: normal scores of z: standard normal where z has the law.
+        value: the inverse.
+        log: the logarithm of z, or z itself where it may be negative: exposure is exponential in it.
+        law: the same law for the integrals, from the concentration.
+    """
+
+    models: tuple[str, ...]
+    parameters: tuple[str, ...]
+    draw: Callable[[np.random.Generator, float, int], np.ndarray]
+    score: Callable[[np.ndarray, float], np.ndarray]
+    value: Callable[[np.ndarray, float], np.ndarray]
+    log: Callable[[np.ndarray], np.ndarray]
+    law: Callable[[float], Distribution]
+
+
+LAWS = {
+    "gamma": PopulationLaw(
+        MODELS,
+        ("concentration",),
+        lambda random, a, items: np.maximum(random.gamma(a, 1 / a, size=items), SMALLEST),
+        # clipped, so that neither end is infinite
+        lambda z, a: ndtri(np.clip(gammainc(a, a * z), 1e-12, 1 - 1e-12)),
+        lambda score, a: np.maximum(gammaincinv(a, ndtr(score)) / a, SMALLEST),
+        np.log,
+        lambda a: Gamma(*torch.full((2, 1), a, dtype=torch.float64)),
+    ),
+    "normal": PopulationLaw(
+        ("additive",),
+        (),
+        lambda random, _, items: random.normal(size=items),
+        lambda z, _: z,
+        lambda score, _: score,
+        lambda z: z,
+        lambda _: Normal(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)),
+    ),
+}
+
+
+def draw_popularity(
+    law: PopulationLaw, random: np.random.Generator, *, concentration: float, items: int, periods: int
+) -> np.ndarray:
+    """Return z `(items, periods)`; every cell has the population law, and an item's neighbouring periods are alike.
+
+    Args:
+        law: the population law.
+        random: randomness.
+        concentration: a of the law.
+        items: K.
+        periods: T.
+    """
+    columns = [law.draw(random, concentration, items)]
+    score = law.score(columns[0], concentration)
+    for _ in range(1, periods):
+        # a stationary walk of the normal scores leaves the law of z as it is
+        score = KEPT * score + np.sqrt(1 - KEPT**2) * random.normal(size=items)
+        columns.append(law.value(score, concentration))
+    return np.stack(columns, axis=1)

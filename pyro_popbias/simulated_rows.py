@@ -1,0 +1,91 @@
+"""Rows of a simulated world: items shown and labelled, or chosen among all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyro_popbias.errors import ConfigError
+from pyro_popbias.simulated_affinities import SimulatedAffinity
+from pyro_popbias.simulated_models import Likelihood, PopulationLaw
+
+SCORES = 2_000_000  # held at once where items are chosen among all
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]  # user, item, period, label
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """A world to draw rows from.
+
+    Attributes:
+        likelihood: the model's formulas.
+        law: the population law.
+        affinity: vectors, whose product is the affinity without b0.
+        z: `(items, periods)`.
+        concentration: a of the population law.
+        rate: the model's own parameter.
+    """
+
+    likelihood: Likelihood
+    law: PopulationLaw
+    affinity: SimulatedAffinity
+    z: np.ndarray
+    concentration: float
+    rate: float
+
+    def logits(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Return x_ui of pairs of codes, `(N,)`."""
+        return self.affinity.pairs(user, item) + self.likelihood.intercept
+
+    def given(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Return P(c=1 | x, z), or the score, of arrays that broadcast."""
+        with np.errstate(over="ignore"):  # of a large rate; the formulas have the right limit
+            return self.likelihood.given(x, z, self.rate)
+
+
+def shown_rows(truth: Truth, random: np.random.Generator, rows: int, exposure: float) -> Rows:
+    """Return rows of uniform users with items shown by their popularity, and whether each was positive."""
+    items, periods = truth.z.shape
+    user = random.integers(len(truth.affinity.user_vectors), size=rows)
+    if exposure == 0:
+        cell = random.integers(items * periods, size=rows)
+    else:
+        weight = exposure * truth.law.log(truth.z)
+        weight = np.exp(weight - weight.max(0))
+        cell = random.choice(items * periods, size=rows, p=(weight / weight.sum(0) / periods).ravel())
+    item, period = np.divmod(cell, periods)
+    probability = truth.given(truth.logits(user, item), truth.z[item, period])
+    return user, item, period, random.random(rows) < probability
+
+
+def chosen_rows(truth: Truth, random: np.random.Generator, rows: int, exposure: float) -> Rows:
+    """Return rows of uniform users and periods with an item chosen in proportion to exp(score)."""
+    items, periods = truth.z.shape
+    user = random.integers(len(truth.affinity.user_vectors), size=rows)
+    period = random.integers(periods, size=rows)
+    item = np.empty(rows, dtype=np.int64)
+    order = np.lexsort((user, period))
+    choosers = max(SCORES // items, 1)
+    for now in range(periods):
+        sorted_rows = order[np.searchsorted(period[order], now) : np.searchsorted(period[order], now, side="right")]
+        for start in range(0, len(truth.affinity.user_vectors), choosers):
+            first, last = np.searchsorted(user[sorted_rows], (start, start + choosers))
+            part = sorted_rows[first:last]
+            item[part] = _choices(truth, random, user[part], now)
+    return user, item, period, None
+
+
+def _choices(truth: Truth, random: np.random.Generator, user: np.ndarray, period: int) -> np.ndarray:
+    """Return an item for each of some users, given in order and repeated."""
+    distinct, row = np.unique(user, return_inverse=True)
+    x = truth.affinity.user_vectors[distinct] @ truth.affinity.item_vectors.T + truth.likelihood.intercept
+    score = truth.given(x, truth.z[:, period])
+    if not np.isfinite(score).all():
+        raise ConfigError(f"PB-C083: rate={truth.rate!r} makes scores that are not finite; use a smaller one")
+    score -= score.max(1, keepdims=True)
+    share = np.cumsum(np.exp(score, out=score), axis=1)
+    share /= share[:, -1:]
+    # row k of the shares, moved to (k, k + 1]: one search finds the items of all rows
+    share += np.arange(len(distinct))[:, None]
+    found = np.searchsorted(share.ravel(), row + random.random(len(row)), side="right")
+    return np.minimum(found - row * share.shape[1], share.shape[1] - 1)

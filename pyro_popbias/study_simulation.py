@@ -1,0 +1,93 @@
+"""`popbias simulate`: rows of the model that a study declares, in the columns that it names, with their truth."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pyro_popbias.errors import ConfigError
+from pyro_popbias.labels import holds, parse_rule
+from pyro_popbias.reading import file_ending, write_table
+from pyro_popbias.sections import Data, Fixed, Model
+from pyro_popbias.simulation import Simulation, simulate
+from pyro_popbias.study import Study
+
+
+def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Write rows that `popbias fit` of the same study reads with --data, and z; yield lines of report.
+
+    What the study leaves to be learned has its default: a concentration of 2, and 1 for every other parameter.
+
+    Args:
+        path: the study file.
+        events: file of the rows: .csv, .csv.gz or .parquet.
+        truth: file of the true popularity: item, period, z.
+        sizes: users, items, interactions and seed.
+
+    Raises:
+        ConfigError: the study's model cannot be simulated, or an ending or size is wrong.
+        RunFolderError: a file cannot be read or written.
+    """
+    study = Study.from_toml(path)
+    for file in (events, truth):
+        file_ending(file)  # refused before the first file is written
+    data, model = study.data, study.model
+    labels: Literal["observed", "positives"] = "observed" if data.label else "positives"
+    simulation = simulate(**_declared(model) | dict(sizes), periods=data.periods, labels=labels)
+    table = _as_named(simulation, data, model)
+    write_table(table, events)
+    yield f"{len(table)} rows -> {events}"
+    if data.label is not None and simulation.events.label is None:
+        yield f"model {model.name!r} chooses items and gives no labels: fits need [data] label left out"
+    write_table(simulation.truth["popularity"], truth)
+    yield f"{len(simulation.truth['popularity'])} rows -> {truth}"
+    for side in ("user", "item"):
+        features = getattr(simulation, f"{side}_features")
+        if features is not None:
+            file = events.with_name(events.name.removesuffix(file_ending(events)) + f"-{side}-features.csv")
+            write_table(features.rename_axis("id").reset_index(), file)
+            yield f"{len(features)} rows -> {file}; fits need it as [data] {side}_features"
+
+
+def _declared(model: Model) -> dict[str, Any]:
+    """Return the arguments of `simulate` that a section declares."""
+    affinity = model.affinity
+    if isinstance(affinity, Fixed) and affinity.score is None:
+        raise ConfigError(
+            "PB-C018: the affinity has given vectors, which are of other users and items than the simulated ones; use "
+            'affinity = { name = "embedding" }, or { name = "fixed", score = "score" }'
+        )
+    found: dict[str, Any] = {"model": model.name, "affinity": affinity.name, "prior": model.prior.name}
+    for section, key in ((affinity, "dim"), (model.prior, "concentration")):
+        if (value := getattr(section, key, None)) is not None:
+            found[key] = value
+    name, parameter = model.saturation.model_dump().values()
+    if model.name == "product":
+        found["saturation"] = name
+    if (model.name == "product" or name == "power") and parameter != "learned":
+        found["rate"] = parameter
+    return found
+
+
+def _as_named(simulation: Simulation, data: Data, model: Model) -> Any:
+    """Return the rows under the study's names of columns, with labels that its rule reads."""
+    table = simulation.frame
+    names = {"user": data.user, "item": data.item, "label": data.label, "time": data.time}
+    if isinstance(model.affinity, Fixed):
+        names["score"] = model.affinity.score
+    if "label" in table and data.positive_if is not None:
+        negative, positive = _examples(data.positive_if)
+        table = table.assign(label=np.where(table["label"] == 1, positive, negative))
+    if data.time is not None and "time" not in table:
+        table = table.assign(time=np.arange(len(table)))
+    return table.rename(columns={role: name for role, name in names.items() if name is not None})
+
+
+def _examples(rule: str) -> tuple[float, float]:
+    """Return a number that a rule makes a negative, and one that it makes a positive."""
+    number = parse_rule(rule)[1]
+    step = max(1.0, abs(number) / 1024)  # so that the neighbours of a large number differ from it
+    tried = np.array([number, number - step, number + step])
+    positive = holds(rule, tried)
+    return float(tried[~positive][0]), float(tried[positive][0])
