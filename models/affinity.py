@@ -127,3 +127,20 @@ def log_normal(value: Tensor, scale: float) -> Tensor:
 def rows_or_prior_mean(table: Tensor, code: Tensor) -> Tensor:
     """Return rows `(B, d)`; zeros, the prior mean, where the code is -1."""
     return table.index_select(0, code.clamp(min=0)) * (code >= 0).unsqueeze(-1)
+
+
+class VectorAffinity(Affinity):
+    """Base of affinities x_ui = u . i + b0 of two tables without a law."""
+
+    required = ("forward",)
+    user_vectors: Tensor
+    item_vectors: Tensor
+
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return u . i + b0 of pairs of codes, `(B,)`."""
+        u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
+        return AffinityLaw((u * i).sum(-1).double() + self.intercept)
+
+    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+        """Return u . i + b0 of some users with all items, `(U, K)`."""
+        return AffinityLaw((self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept)

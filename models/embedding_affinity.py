@@ -12,9 +12,9 @@ from pyro_popbias.models.affinity import (
     Affinity,
     AffinityLatent,
     AffinityLaw,
+    VectorAffinity,
     Weights,
     log_normal,
-    rows_or_prior_mean,
 )
 from torch import Tensor
 from torch.autograd import Function
@@ -49,7 +49,7 @@ class _Products(Function):
 
 
 @final
-class EmbeddingAffinity(Affinity):
+class EmbeddingAffinity(VectorAffinity):
     """x_ui = u . i + b0, with learned vectors u, i ~ Normal(0, scale), point-estimated.
 
     Args:
@@ -59,9 +59,6 @@ class EmbeddingAffinity(Affinity):
         scale: standard deviation of the prior of each coordinate.
         generator: randomness of the start.
     """
-
-    user_vectors: Tensor
-    item_vectors: Tensor
 
     def __init__(self, users: int, items: int, *, dim: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -82,15 +79,6 @@ class EmbeddingAffinity(Affinity):
         # sum over rows of weight * log Normal(row; 0, scale)
         constant = self.dim * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
         return -(weight * (squares.double() / (2 * self.scale**2) + constant)).sum()
-
-    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
-        """Return u . i + b0 of pairs of codes, `(B,)`."""
-        u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
-        return AffinityLaw((u * i).sum(-1).double() + self.intercept)
-
-    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
-        """Return u . i + b0 of some users with all items, `(U, K)`."""
-        return AffinityLaw((self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept)
 
 
 @final

@@ -67,46 +67,52 @@ class FactorizationAffinity(Affinity):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return x_ui of each interaction, `(B,)`."""
-        user, user_linear = self._side("user", batch.users.code)
-        item, item_linear = self._side("item", batch.items.code)
-        self._add_log_priors(batch.users, batch.items)
-        user_rows, item_rows = batch.users.slot, batch.items.slot
-        product = (user.index_select(0, user_rows) * item.index_select(0, item_rows)).sum(-1)
-        linear = user_linear.index_select(0, user_rows) + item_linear.index_select(0, item_rows)
-        return (product + linear).double() + self.level()
+        sides = {}
+        for side, group in (("user", batch.users), ("item", batch.items)):
+            own = self._own(side, group.code)
+            vector, linear = self._with_features(side, group.code, own)
+            sides[side] = vector.index_select(0, group.slot), linear.index_select(0, group.slot)
+            self._add_log_priors(side, group, own)
+        (user, user_linear), (item, item_linear) = sides["user"], sides["item"]
+        return ((user * item).sum(-1) + user_linear + item_linear).double() + self.level()
+
+    def _own(self, side: str, code: Tensor) -> dict[str, Tensor]:
+        """Return the rows of some ids by table: vectors `(G, d)`, and of users the linear weight `(G, 1)`."""
+        names = {"user": ("user_vectors", "user_bias"), "item": ("item_vectors",)}[side]
+        return {name: gather(getattr(self, name), code) for name in names}
+
+    def _with_features(self, side: str, code: Tensor, own: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the sums of vectors, `(G, d)`, and of linear weights, `(G,)`, of ids and their features."""
+        vector = own[f"{side}_vectors"]
+        linear = own["user_bias"].squeeze(-1) if side == "user" else vector.new_zeros(len(vector))
+        if side not in self.sides:
+            return vector, linear
+        index = getattr(self, f"{side}_index").index_select(0, code)
+        value = getattr(self, f"{side}_value").index_select(0, code).unsqueeze(-1)
+        of_vectors, of_weights = (
+            (gather(getattr(self, f"{side}_feature_{kind}"), index.reshape(-1)).reshape(*index.shape, -1) * value).sum(
+                1
+            )
+            for kind in ("vectors", "weights")
+        )
+        return vector + of_vectors, linear + of_weights.squeeze(-1)
+
+    def _add_log_priors(self, side: str, group: Group, own: dict[str, Tensor]) -> None:
+        """Add the log prior of the rows of a batch, by their weights, and of the features' parameters once."""
+        for name, rows in own.items():
+            scale = WEIGHT_SCALE if name == "user_bias" else self.scale
+            pyro.factor(f"{name}_prior", (group.weight * log_normal(rows.double(), scale).sum(-1)).sum())
+        if side in self.sides:
+            for kind, scale in (("vectors", self.scale), ("weights", WEIGHT_SCALE)):
+                table = getattr(self, f"{side}_feature_{kind}")
+                rows = gather(table, torch.arange(len(table), device=table.device))
+                pyro.factor(f"{side}_feature_{kind}_prior", log_normal(rows.double(), scale).sum())
 
     def _side(self, side: str, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sums of vectors, `(G, d)`, and of linear weights, `(G,)`, of some users or items."""
+        """Return the sums of some ids, zeros where the code is -1."""
         known, row = (code >= 0).float(), code.clamp(min=0)
-        vector = gather(getattr(self, f"{side}_vectors"), row) * known.unsqueeze(-1)
-        linear = gather(self.user_bias, row).squeeze(-1) * known if side == "user" else torch.zeros_like(known)
-        if side in self.sides:
-            index = getattr(self, f"{side}_index").index_select(0, row)
-            value = getattr(self, f"{side}_value").index_select(0, row) * known.unsqueeze(-1)
-            for name, width in (("feature_vectors", self.dim), ("feature_weights", 1)):
-                rows = gather(getattr(self, f"{side}_{name}"), index.reshape(-1)).reshape(*index.shape, width)
-                total = (rows * value.unsqueeze(-1)).sum(-2)
-                if width == 1:
-                    linear = linear + total.squeeze(-1)
-                else:
-                    vector = vector + total
-        return vector, linear
-
-    def _add_log_priors(self, users: Group, items: Group) -> None:
-        """Add the log prior of the rows of a batch, by their weights, and of the features' parameters once."""
-        for name, group, scale in (
-            ("user_vectors", users, self.scale),
-            ("item_vectors", items, self.scale),
-            ("user_bias", users, WEIGHT_SCALE),
-        ):
-            rows = gather(getattr(self, name), group.code).double()
-            pyro.factor(f"{name}_prior", (group.weight * log_normal(rows, scale).sum(-1)).sum())
-        for side in self.sides:
-            for kind, scale in (("vectors", self.scale), ("weights", WEIGHT_SCALE)):
-                name = f"{side}_feature_{kind}"
-                table = getattr(self, name)
-                rows = gather(table, torch.arange(len(table), device=table.device)).double()
-                pyro.factor(f"{name}_prior", log_normal(rows, scale).sum())
+        vector, linear = self._with_features(side, row, self._own(side, row))
+        return vector * known.unsqueeze(-1), linear * known
 
     def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
         """Return x_ui of pairs of codes, `(B,)`."""

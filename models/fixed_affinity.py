@@ -2,7 +2,7 @@
 
 from typing import final
 
-from pyro_popbias.models.affinity import Affinity, AffinityLaw, Weights, rows_or_prior_mean
+from pyro_popbias.models.affinity import Affinity, AffinityLaw, VectorAffinity, Weights
 from torch import Tensor
 
 from pyro_popbias.batching import Batch
@@ -11,16 +11,13 @@ from pyro_popbias.tables import gather
 
 
 @final
-class FixedVectorAffinity(Affinity):
+class FixedVectorAffinity(VectorAffinity):
     """x_ui = u . i + b0, with given vectors.
 
     Args:
         user_vectors: `(users, d)`.
         item_vectors: `(items, d)`.
     """
-
-    user_vectors: Tensor
-    item_vectors: Tensor
 
     def __init__(self, user_vectors: Tensor, item_vectors: Tensor) -> None:
         super().__init__()
@@ -31,15 +28,6 @@ class FixedVectorAffinity(Affinity):
         """Return u . i + b0 of each interaction, `(B,)`."""
         u, i = gather(self.user_vectors, batch.user), gather(self.item_vectors, batch.item)
         return (u * i).sum(-1).double() + self.level()
-
-    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
-        """Return u . i + b0 of pairs of codes, `(B,)`."""
-        u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
-        return AffinityLaw((u * i).sum(-1).double() + self.intercept)
-
-    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
-        """Return u . i + b0 of some users with all items, `(U, K)`."""
-        return AffinityLaw((self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept)
 
 
 @final

@@ -1,16 +1,14 @@
 """The PDA model: a ranking score that grows as a power of popularity, trained on pairs."""
 
-import math
 from collections.abc import Mapping
-from typing import ClassVar, Self, final
+from typing import ClassVar, final
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.nn import PyroParam
-from pyro_popbias.models.affinity import Affinity, AffinityLaw
-from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
-from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.models.affinity import AffinityLaw
+from pyro_popbias.models.popularity_model import MODELS, Latent
+from pyro_popbias.models.saturated_model import SaturatedModel
 from pyro_popbias.models.saturation import PowerSaturation
 from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
@@ -22,17 +20,11 @@ from pyro_popbias.distributions import LogitBernoulli, expectation
 
 @final
 @MODELS.register("pda")
-class PDA(PopularityModel):
+class PDA(SaturatedModel):
     """P(i before j | u) = sigma(s_ui - s_uj), with the score s_ui = (ELU(x_ui) + 1) z_i^exponent.
 
     The score is no probability: it has no upper bound. It is that of Zhang et al., SIGIR 2021 (popularity-bias
     deconfounding and adjusting), with z latent; i is a positive of the user, j a sampled negative in the same period.
-
-    Args:
-        affinity: x_ui.
-        prior: law of z, on (0, inf).
-        saturation: z^exponent, with the exponent's value or start.
-        learned: whether the exponent is learned, with the prior log exponent ~ Normal(0, 1).
     """
 
     latents: ClassVar[Mapping[str, Latent]] = {
@@ -40,29 +32,6 @@ class PDA(PopularityModel):
     }
     pairwise = True
     saturations = (PowerSaturation,)
-    log_exponent: Tensor
-
-    def __init__(
-        self, affinity: Affinity, prior: PopularityPrior, saturation: PowerSaturation, *, learned: bool = False
-    ) -> None:
-        super().__init__(affinity, prior)
-        self.learned = learned
-        start = torch.log(saturation.exponent)
-        if learned:
-            self.log_exponent = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
-        else:
-            self.register_buffer("log_exponent", start)
-
-    @classmethod
-    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
-        """Return the model of a study's options; its saturation is a power."""
-        assert isinstance(options.saturation, PowerSaturation)  # noqa: S101  the study has checked it
-        return cls(affinity, prior, options.saturation, learned=options.saturation_learned)
-
-    @property
-    def saturation(self) -> PowerSaturation:
-        """z^exponent with its present exponent."""
-        return PowerSaturation(self.log_exponent.exp())
 
     @classmethod
     def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
@@ -94,12 +63,6 @@ class PDA(PopularityModel):
         preferred, other = self._pairs(batch, score)
         return logsigmoid(preferred - other)
 
-    def log_prior(self) -> dict[str, Tensor]:
-        """Return the log prior of the exponent, where it is learned."""
-        if not self.learned:
-            return {}
-        return {"exponent": -0.5 * self.log_exponent.square() - 0.5 * math.log(2 * math.pi)}
-
     def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return the score (ELU(x) + 1) z^exponent."""
         return self.alone(affinity) * self.saturation(popularity)
@@ -112,8 +75,3 @@ class PDA(PopularityModel):
         """Return (ELU(x) + 1) E[z^exponent], a score and no probability."""
         weight = expectation(self.saturation, law)
         return self.alone(affinity) * (weight if slot is None else weight.index_select(0, slot))
-
-    def estimates(self) -> dict[str, Tensor]:
-        """Return the learned global parameters by name, scalars."""
-        own = {"exponent": self.log_exponent.exp()} if self.learned else {}
-        return {**super().estimates(), **own}

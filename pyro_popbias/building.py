@@ -22,32 +22,28 @@ from pyro_popbias.models import (
     Affinity,
     BayesianEmbeddingAffinity,
     EmbeddingAffinity,
-    ExponentialPrior,
     ExponentialSaturation,
     FactorizationAffinity,
     FixedScoreAffinity,
     FixedVectorAffinity,
-    GammaPrior,
     HillSaturation,
     LinearAffinity,
-    LogNormalPrior,
-    NormalPrior,
     Options,
     PopularityModel,
     PopularityPrior,
     PowerSaturation,
     Saturation,
     TanhSaturation,
-    WeibullPrior,
 )
+from pyro_popbias.models.prior import ConcentratedPrior
 from pyro_popbias.reading import read_table
 from pyro_popbias.study import Study
 
-SATURATIONS: dict[str, type[Saturation]] = {
-    "exponential": ExponentialSaturation,
-    "hill": HillSaturation,
-    "tanh": TanhSaturation,
-    "power": PowerSaturation,
+SATURATIONS: dict[type[sections.Section], type[Saturation]] = {
+    sections.Exponential: ExponentialSaturation,
+    sections.Hill: HillSaturation,
+    sections.Tanh: TanhSaturation,
+    sections.Power: PowerSaturation,
 }
 
 
@@ -141,65 +137,18 @@ def _vectors(given: Any, ids: "pd.Index[str]", kind: str) -> Tensor:
     return torch.from_numpy(vectors)
 
 
-@singledispatch
 def build_prior(section: Any) -> PopularityPrior:
     """Return the prior that a section declares."""
-    raise TypeError(type(section))
+    family = PRIORS[section.name]
+    return family(section.concentration) if issubclass(family, ConcentratedPrior) else family()
 
 
-@build_prior.register
-def _gamma(section: sections.Gamma) -> PopularityPrior:
-    return GammaPrior(section.concentration)
-
-
-@build_prior.register
-def _exponential_prior(section: sections.ExponentialPrior) -> PopularityPrior:
-    return ExponentialPrior()
-
-
-@build_prior.register
-def _lognormal(section: sections.LogNormal) -> PopularityPrior:
-    return LogNormalPrior(section.concentration)
-
-
-@build_prior.register
-def _weibull(section: sections.Weibull) -> PopularityPrior:
-    return WeibullPrior(section.concentration)
-
-
-@build_prior.register
-def _normal(section: sections.Normal) -> PopularityPrior:
-    return NormalPrior()
-
-
-@singledispatch
 def build_saturation(section: Any) -> tuple[Saturation, bool]:
     """Return the saturation that a section declares, and whether its parameter is learned."""
-    raise TypeError(type(section))
-
-
-@build_saturation.register
-def _exponential(section: sections.Exponential) -> tuple[Saturation, bool]:
-    return ExponentialSaturation(_start(section.rate)), section.rate == "learned"
-
-
-@build_saturation.register
-def _hill(section: sections.Hill) -> tuple[Saturation, bool]:
-    return HillSaturation(_start(section.half)), section.half == "learned"
-
-
-@build_saturation.register
-def _tanh(section: sections.Tanh) -> tuple[Saturation, bool]:
-    return TanhSaturation(_start(section.rate)), section.rate == "learned"
-
-
-@build_saturation.register
-def _power(section: sections.Power) -> tuple[Saturation, bool]:
-    return PowerSaturation(_start(section.exponent)), section.exponent == "learned"
-
-
-def _start(parameter: float | str) -> float:
-    return 1.0 if isinstance(parameter, str) else parameter
+    cls = SATURATIONS[type(section)]
+    parameter = getattr(section, cls.parameter_name)
+    learned = parameter == "learned"
+    return cls(1.0 if learned else parameter), learned
 
 
 def check_fit(model: str, prior: str, guide: str) -> None:
@@ -229,7 +178,7 @@ def check_fit(model: str, prior: str, guide: str) -> None:
 def _check_saturation(study: Study, saturation: Saturation) -> None:
     fitting = MODELS[study.model.name].saturations
     if fitting and not isinstance(saturation, fitting):
-        names = [name for name, cls in SATURATIONS.items() if cls in fitting]
+        names = [section.model_fields["name"].default for section, cls in SATURATIONS.items() if cls in fitting]
         raise IncompatibleError(
             f"PB-C081: model {study.model.name!r} takes no saturation {study.model.saturation.name!r}; saturations that "
             f"fit: {', '.join(names)}"

@@ -18,7 +18,7 @@ from pyro_popbias.interactions import Interactions, check_columns
 from pyro_popbias.models import MODELS, PopularityModel
 from pyro_popbias.negatives import Negatives
 from pyro_popbias.objective import Objective
-from pyro_popbias.sections import Fixed, Model
+from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
 
 
@@ -143,8 +143,8 @@ def with_defaults(study: Study, events: Interactions) -> Study:
             f"{', '.join(names)}"
         )
     if model.saturations and "saturation" not in study.model.model_fields_set:
-        name = next(name for name, cls in SATURATIONS.items() if cls is model.saturations[0])
-        study = study.replace("model", saturation=Model.model_validate({"saturation": {"name": name}}).saturation)
+        section = next(section for section, cls in SATURATIONS.items() if cls is model.saturations[0])
+        study = study.replace("model", saturation=section())
     return study
 
 

@@ -22,7 +22,8 @@ EXACT = {
 SATURATIONS = [
     (name, saturation)
     for name, cls in pb.MODELS.items()
-    for saturation in [key for key, each in building.SATURATIONS.items() if each in cls.saturations] or ["exponential"]
+    for saturation in [key().name for key, each in building.SATURATIONS.items() if each in cls.saturations]
+    or ["exponential"]
 ]
 
 

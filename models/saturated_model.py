@@ -1,0 +1,60 @@
+"""Models with a saturation g of popularity, whose parameter is given or learned."""
+
+import math
+from typing import Self
+
+import torch
+from pyro.nn import PyroParam
+from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.popularity_model import Options, PopularityModel
+from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.models.saturation import Saturation
+from torch import Tensor
+from torch.distributions import constraints
+
+
+class SaturatedModel(PopularityModel):
+    """Base of models with a saturation.
+
+    Args:
+        affinity: x_ui.
+        prior: law of z, on (0, inf).
+        saturation: g, with its parameter's value or start.
+        learned: whether the parameter of g is learned, with the prior log parameter ~ Normal(0, 1).
+    """
+
+    required = ("latents", "saturations", "integrates_in_closed_form", "likelihood", "given", "probability")
+    log_parameter: Tensor
+
+    def __init__(
+        self, affinity: Affinity, prior: PopularityPrior, saturation: Saturation, *, learned: bool = False
+    ) -> None:
+        super().__init__(affinity, prior)
+        self._saturation = type(saturation)
+        self.learned = learned
+        start = torch.log(saturation.parameter)
+        if learned:
+            self.log_parameter = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
+        else:
+            self.register_buffer("log_parameter", start)
+
+    @classmethod
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+        """Return the model of a study's options; it has no slope."""
+        return cls(affinity, prior, options.saturation, learned=options.saturation_learned)
+
+    @property
+    def saturation(self) -> Saturation:
+        """G with its present parameter."""
+        return self._saturation(self.log_parameter.exp())
+
+    def log_prior(self) -> dict[str, Tensor]:
+        """Return the log prior of the saturation's parameter, where it is learned."""
+        if not self.learned:
+            return {}
+        return {self._saturation.parameter_name: -0.5 * self.log_parameter.square() - 0.5 * math.log(2 * math.pi)}
+
+    def estimates(self) -> dict[str, Tensor]:
+        """Return the learned global parameters by name, scalars."""
+        own = {self._saturation.parameter_name: self.log_parameter.exp()} if self.learned else {}
+        return {**super().estimates(), **own}
