@@ -6,7 +6,8 @@ data are whole batches, because the package cuts an epoch into batches of equal 
 of the batch size, steps would be shorter for small N. The hand-written step looks for no non-finite gradients, seeds
 nothing and has the textbook KL of two Gammas, so its ratio counts the package's safeguards too.
 
-The last line is `hand=H naive=P n=M`: package over hand-written, package over naive, N=1e7 over N=1e5.
+The last line is `hand=H naive=P n=M`: package over hand-written, package over naive, N=1e7 over N=1e5. With `--all` there
+are two contestants a model, package and hand-written, and the last line has the ratio of each model.
 """
 
 import math
@@ -38,10 +39,11 @@ USERS, ITEMS, DIM, BATCH = 6_040, 3_706, 64, 16_384
 SCALE = 0.5  # of the vectors' prior
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 SMALL, MIDDLE, LARGE = (size // BATCH * BATCH for size in (100_000, 1_000_000, 10_000_000))
+MODELS = ("product", "additive", "inverse-logistic")
 WARM = 20  # steps before the first turn
 
 
-def make_pair(rows: int) -> Pair:
+def make_pair(rows: int, model: str = "product") -> Pair:
     """Return a pair over synthetic ratings, of which a few items and users have most."""
     rng = np.random.default_rng(0)
     share = 1 / np.arange(1, ITEMS + 1) ** 0.8
@@ -50,7 +52,7 @@ def make_pair(rows: int) -> Pair:
     label = (rng.random(rows) < rng.beta(2, 3, ITEMS)[item]).astype(np.int8)
     users, items = (pd.Index(np.arange(size).astype(str)) for size in (USERS, ITEMS))
     study = Study(
-        model={"name": "product", "affinity": {"name": "embedding", "dim": DIM, "scale": SCALE}},
+        model={"name": model, "affinity": {"name": "embedding", "dim": DIM, "scale": SCALE}},
         guide={"name": "gamma"},
         training={"batch_size": BATCH, "validation": 0.0, "device": "cpu"},
     )
@@ -83,6 +85,8 @@ class Hand(nn.Module):
                 pair.guide.popularity.rows,
             )
         )
+        self.model = pair.study.model.name
+        self.log_slope = nn.Parameter(torch.zeros((), dtype=torch.float64)) if self.model == "additive" else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss in nats."""
@@ -96,20 +100,29 @@ class Hand(nn.Module):
         u, i = self.users.index_select(0, batch.user), self.items.index_select(0, batch.item)
         x = (u * i).sum(-1).double() + self.intercept
         z = z.index_select(0, batch.slot)
-        log_h, log_g = logsigmoid(x), torch.log(-torch.expm1(-z))
-        one = log_h + log_g
-        small = one < -math.log(2)
-        direct = torch.log1p(-torch.exp(torch.where(small, one, -1.0)))
-        zero = torch.where(small, direct, torch.logaddexp(logsigmoid(-x), log_h - z))
-        likelihood = torch.where(batch.label > 0, one, zero).sum()
+        likelihood = self.log_probability(x, z, batch.label).sum()
         # log priors of points
         prior = -0.5 * (self.intercept / 5).square() - math.log(5) - HALF_LOG_TWO_PI
         prior = prior - 0.5 * (self.log_concentration - math.log(2)).square() - HALF_LOG_TWO_PI
+        if self.log_slope is not None:
+            prior = prior - 0.5 * self.log_slope.square() - HALF_LOG_TWO_PI
         constant = DIM * (math.log(SCALE) + HALF_LOG_TWO_PI)
         for rows, weight in ((u, batch.user_weight), (i, batch.item_weight)):
             squares = torch.linalg.vecdot(rows, rows).double() / (2 * SCALE**2)
             prior = prior - (weight * (squares + constant)).sum()
         return (batch.weight * kl).sum() - batch.scale * likelihood - prior
+
+    def log_probability(self, x: Tensor, z: Tensor, label: Tensor) -> Tensor:
+        """Return log P(label | x, z) of each interaction, `(B,)`."""
+        if self.model != "product":
+            logit = x + z.log() if self.log_slope is None else x + self.log_slope.exp() * z
+            return logsigmoid(torch.where(label > 0, logit, -logit))
+        log_h, log_g = logsigmoid(x), torch.log(-torch.expm1(-z))
+        one = log_h + log_g
+        small = one < -math.log(2)
+        direct = torch.log1p(-torch.exp(torch.where(small, one, -1.0)))
+        zero = torch.where(small, direct, torch.logaddexp(logsigmoid(-x), log_h - z))
+        return torch.where(label > 0, one, zero)
 
 
 class NaiveModel(PyroModule):
@@ -203,7 +216,9 @@ def assert_same(hand: Hand, pair: Pair) -> None:
         "intercept": "model.affinity.intercept_unconstrained",
         "log_concentration": "model.prior.log_concentration_unconstrained",
         "rows": "guide.popularity.rows_unconstrained",
+        "log_slope": "model.slope_parameter_unconstrained",
     }
+    names = {own: theirs for own, theirs in names.items() if own in dict(hand.named_parameters())}
     parameters = dict(module.named_parameters())
     assert sorted(parameters) == sorted(names.values())
     theirs = torch.autograd.grad(package, [parameters[names[name]] for name, _ in hand.named_parameters()])
@@ -221,37 +236,59 @@ def milliseconds(step: Callable[[], object], steps: int) -> float:
     return 1e3 * (time.perf_counter() - began) / steps
 
 
-def main(
-    turns: Annotated[int, typer.Option(help="turns of all contestants")] = 15,
-    steps: Annotated[int, typer.Option(help="timed steps of each in a turn")] = 4,
-) -> None:
-    """Time the steps in turns and print medians and ratios."""
-    pyro.enable_validation(False)
-    pair, small, large = make_pair(MIDDLE), make_pair(SMALL), make_pair(LARGE)
-    package = package_step(pair)
+def warm(package: Callable[[], object], pair: Pair) -> Callable[[], object]:
+    """Take the package's first steps, and return the hand-written step from there on, checked to be the same."""
     for _ in range(WARM):
         package()
     with local_parameters():
         hand = Hand(pair)
+        if hand.log_slope is not None:
+            hand.log_slope.data.copy_(pair.model.slope_parameter)
     assert_same(hand, pair)
+    return hand_step(hand, pair)
+
+
+def time_in_turns(contestants: dict[str, Callable[[], object]], turns: int, steps: int) -> np.ndarray:
+    """Return milliseconds, `(contestants, turns)`, and print their medians."""
+    for step in contestants.values():
+        milliseconds(step, WARM)
+    times = np.array([[milliseconds(step, steps) for step in contestants.values()] for _ in range(turns)])
+    for name, own in zip(contestants, times.T, strict=True):
+        quartiles = np.quantile(own, (0.25, 0.75))
+        print(f"{name:<34} {np.median(own):7.2f} ms   quartiles {quartiles[0]:.2f} {quartiles[1]:.2f}")
+    return times.T
+
+
+def main(
+    turns: Annotated[int, typer.Option(help="turns of all contestants")] = 15,
+    steps: Annotated[int, typer.Option(help="timed steps of each in a turn")] = 4,
+    every: Annotated[bool, typer.Option("--all", help="every model with a hand-written twin")] = False,
+) -> None:
+    """Time the steps in turns and print medians and ratios."""
+    pyro.enable_validation(False)
+    if every:
+        contestants = {}
+        for model in MODELS:
+            pair = make_pair(MIDDLE, model)
+            contestants[f"package, {model}"] = package = package_step(pair)
+            contestants[f"hand-written, {model}"] = warm(package, pair)
+        times = time_in_turns(contestants, turns, steps)
+        print(*(f"{model}={np.median(times[2 * k] / times[2 * k + 1]):.2f}" for k, model in enumerate(MODELS)))
+        return
+    pair, small, large = make_pair(MIDDLE), make_pair(SMALL), make_pair(LARGE)
+    package = package_step(pair)
+    by_hand = warm(package, pair)
     epochs = count(1)
     contestants = {
         f"package, N={MIDDLE:,}": package,
-        f"hand-written, N={MIDDLE:,}": hand_step(hand, pair),
+        f"hand-written, N={MIDDLE:,}": by_hand,
         f"naive Pyro, N={MIDDLE:,}": naive_step(pair.events),
         f"package, N={SMALL:,}": package_step(small),
         f"package, N={LARGE:,}": package_step(large),
         f"start of an epoch, N={LARGE:,}": lambda: next(large.batches(epoch=next(epochs))),
     }
-    for step in contestants.values():
-        milliseconds(step, WARM)
-    times = np.array([[milliseconds(step, steps) for step in contestants.values()] for _ in range(turns)])
-    for name, own in zip(contestants, times.T, strict=True):
-        print(
-            f"{name:<34} {np.median(own):7.2f} ms   quartiles {np.quantile(own, 0.25):.2f} {np.quantile(own, 0.75):.2f}"
-        )
-    middle, by_hand, naive, few, many = times.T[:5]
-    ratios = [np.median(one / other) for one, other in ((middle, by_hand), (middle, naive), (many, few))]
+    middle, hand, naive, few, many = time_in_turns(contestants, turns, steps)[:5]
+    ratios = [np.median(one / other) for one, other in ((middle, hand), (middle, naive), (many, few))]
     print("hand={:.2f} naive={:.2f} n={:.2f}".format(*ratios))
 
 

@@ -30,6 +30,7 @@ class AffinityGuide(PyroModule):
         super().__init__()
         self._plates = {name: latent.plate for name, latent in latents.items()}
         self.names = {name: latent.names for name, latent in latents.items()}
+        self.prior_scales = {name: latent.scale for name, latent in latents.items()}
         for name, latent in latents.items():
             log_scale = torch.full_like(latent.start, math.log(START_SCALE * latent.scale))
             setattr(self, f"{name}_loc", PyroParam(latent.start.clone(), constraints.real))
@@ -52,6 +53,13 @@ class AffinityGuide(PyroModule):
         return {
             name: torch.distributions.Normal(loc, log_scale.exp(), validate_args=False)
             for name, (loc, log_scale) in ((name, self._parameters_of(name)) for name in self._plates)
+        }
+
+    def global_priors(self) -> dict[str, torch.distributions.Normal]:
+        """Return the prior of each site whose weights belong to no single user or item."""
+        return {
+            site: torch.distributions.Normal(torch.zeros_like(loc), self.prior_scales[site])
+            for site, (loc, _) in ((site, self._parameters_of(site)) for site, names in self.names.items() if names)
         }
 
     def _parameters_of(self, name: str) -> tuple[Tensor, Tensor]:

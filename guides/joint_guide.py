@@ -41,6 +41,14 @@ class JointGuide(PyroModule):
             return {}
         return {site: law for site, law in self.weights().items() if self.affinity.names[site]}
 
+    def global_priors(self) -> dict[str, Normal]:
+        """Return the priors of the same sites."""
+        return {} if self.affinity is None else self.affinity.global_priors()
+
+    def features(self, site: str) -> tuple[str, ...]:
+        """Return the names of the features that a site of global weights belongs to."""
+        return () if self.affinity is None else self.affinity.names[site]
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""

@@ -28,19 +28,21 @@ schema = 1
 path = "ratings.csv"          # .csv, .csv.gz or .parquet, relative to this file
 user = "userId"
 item = "movieId"
-label = "rating"
+label = "rating"              # leave out where the log holds positives only
 positive_if = ">=4"           # leave out where labels are 0 and 1
+# negatives = 4               # sampled for each positive; 4 without a label, none with one, 1 for pda
 # time = "timestamp"
 periods = 1                   # equal-time slices of the log
 # user_features = "users.csv"   # side features: the first column is the id, the rest numbers or text
 # item_features = "items.csv"
 
 [model]
-name = "product"              # P(c=1 | u,i,z) = sigma(x_ui) g(z)
-saturation = { name = "exponential", rate = 1.0 }   # rate = "learned" frees it
-affinity = { name = "embedding", dim = 64, scale = 0.5, posterior = "point" }
+name = "product"              # P(c=1 | u,i,z) = sigma(x_ui) g(z); or additive, inverse-logistic, pda
+saturation = { name = "exponential", rate = 1.0 }   # or hill, tanh; power for pda; rate = "learned" frees it
+slope = "positive"            # or "free": the sign of popularity's slope in the additive model
+affinity = { name = "embedding", dim = 64, scale = 0.5, posterior = "point" }   # or linear, factorization-machine, fixed
 prior = { name = "gamma", source = "learned" }      # or { name = "gamma", source = "fixed", concentration = 2.0 }
-latent = "item"
+latent = "item"               # or "interaction", a popularity for every interaction (product, additive)
 
 [guide]
 name = "gamma"                # the one word to change: gamma, lognormal, weibull, exponential, point

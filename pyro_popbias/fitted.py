@@ -17,7 +17,14 @@ from torch import Tensor
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.ids import as_text
-from pyro_popbias.inference_data import Cells, check_size, constants_dataset, draws_dataset, to_inference_data
+from pyro_popbias.inference_data import (
+    Cells,
+    check_size,
+    constants_dataset,
+    draws_dataset,
+    to_inference_data,
+    weights_dataset,
+)
 from pyro_popbias.interactions import Catalogue, Interactions, as_frame, check_columns
 from pyro_popbias.intervention import Scores, check_mode
 from pyro_popbias.models import PopularityModel
@@ -221,9 +228,12 @@ class Fit:
         cells = self._cells(items)
         check_size(draws, len(cells.code), len({"posterior", "prior"} & set(groups)))
         draws_of = partial(draws_dataset, self.model, catalogue=self.catalogue, cells=cells, draws=draws)
+        weights_of = partial(weights_dataset, self.guide, draws=draws, first_key=self.catalogue.cells)
+        with torch.no_grad():
+            posterior, prior = self.guide.global_weights(), self.guide.global_priors()
         makers: dict[str, Callable[[], xr.Dataset]] = {
-            "posterior": lambda: draws_of(self.guide, seed=seed),
-            "prior": lambda: draws_of(None, seed=seed + 1),
+            "posterior": lambda: draws_of(self.guide, seed=seed).merge(weights_of(posterior, seed=seed)),
+            "prior": lambda: draws_of(None, seed=seed + 1).merge(weights_of(prior, seed=seed + 1)),
             "observed_data": lambda: self._observed(rows),
             "constant_data": lambda: constants_dataset(self.catalogue, cells),
         }

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from torch.distributions import Normal
 
 from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
@@ -80,6 +81,29 @@ def draws_dataset(
                 values[:, chosen] = draw(laws, draws=draws, seed=seed, keys=keys)
     array = cells.array(values[None], ("chain", "draw"))
     return xr.Dataset({"popularity": array}, coords={"chain": [0], "draw": np.arange(draws), **cells.coords})
+
+
+def weights_dataset(
+    guide: JointGuide, laws: Mapping[str, Normal], *, draws: int, seed: int, first_key: int
+) -> xr.Dataset:
+    """Return draws of global weights, one variable a site with its features as coordinates.
+
+    Args:
+        guide: whose sites they are.
+        laws: the law of each site, `(F,)`.
+        draws: number of draws.
+        seed: with a key, decides the draws.
+        first_key: above the keys of all cells, so that no weight shares a stream with a cell.
+    """
+    found = xr.Dataset()
+    for site, law in laws.items():
+        keys = range(first_key, first_key := first_key + len(law.loc))
+        dim = f"{site}_feature"
+        values = draw(law, draws=draws, seed=seed, keys=keys)[None]
+        found[site] = xr.DataArray(
+            values, dims=("chain", "draw", dim), coords={dim: np.array(guide.features(site), dtype=str)}
+        )
+    return found
 
 
 def constants_dataset(catalogue: Catalogue, cells: Cells) -> xr.Dataset:

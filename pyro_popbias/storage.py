@@ -158,12 +158,21 @@ def card(fit: "Fit") -> str:
         f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
         f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
         f"{fit.catalogue.periods} period(s). KL: {fit.guide.popularity.kl}. Seed {fit.study.training.seed}.\n\n"
-        f"{held_out}; "
+        f"{_design(fit)}{held_out}; "
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
         "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
         "Intervals of popularity are conditional on the estimated affinities: they are right where the affinities are "
         "known, and too narrow where vectors are learned.\n"
     )
+
+
+def _design(fit: "Fit") -> str:
+    """Return what scores are where the data's own labels do not say it, or nothing."""
+    number = fit.study.data.negatives
+    if not number:
+        return ""
+    kind = "ranking scores and no probabilities" if fit.model.pairwise else "probabilities within this design"
+    return f"Negatives: {number} sampled for each positive, so that scores are {kind}. "
 
 
 def read_run(path: str | Path) -> dict[str, Any]:

@@ -155,6 +155,13 @@ def test_linear_weights_are_parameters_with_intervals(short_training):
     assert (weights["lower"] < weights["mean"]).all()
     assert (weights["sd"] > 0).all()
     assert table.loc["intercept", ["sd", "lower", "upper"]].isna().all()
+    data = fit.to_arviz(draws=2000)
+    beta = data["posterior"]["beta_user"]
+    assert beta.dims == ("chain", "draw", "beta_user_feature")
+    assert beta["beta_user_feature"].values.tolist() == ["age", "town=x", "town=y", "town=z"]
+    error = weights["sd"].iloc[:4].to_numpy() / 2000**0.5
+    assert (abs(beta.mean(["chain", "draw"]).values - weights["mean"].iloc[:4]) < 4 * error).all()
+    assert abs(data["prior"]["beta_item"].std() - 1) < 0.1
     pairs = fit.predict(fit.recommend(k=2))
     assert (pairs["score_sd"] > 0).all()
 
