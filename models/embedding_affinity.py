@@ -33,6 +33,7 @@ class _Products(Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the value, and keep what the gradient needs."""
         ctx.save_for_backward(u, i)
         dot = torch.linalg.vecdot
         return dot(u, i), dot(u, u), dot(i, i)
@@ -40,6 +41,7 @@ class _Products(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_u: Tensor, grad_i: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of each argument."""
         u, i = ctx.saved_tensors
         grad = grad.unsqueeze(-1)
         return (

@@ -39,6 +39,7 @@ class _LogGammaRemainder(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the value, and keep what the gradient needs."""
         once = _once_if_shared(x)
         log, inverse = torch.log(once), 1 / once
         value = 0.5 * (math.log(2 * math.pi) - log) + _odd_powers(_VALUE, inverse)
@@ -53,6 +54,7 @@ class _LogGammaRemainder(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_value: Tensor, grad_slope: Tensor) -> Tensor:
+        """Return the gradient of each argument."""
         once, slope = ctx.saved_tensors
         inverse = 1 / once
         curvature = inverse.square() * (0.5 + _odd_powers(_CURVATURE, inverse))
@@ -77,6 +79,7 @@ def log_gamma_remainder(x: Tensor) -> tuple[Tensor, Tensor]:
 class _ExpMinusOneMinus(Function):
     @staticmethod
     def forward(ctx: Any, d: Tensor) -> Tensor:
+        """Return the value, and keep what the gradient needs."""
         slope = torch.expm1(d)
         ctx.save_for_backward(slope)
         series = torch.ones_like(d)
@@ -87,6 +90,7 @@ class _ExpMinusOneMinus(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """Return the gradient of each argument."""
         (slope,) = ctx.saved_tensors
         return grad * slope
 
