@@ -17,6 +17,12 @@ from torch.nn.functional import logsigmoid
 from pyro_popbias.batching import Batch
 from pyro_popbias.distributions import LogitBernoulli, expectation
 
+# What a choice among all items is worth in pairs. Let items be chosen in proportion to exp(s), and each choice be compared
+# with uniform draws: between alike items, the curvature of one expected pair is half the variance of its slope, so that
+# q would have twice the variance of the estimate (Godambe's information of a composite likelihood; Varin, Reid and Firth,
+# Statistica Sinica 2011).
+PAIRS = 2.0
+
 
 @final
 @MODELS.register("pda")
@@ -25,6 +31,8 @@ class PDA(SaturatedModel):
 
     The score is no probability: it has no upper bound. It is that of Zhang et al., SIGIR 2021 (popularity-bias
     deconfounding and adjusting), with z latent; i is a positive of the user, j a sampled negative in the same period.
+    Pairs of one choice are no independent data: intervals of z are about right for most items, and too wide for the most
+    popular ones.
     """
 
     latents: ClassVar[Mapping[str, Latent]] = {
@@ -43,7 +51,9 @@ class PDA(SaturatedModel):
         likelihood = self.likelihood(affinity, popularity)
         preferred, other = self._pairs(batch, likelihood.logit)
         observed = None if batch.label is None else torch.ones_like(other)
-        with pyro.plate("interaction", other.shape[-1]), poutine.scale(scale=batch.scale):
+        # however many negatives it is compared with, a positive weighs PAIRS pairs
+        weight = batch.scale * PAIRS / max(batch.negatives, 1)
+        with pyro.plate("interaction", other.shape[-1]), poutine.scale(scale=weight):
             order: Tensor = pyro.sample("label", LogitBernoulli(preferred - other), obs=observed)
         return order
 

@@ -15,10 +15,11 @@ from pyro_popbias.building import SATURATIONS, build
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.interactions import Interactions, check_columns
-from pyro_popbias.models import MODELS, PopularityModel
+from pyro_popbias.models import MODELS, PRIORS, PopularityModel
+from pyro_popbias.models.prior import ConcentratedPrior
 from pyro_popbias.negatives import Negatives
 from pyro_popbias.objective import Objective
-from pyro_popbias.sections import Fixed
+from pyro_popbias.sections import Fixed, Power
 from pyro_popbias.study import Study
 
 
@@ -145,7 +146,21 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     if model.saturations and "saturation" not in study.model.model_fields_set:
         section = next(section for section, cls in SATURATIONS.items() if cls is model.saturations[0])
         study = study.replace("model", saturation=section())
+    _warn_of_free_scales(study)
     return study
+
+
+def _warn_of_free_scales(study: Study) -> None:
+    """Warn where two learned parameters do the work of one: z^exponent changes little if z spreads more instead."""
+    saturation, prior = study.model.saturation, study.model.prior
+    spread = prior.source == "learned" and issubclass(PRIORS[prior.name], ConcentratedPrior)
+    if spread and isinstance(saturation, Power) and saturation.exponent == "learned":
+        message = (
+            "PB-C102: the exponent of z^exponent and the concentration of the prior are both learned, and the data hardly "
+            "tell a larger exponent from a wider prior; give the exponent a number, or the prior source = 'fixed' and a "
+            "concentration"
+        )
+        warnings.warn(message, DataWarning, stacklevel=5)
 
 
 def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:

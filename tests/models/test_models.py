@@ -10,6 +10,7 @@ from torch.distributions import LogNormal
 import pyro_popbias as pb
 from pyro_popbias import building
 from pyro_popbias.distributions import quantile
+from pyro_popbias.errors import DataWarning
 from pyro_popbias.pairing import pair
 
 LOGITS = [-200.0, -80.0, -30.0, -5.0, -0.5, 0.0, 0.5, 5.0, 30.0, 80.0, 200.0]
@@ -105,27 +106,62 @@ def test_free_slope_may_fall():
     assert (found.lower.item(), found.upper.item()) == pytest.approx(ends)
 
 
+SIZES = {"users": 1000, "items": 500, "interactions": 100_000}
+SPARSE = {"users": 20_000, "items": 300, "interactions": 30_000}  # a positive is no negative of its user: few a user
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "parameter"), [("product", "rate"), ("additive", "gamma"), ("inverse-logistic", None)]
+    ("name", "saturation", "parameter", "sizes"),
+    [
+        ("product", {"name": "exponential", "rate": "learned"}, "rate", SIZES),
+        ("additive", {}, "gamma", SIZES),
+        ("inverse-logistic", {}, None, SIZES),
+        ("pda", {"name": "power", "exponent": "learned"}, "exponent", SPARSE),
+    ],
 )
-def test_parameters_are_recovered_with_the_affinity_known(name, parameter):
+def test_parameters_are_recovered_with_the_affinity_known(name, saturation, parameter, sizes):
     found, covered = [], []
     for seed in range(5):
-        sim = pb.simulate(model=name, users=1000, items=500, interactions=100_000, seed=seed)
+        sim = pb.simulate(model=name, seed=seed, **sizes)
         affinity = {
             "name": "fixed",
             "user_vectors": sim.truth["user_vectors"],
             "item_vectors": sim.truth["item_vectors"],
         }
         prior = {"name": "gamma", "source": "fixed", "concentration": 2.0}
-        saturation = {"name": "exponential", "rate": "learned"}
-        study = pb.Study(model={"name": name, "affinity": affinity, "prior": prior, "saturation": saturation})
-        fit = pb.fit(sim.events, study=study, progress=False)
+        model = {"name": name, "affinity": affinity, "prior": prior} | (
+            {"saturation": saturation} if saturation else {}
+        )
+        fit = pb.fit(sim.events, study=pb.Study(model=model), progress=False)
         table = fit.popularity().merge(sim.truth["popularity"], on=["item", "period"])
         covered.append(table["z"].between(table["lower"], table["upper"]).mean())
         if parameter:
             found.append(fit.parameters().set_index("name").loc[parameter, "mean"])
+    print(f"{name}: coverage {np.round(covered, 3).tolist()}, {parameter} {np.round(found, 3).tolist()}")  # noqa: T201  shown by pytest -s
     assert 0.85 < np.mean(covered) < 0.95
     if parameter:  # the truth is 1; the standard error is that over the data sets
         assert abs(np.mean(found) - 1) < 3 * np.std(found, ddof=1)
+
+
+def test_a_choice_weighs_as_much_with_any_number_of_negatives():
+    sim = pb.simulate("pda", users=200, items=20, interactions=1000, seed=3)
+    pairs = [pb.pair(sim.events, model="pda", study=pb.Study(data={"negatives": m})) for m in (1, 4)]
+    for made in pairs:  # at scores of 0 every order has probability 1/2
+        made.model.affinity.intercept = torch.tensor(-1e3, dtype=torch.float64)
+        made.objective(made.model, made.guide)(made.whole())
+        likelihood = made.objective.latest.expected_log_likelihood.item()
+        assert likelihood == pytest.approx(2 * len(made.rows) * np.log(0.5), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("prior", "warns"),
+    [({"name": "gamma"}, True), ({"name": "exponential"}, False), ({"source": "fixed", "concentration": 2.0}, False)],
+)
+def test_two_learned_scales_are_warned_of(prior, warns, recwarn):
+    sim = pb.simulate("pda", users=50, items=20, interactions=100, seed=3)
+    saturation = {"name": "power", "exponent": "learned"}
+    pb.pair(sim.events, study=pb.Study(model={"name": "pda", "saturation": saturation, "prior": prior}))
+    found = [warning for warning in recwarn if "PB-C102: the exponent of z^exponent" in str(warning.message)]
+    assert len(found) == warns
+    assert all(warning.category is DataWarning and warning.filename == __file__ for warning in found)
