@@ -4,18 +4,33 @@ if __name__ != "pyro_popbias.guides":
     raise ImportError(f"import this package as pyro_popbias.guides, not as {__name__!r}: it would be loaded twice")
 
 from pyro_popbias.guides.affinity_guide import AffinityGuide
+from pyro_popbias.guides.amortized_guide import (
+    AmortizedGammaGuide,
+    AmortizedGuide,
+    AmortizedLogNormalGuide,
+    AmortizedNormalGuide,
+)
+from pyro_popbias.guides.auto_guide import AutoLowRankGuide, AutoNormalGuide, WholeGuide
 from pyro_popbias.guides.exponential import ExponentialGuide
 from pyro_popbias.guides.gamma import GammaGuide
 from pyro_popbias.guides.joint_guide import JointGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.point import PointGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide, lies_inside, same_support
+from pyro_popbias.guides.popularity_guide import GUIDES, Cells, PopularityGuide, lies_inside, same_support
+from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.weibull import WeibullGuide
 
 __all__ = [
     "GUIDES",
     "AffinityGuide",
+    "AmortizedGammaGuide",
+    "AmortizedGuide",
+    "AmortizedLogNormalGuide",
+    "AmortizedNormalGuide",
+    "AutoLowRankGuide",
+    "AutoNormalGuide",
+    "Cells",
     "ExponentialGuide",
     "GammaGuide",
     "JointGuide",
@@ -23,7 +38,9 @@ __all__ = [
     "NormalGuide",
     "PointGuide",
     "PopularityGuide",
+    "RowGuide",
     "WeibullGuide",
+    "WholeGuide",
     "lies_inside",
     "same_support",
 ]

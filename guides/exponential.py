@@ -4,7 +4,8 @@ from typing import final
 
 import torch
 from pyro.distributions import Exponential
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES
+from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.start import nearest
 from torch import Tensor
 from torch import distributions as laws
@@ -15,7 +16,7 @@ from pyro_popbias.distributions.kl import EULER
 
 @final
 @GUIDES.register("exponential")
-class ExponentialGuide(PopularityGuide):
+class ExponentialGuide(RowGuide):
     """q(z) = Exponential with a mean per cell; its spread does not shrink with the number of rows."""
 
     family = Exponential

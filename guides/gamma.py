@@ -4,7 +4,8 @@ from typing import final
 
 import torch
 from pyro.distributions import Gamma
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES
+from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.start import nearest
 from torch import Tensor
 from torch import distributions as laws
@@ -15,7 +16,7 @@ from pyro_popbias.distributions.kl import moments
 
 @final
 @GUIDES.register("gamma")
-class GammaGuide(PopularityGuide):
+class GammaGuide(RowGuide):
     """q(z) = Gamma with a mean and a concentration per cell."""
 
     family = Gamma

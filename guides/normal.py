@@ -4,7 +4,8 @@ from typing import final
 
 import torch
 from pyro.distributions import Normal
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES
+from pyro_popbias.guides.row_guide import RowGuide
 from torch import Tensor
 from torch import distributions as laws
 from torch.distributions import Distribution, constraints
@@ -12,7 +13,7 @@ from torch.distributions import Distribution, constraints
 
 @final
 @GUIDES.register("normal")
-class NormalGuide(PopularityGuide):
+class NormalGuide(RowGuide):
     """q(z) = Normal with a location and a scale of z per cell."""
 
     family = Normal

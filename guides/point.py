@@ -3,7 +3,8 @@
 from typing import final
 
 from pyro.distributions import Delta
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES
+from pyro_popbias.guides.row_guide import RowGuide
 from torch import Tensor
 from torch import distributions as laws
 from torch.distributions import Distribution, constraints
@@ -11,7 +12,7 @@ from torch.distributions import Distribution, constraints
 
 @final
 @GUIDES.register("point")
-class PointGuide(PopularityGuide):
+class PointGuide(RowGuide):
     """z = exp(log_mode), the mode of log z: maximises the joint density of labels and log z, and no ELBO."""
 
     family = Delta

@@ -1,73 +1,102 @@
-"""What every local guide is: a Pyro program over a batch, with one row of parameters per cell.
+"""What every guide of popularity is: a Pyro program over a batch that draws the site `popularity`.
 
-Rows are locations and logarithms: with a softplus of shape and rate the optimiser does not arrive. A row starts at the
-member of its family that is nearest to the prior, in KL(q || prior).
+A local guide has a law for each cell of the batch; a whole guide draws all cells together, and its batches carry them all.
 """
 
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
-from pyro.nn import PyroModule, PyroParam
+from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.batching import Batch
+from pyro_popbias.features import Features
 from pyro_popbias.registry import Registry
-from pyro_popbias.tables import gather
 from pyro_popbias.variant import Variant
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What a guide may know of the C = K T cells when it is made.
+
+    Attributes:
+        rows: `(C,)` training rows of each cell, sampled negatives included by their expected number.
+        positives: `(C,)` those with label 1.
+        periods: T.
+        features: of the K items; None without.
+        seed: of the start of a network.
+    """
+
+    rows: np.ndarray
+    positives: np.ndarray
+    periods: int = 1
+    features: Features | None = None
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class PopularityGuide(Variant, PyroModule):
     """Base of guides.
 
-    Args:
-        prior: `(C,)` prior of every cell, or a scalar batch shared by all.
-        cells: C, the number of cells.
-
     Attributes:
-        family: the law of popularity, a class of `torch.distributions`.
-        columns: names of the numbers in a row.
-        support: where z lives; it must be the support of the prior.
+        family: the law of popularity, a class of `torch.distributions`; None where it depends on the prior.
         kl: "analytic", or "sampled" where the family has no closed KL to some prior.
         maximises: what training maximises, as the history names it: "elbo", or "log_joint" where q is no law.
+        whole: whether all cells are drawn together, at every step.
     """
 
-    required = ("family", "columns", "support", "start", "law")
-    family: ClassVar[type[Distribution]]
-    columns: ClassVar[tuple[str, ...]]
-    support: ClassVar[constraints.Constraint]
+    required: ClassVar[tuple[str, ...]] = ("fits", "build", "posterior")
+    family: ClassVar[type[Distribution] | None] = None
     kl: ClassVar[Literal["analytic", "sampled"]] = "analytic"
     maximises: ClassVar[Literal["elbo", "log_joint"]] = "elbo"
-    rows: Tensor
-
-    def __init__(self, prior: Distribution, cells: int) -> None:
-        super().__init__()
-        with torch.no_grad():
-            start = self.start(prior).double().expand(cells, len(self.columns)).clone()
-        self.rows = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
+    whole: ClassVar[bool] = False
 
     @classmethod
-    def start(cls, prior: Distribution) -> Tensor:
-        """Return the rows `(..., columns)` of the law nearest to the prior."""
+    def fits(cls, support: constraints.Constraint) -> bool:
+        """Return whether a popularity with this support can have such a q."""
         raise NotImplementedError
 
     @classmethod
-    def law(cls, rows: Tensor) -> TorchDistribution:
-        """Return the laws `(D,)` of rows `(D, columns)`."""
+    def build(cls, prior: Distribution, cells: Cells) -> Self:
+        """Return the guide at its start.
+
+        Args:
+            prior: `(C,)` prior of every cell, or a scalar batch shared by all.
+            cells: what is known of them.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def size(cls, cells: int) -> int:
+        """Return how many numbers a whole guide of so many cells learns."""
         raise NotImplementedError
 
     def posterior(self, cell: Tensor) -> TorchDistribution:
         """Return q of some cells, `(D,)`."""
-        return self.law(gather(self.rows, cell))
+        raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
         """Run the program; return the draws of popularity, `(D,)`."""
         with pyro.plate("cell", len(batch.cell)), poutine.scale(scale=batch.weight):
             popularity: Tensor = pyro.sample("popularity", self.posterior(batch.cell))
         return popularity
+
+    @torch.no_grad()
+    def see(self, affinity: Tensor) -> None:
+        """Take note of the mean affinity of each cell's rows, `(C,)` logits; most guides have no use for it."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether `see` changes anything."""
+        return type(self).see is not PopularityGuide.see
 
 
 GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides")

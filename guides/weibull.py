@@ -5,7 +5,8 @@ from typing import final
 
 import torch
 from pyro.distributions import Weibull
-from pyro_popbias.guides.popularity_guide import GUIDES, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES
+from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.start import nearest
 from torch import Tensor
 from torch import distributions as laws
@@ -24,7 +25,7 @@ def _above_least(concentration: Tensor) -> Tensor:
 
 @final
 @GUIDES.register("weibull")
-class WeibullGuide(PopularityGuide):
+class WeibullGuide(RowGuide):
     """q(z) = Weibull with a scale and a concentration per cell; the concentration is .1 + exp(log_concentration)."""
 
     family = Weibull

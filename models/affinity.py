@@ -84,7 +84,7 @@ class Affinity(Variant, PyroModule):
         few: whether all parameters are few and global, and go on training when q of popularity settles.
     """
 
-    required: ClassVar[tuple[str, ...]] = ("forward", "pairs", "table")
+    required: ClassVar[tuple[str, ...]] = ("forward", "relative", "table")
     few: ClassVar[bool] = False
     intercept: Tensor
 
@@ -102,6 +102,11 @@ class Affinity(Variant, PyroModule):
 
     def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
         """Return x_ui of pairs of codes, `(B,)`; a code of -1 is an unseen id, at its prior mean."""
+        law = self.relative(user, item, score, weights)
+        return AffinityLaw(law.mean + self.intercept, law.variance)
+
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return x_ui - b0 of pairs of codes, `(B,)`."""
         raise NotImplementedError
 
     def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
@@ -136,10 +141,10 @@ class VectorAffinity(Affinity):
     user_vectors: Tensor
     item_vectors: Tensor
 
-    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
-        """Return u . i + b0 of pairs of codes, `(B,)`."""
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return u . i of pairs of codes, `(B,)`."""
         u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
-        return AffinityLaw((u * i).sum(-1).double() + self.intercept)
+        return AffinityLaw((u * i).sum(-1).double())
 
     def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
         """Return u . i + b0 of some users with all items, `(U, K)`."""

@@ -133,8 +133,8 @@ class BayesianEmbeddingAffinity(Affinity):
             rows: Tensor = pyro.sample(name, law)
         return rows.index_select(-2, group.slot)
 
-    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
-        """Return u . i + b0 of pairs of codes, `(B,)`; an unseen row has mean 0 and the prior's variance."""
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return u . i of pairs of codes, `(B,)`; an unseen row has mean 0 and the prior's variance."""
         (u, u_variance), (i, i_variance) = (
             self._moments(weights[name], code, log_scale)
             for name, code, log_scale in (
@@ -142,7 +142,7 @@ class BayesianEmbeddingAffinity(Affinity):
                 ("item_vectors", item, self.log_scale_item),
             )
         )
-        mean = (u * i).sum(-1).double() + self.intercept
+        mean = (u * i).sum(-1).double()
         # Var(u . i) of independent coordinates
         variance = (u.square() * i_variance + u_variance * i.square() + u_variance * i_variance).sum(-1)
         return AffinityLaw(mean, variance.double())

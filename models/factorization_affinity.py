@@ -114,10 +114,10 @@ class FactorizationAffinity(Affinity):
         vector, linear = self._with_features(side, row, self._own(side, row))
         return vector * known.unsqueeze(-1), linear * known
 
-    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
-        """Return x_ui of pairs of codes, `(B,)`."""
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return x_ui - b0 of pairs of codes, `(B,)`."""
         (p, user_linear), (q, item_linear) = self._side("user", user), self._side("item", item)
-        return AffinityLaw(((p * q).sum(-1) + user_linear + item_linear).double() + self.intercept)
+        return AffinityLaw(((p * q).sum(-1) + user_linear + item_linear).double())
 
     def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
         """Return x_ui of some users with all items, `(U, K)`."""

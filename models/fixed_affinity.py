@@ -39,10 +39,10 @@ class FixedScoreAffinity(Affinity):
         assert batch.score is not None  # noqa: S101  the pair gives every batch its score
         return batch.score.double() + self.level()
 
-    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
-        """Return score + b0, `(B,)`."""
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return the score, `(B,)`."""
         assert score is not None  # noqa: S101  the caller reads the column
-        return AffinityLaw(score.double() + self.intercept)
+        return AffinityLaw(score.double())
 
     def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
         """Refuse: a score column says nothing about other pairs.

@@ -70,10 +70,10 @@ class LinearAffinity(Affinity):
         law = weights[f"beta_{side}"]
         return (law.loc[index] * value).sum(-1), (law.scale.square()[index] * value.square()).sum(-1)
 
-    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
-        """Return x_ui of pairs of codes, `(B,)`; the features of an unseen id count as 0."""
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+        """Return x_ui - b0 of pairs of codes, `(B,)`; the features of an unseen id count as 0."""
         (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", item, weights)
-        return AffinityLaw(u + i + self.intercept, u_variance + i_variance)
+        return AffinityLaw(u + i, u_variance + i_variance)
 
     def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
         """Return x_ui of some users with all items, `(U, K)`."""

@@ -9,7 +9,7 @@ negatives for its own: it has the positives first, then m negatives of the first
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -48,6 +48,8 @@ class Group:
 @dataclass(frozen=True)
 class Batch:
     """Some interactions and their cells; B interactions, D draws of popularity, N rows in all.
+
+    For a guide that draws all cells together every batch has them all, each of weight 1.
 
     | field | shape | meaning |
     | --- | --- | --- |
@@ -103,6 +105,7 @@ class Rows:
         score: `(len(events),)` given affinity of every interaction, or None.
         negatives: what draws negatives for the rows held, which are positives then; None takes the data's labels.
         latent: "item" gives the rows of a cell one popularity, "interaction" gives every row its own.
+        cells: whether a batch has the cells of its rows, or all cells, each of weight 1, for guides that draw all together.
         device: where batches live.
     """
 
@@ -114,9 +117,10 @@ class Rows:
         score: np.ndarray | None = None,
         negatives: Negatives | None = None,
         latent: Literal["item", "interaction"] = "item",
+        cells: Literal["of batch", "all"] = "of batch",
         device: str = "cpu",
     ) -> None:
-        self.periods, self.latent = events.periods, latent
+        self.periods, self.latent, self._cells = events.periods, latent, cells
         self._negatives, self._draws = negatives, 1
         user, cell, period = events.user[index], events.cell[index], events.period[index]
         given = None if negatives is not None else events.label
@@ -168,15 +172,9 @@ class Rows:
         known = {name: column.index_select(0, index) for name, column in self._known.items()}
         return self._finish(self._extend(table, stream), known, scale=len(self) / len(index))
 
-    def whole(self, *, every_cell: bool = False) -> Batch:
-        """Return all rows as one batch; with `every_cell` also the cells without rows, all of weight 1."""
-        table = self._extend(self._table.long(), (0,))
-        batch = self._finish(table, self._known, scale=1.0)
-        if not every_cell:
-            return batch
-        cell = torch.arange(len(self.cell_count), device=table.device)
-        weight = torch.ones(len(cell), dtype=torch.float64, device=table.device)
-        return replace(batch, cell=cell, slot=table[:, 1], weight=weight)
+    def whole(self) -> Batch:
+        """Return all rows as one batch."""
+        return self._finish(self._extend(self._table.long(), (0,)), self._known, scale=1.0)
 
     def _extend(self, table: Tensor, stream: tuple[int, ...]) -> Tensor:
         """Return rows of user, cell and label, `(B, 3)`, with their negatives after them: `(B (1 + m), 3)`."""
@@ -191,7 +189,10 @@ class Rows:
     def _finish(self, table: Tensor, known: dict[str, Tensor], *, scale: float) -> Batch:
         user, cell_of_row = table[:, 0], table[:, 1]
         item = cell_of_row if self.periods == 1 else cell_of_row // self.periods
-        if self.latent == "item":
+        if self._cells == "all":
+            cell, slot = torch.arange(len(self.cell_count), device=table.device), cell_of_row
+            weight = torch.ones(len(cell), dtype=torch.float64, device=table.device)
+        elif self.latent == "item":
             cell, slot, count = self._drawn(cell_of_row)
             weight = scale * count / self.cell_count[cell]
         else:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pyro_popbias import sections
-from pyro_popbias.errors import DataError, IncompatibleError
+from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
 from pyro_popbias.features import Features
-from pyro_popbias.guides import GUIDES, AffinityGuide, JointGuide, lies_inside, same_support
+from pyro_popbias.guides import GUIDES, AffinityGuide, Cells, JointGuide, lies_inside
 from pyro_popbias.ids import as_text
 from pyro_popbias.interactions import Catalogue, as_frame
 from pyro_popbias.models import (
@@ -38,6 +38,10 @@ from pyro_popbias.models import (
 from pyro_popbias.models.prior import ConcentratedPrior
 from pyro_popbias.reading import read_table
 from pyro_popbias.study import Study
+
+# of a whole guide: numbers kept for each that is learned (itself, gradient, two moments), and for each cell drawn
+COPIES, DRAWN = 4, 20
+LARGEST_WHOLE = 2 * 1024**3  # bytes
 
 SATURATIONS: dict[type[sections.Section], type[Saturation]] = {
     sections.Exponential: ExponentialSaturation,
@@ -164,13 +168,12 @@ def check_fit(model: str, prior: str, guide: str) -> None:
             f"PB-C078: prior {prior!r} lives on {support}, popularity in model {model!r} on {latent}; "
             f"priors that fit: {', '.join(priors)}"
         )
-    wanted = GUIDES[guide].support
-    if not same_support(wanted, support):
-        guides = [name for name, cls in GUIDES.items() if same_support(cls.support, support)]
-        others = [name for name in priors if same_support(PRIORS[name].support, wanted)]
+    if not GUIDES[guide].fits(support):
+        guides = [name for name, cls in GUIDES.items() if cls.fits(support)]
+        others = [name for name in priors if GUIDES[guide].fits(PRIORS[name].support)]
         remedy = f"; or priors for this guide: {', '.join(others)}" if others else ""
         raise IncompatibleError(
-            f"PB-C078: guide {guide!r} lives on {wanted}, prior {prior!r} in model {model!r} on {support}; "
+            f"PB-C078: guide {guide!r} does not live on {support}, as prior {prior!r} in model {model!r} does; "
             f"guides that fit: {', '.join(guides)}{remedy}"
         )
 
@@ -185,8 +188,38 @@ def _check_saturation(study: Study, saturation: Saturation) -> None:
         )
 
 
-def build(study: Study, catalogue: Catalogue) -> tuple[PopularityModel, JointGuide]:
+def check_whole(guide: str, cells: int, latent: str) -> None:
+    """Refuse a guide that draws all cells together where it would not fit into memory, or has no place.
+
+    Raises:
+        IncompatibleError: popularity is one an interaction.
+        ConfigError: the guide is too large; the message says by how much.
+    """
+    cls = GUIDES[guide]
+    if not cls.whole:
+        return
+    local = ", ".join(name for name, other in GUIDES.items() if not other.whole)
+    if latent == "interaction":
+        raise IncompatibleError(
+            f"PB-C103: guide {guide!r} draws one popularity a cell, all together, and latent = 'interaction' one a row; "
+            f"guides that draw row by row: {local}"
+        )
+    size = 8 * (COPIES * cls.size(cells) + DRAWN * cells)
+    if size > LARGEST_WHOLE:
+        raise ConfigError(
+            f"PB-C104: guide {guide!r} draws all {cells} cells at every step and learns {cls.size(cells)} numbers: about "
+            f"{size / 1024**3:.1f} GiB with gradients and the optimiser's memory, more than "
+            f"{LARGEST_WHOLE / 1024**3:.0f}; use a guide whose step costs as much as its batch: {local}"
+        )
+
+
+def build(study: Study, catalogue: Catalogue, cells: Cells) -> tuple[PopularityModel, JointGuide]:
     """Return the model and the guide of a study, at their start.
+
+    Args:
+        study: the study.
+        catalogue: ids and features.
+        cells: what guides may know of the training rows.
 
     Raises:
         IncompatibleError: the prior's support does not lie inside the model's, the guide's is not the prior's, or the model
@@ -197,9 +230,10 @@ def build(study: Study, catalogue: Catalogue) -> tuple[PopularityModel, JointGui
     options = Options(*build_saturation(study.model.saturation), study.model.slope)
     _check_saturation(study, options.saturation)
     check_fit(study.model.name, study.model.prior.name, study.guide.name)
+    check_whole(study.guide.name, len(cells), study.model.latent)
     with local_parameters():
         affinity = build_affinity(study.model.affinity, catalogue, generator)
         model = MODELS[study.model.name].assemble(affinity, build_prior(study.model.prior), options)
-        popularity = GUIDES[study.guide.name](model.prior.population(), catalogue.cells)
+        popularity = GUIDES[study.guide.name].build(model.prior.population(), cells)
         latents = affinity.latents(generator)
         return model, JointGuide(popularity, AffinityGuide(latents) if latents else None)

@@ -145,7 +145,7 @@ def check_sites(model: Sites, guide: Sites) -> None:
     for name in sorted(latent):
         q, p = guide[name]["fn"], model[name]["fn"]
         if not isinstance(q, Delta) and not same_support(q.support, p.support):
-            fitting = [key for key, cls in GUIDES.items() if same_support(cls.support, p.support)]
+            fitting = [key for key, cls in GUIDES.items() if cls.fits(p.support)]
             raise IncompatibleError(
                 f"PB-C078: the guide draws {name!r} from {_family(guide[name])} on {q.support}, but its prior "
                 f"{_family(model[name])} lives on {p.support}; guides that fit: {', '.join(fitting)}"

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 
 from pyro_popbias.batching import Batch, Rows
-from pyro_popbias.building import SATURATIONS, build
+from pyro_popbias.building import SATURATIONS, build, local_parameters
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
-from pyro_popbias.guides import JointGuide
+from pyro_popbias.guides import GUIDES, Cells, JointGuide
 from pyro_popbias.interactions import Interactions, check_columns
 from pyro_popbias.models import MODELS, PRIORS, PopularityModel
 from pyro_popbias.models.prior import ConcentratedPrior
@@ -21,6 +21,8 @@ from pyro_popbias.negatives import Negatives
 from pyro_popbias.objective import Objective
 from pyro_popbias.sections import Fixed, Power
 from pyro_popbias.study import Study
+
+BLOCK = 262_144  # rows evaluated at once
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,22 @@ class Pair:
     def whole(self) -> Batch:
         """Return all training rows as one batch."""
         return self.rows.whole()
+
+    def look(self) -> None:
+        """Show the guide the present affinities of the training rows, where it makes use of them."""
+        popularity = self.guide.popularity
+        if not popularity.looks:
+            return
+        with torch.no_grad():
+            total = torch.zeros(self.events.cells, dtype=torch.float64, device=self.device)
+            number = torch.zeros_like(total)
+            weights = self.guide.weights()
+            for batch in self.rows.blocks(BLOCK):
+                mean = self.model.affinity.relative(batch.user, batch.item, batch.score, weights).mean
+                cell = batch.cell.index_select(0, batch.slot)
+                total.index_add_(0, cell, mean)
+                number.index_add_(0, cell, torch.ones_like(mean))
+            popularity.see(total / number.clamp(min=1.0))
 
 
 def pair(
@@ -102,29 +120,47 @@ def assemble(events: Interactions, study: Study) -> Pair:
     study = with_defaults(study, events)
     training = study.training
     device = choose_device(training.device)
-    built = build(study, events.catalogue)
     number = study.data.negatives or 0
     negatives = Negatives(events, number, device=device) if number else None
-    rows = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
-    train, held_out = hold_out(events, rows, training.validation, training.seed)
+    usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
+    train, held_out = hold_out(events, usable, training.validation, training.seed)
     if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
         )
         warnings.warn(message, DataWarning, stacklevel=3)
     tensors = partial(
-        Rows, events, score=_score(events, study), negatives=negatives, latent=study.model.latent, device=device
+        Rows,
+        events,
+        score=_score(events, study),
+        negatives=negatives,
+        latent=study.model.latent,
+        cells="all" if GUIDES[study.guide.name].whole else "of batch",
+        device=device,
     )
-    return Pair(
+    rows = tensors(train)
+    model, guide = build(study, events.catalogue, _cells(events, train, rows, training.seed))
+    made = Pair(
         study=study,
         events=events,
-        model=built[0].to(device),
-        guide=built[1].to(device),
-        objective=Objective(kl=built[1].popularity.kl, particles=training.particles),
-        rows=tensors(train),
+        model=model.to(device),
+        guide=guide.to(device),
+        objective=Objective(kl=guide.popularity.kl, particles=training.particles),
+        rows=rows,
         held_out=tensors(held_out) if len(held_out) else None,
         device=device,
     )
+    with local_parameters():
+        made.look()
+    return made
+
+
+def _cells(events: Interactions, train: np.ndarray, rows: Rows, seed: int) -> Cells:
+    """Return what a guide may know of the cells: training rows and no held-out ones."""
+    label = None if events.label is None else events.label[train]
+    positives = np.bincount(events.cell[train], weights=label, minlength=events.cells)
+    catalogue = events.catalogue
+    return Cells(rows.cell_count.cpu().numpy(), positives, catalogue.periods, catalogue.item_features, seed)
 
 
 def with_defaults(study: Study, events: Interactions) -> Study:

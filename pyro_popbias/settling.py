@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.batching import Batch
-from pyro_popbias.pairing import Pair
+from pyro_popbias.pairing import BLOCK, Pair
 
-BLOCK = 262_144  # rows of a batch at most, and rows evaluated at once
 DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge need gradients of little noise
 SAMPLED_BLOCK = 32_768  # the same where the affinities of every batch have to be computed
 
@@ -48,15 +47,15 @@ class SettledRows:
 
     def _law(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return x - b0 of a batch, `(B,)`, and its standard deviation, None where it is a point."""
-        affinity = self._pair.model.affinity
-        law = affinity.pairs(batch.user, batch.item, batch.score, self._weights)
-        return law.mean - affinity.intercept, None if law.variance is None else law.variance.sqrt()
+        law = self._pair.model.affinity.relative(batch.user, batch.item, batch.score, self._weights)
+        return law.mean, None if law.variance is None else law.variance.sqrt()
 
     def _counted(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return `_law` of a batch, and count what knowing it leaves out of the objective."""
         mean, spread = self._law(batch)
         objective, share = self._pair.objective, batch.positives / len(self._pair.rows)
         for sign, each in ((1, batch), (-1, replace(batch, affinity=mean))):
+            torch.default_generator.manual_seed(0)  # the same popularity in both, where its KL is sampled
             objective(self._pair.model, self._pair.guide)(each)
             self.kl += sign * share * float(objective.latest.kl)
             self.log_prior += sign * share * float(objective.latest.log_prior)

@@ -26,6 +26,7 @@ from pyro_popbias.errors import (
 )
 from pyro_popbias.features import Features
 from pyro_popbias.files import TEMPORARY, sha256, sync_folder, write_atomically
+from pyro_popbias.guides import Cells
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
@@ -207,7 +208,8 @@ def read_run(path: str | Path) -> dict[str, Any]:
     }
     periods = len(count) // len(ids["items"])
     catalogue = Catalogue(ids["users"], ids["items"], periods, edges, count, positives, **features)
-    model, guide = build(study, catalogue)
+    cells = Cells(count, positives, periods, catalogue.item_features)  # what a guide had seen is among its parameters
+    model, guide = build(study, catalogue, cells)
     for kind, module in (("model", model), ("guide", guide)):
         module.load_state_dict(
             {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{kind}.")}

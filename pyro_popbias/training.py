@@ -27,8 +27,8 @@ from pyro_popbias.building import local_parameters
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.optimizer import RowAdam
-from pyro_popbias.pairing import Pair
-from pyro_popbias.settling import BLOCK, SettledRows
+from pyro_popbias.pairing import BLOCK, Pair
+from pyro_popbias.settling import SettledRows
 from pyro_popbias.tables import sparse_gradients
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
@@ -68,6 +68,7 @@ class Progress:
     best: float = -math.inf  # held-out log-score of phase one's best epoch
     best_epoch: int = 0
     scalars: list[float] = field(default_factory=list)  # of the model, at the end of phase two's last cycle
+    settled: list[float] = field(default_factory=list)  # KL and log prior of what phase two holds fixed, in nats
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -144,6 +145,7 @@ class Training:
         """Run an epoch of phase one, keep the best parameters, and pass to phase two when it is time."""
         progress, training = self.progress, self._pair.study.training
         began = time.monotonic()
+        self._pair.look()
         terms = [self._step(batch) for batch in self._pair.batches(epoch=progress.epoch)]
         score = self._record(terms, training.learning_rate, began)
         if (
@@ -155,6 +157,7 @@ class Training:
         if stale or progress.epoch >= training.epochs:
             self._loss.load_state_dict(self._best)
             self._best = {}
+            self._pair.look()
             progress.phase, progress.epoch, progress.steps = 2, 0, 0
             self._optimizer = self._new_optimizer()
 
@@ -162,13 +165,14 @@ class Training:
         """Run phase two: cycles of a falling rate until one gains nothing."""
         progress = self.progress
         rows = SettledRows(self._pair)
+        progress.settled = progress.settled or [rows.kl, rows.log_prior]  # found again, they would be rounded anew
         batches = rows.batches(progress.steps)
         while progress.phase == 2:
             began = time.monotonic()
             factor = FALL ** -(progress.epoch % CYCLE / (CYCLE - 1))
             terms = [self._step(batch, factor) for batch in islice(batches, STEPS)]
             rate = self._pair.study.training.guide_learning_rate * factor
-            self._record(terms, rate, began, kl=rows.kl, log_prior=rows.log_prior)
+            self._record(terms, rate, began, *progress.settled)
             if progress.epoch % CYCLE == 0 and self._is_stationary():
                 progress.phase = 3
             self._finish_epoch()
@@ -184,9 +188,7 @@ class Training:
         gain = np.mean(elbo[-end:]) - np.mean(elbo[-CYCLE - end : -CYCLE])
         return len(elbo) >= MOST_CYCLES * CYCLE or bool(gain < GAIN * self._pair.events.cells and move < MOVE)
 
-    def _record(
-        self, terms: list[Tensor], rate: float, began: float, *, kl: float = 0.0, log_prior: float = 0.0
-    ) -> float:
+    def _record(self, terms: list[Tensor], rate: float, began: float, kl: float = 0.0, log_prior: float = 0.0) -> float:
         """Append an epoch to the history; return its held-out log-score.
 
         Args:

@@ -5,7 +5,7 @@ from itertools import product
 import pandas as pd
 from torch.distributions.kl import _dispatch_kl
 
-from pyro_popbias.guides import GUIDES, PopularityGuide, lies_inside, same_support
+from pyro_popbias.guides import GUIDES, PopularityGuide, lies_inside
 from pyro_popbias.models import MODELS, PRIORS, PopularityModel, PopularityPrior
 
 
@@ -20,7 +20,8 @@ def variants() -> pd.DataFrame:
         MODELS.items(), PRIORS.items(), GUIDES.items()
     ):
         reason = _reason(model_class, prior_class, guide_class)
-        analytic = _dispatch_kl(guide_class.family, prior_class.family) is not NotImplemented
+        family = guide_class.family
+        analytic = family is not None and _dispatch_kl(family, prior_class.family) is not NotImplemented
         closed = model_class.integrates_in_closed_form(prior_class.family)
         rows.append(
             {
@@ -41,6 +42,6 @@ def _reason(model: type[PopularityModel], prior: type[PopularityPrior], guide: t
     latent = model.latents["popularity"].support
     if not lies_inside(prior.support, latent):
         return f"popularity lives on {latent}, the prior on {prior.support}"
-    if not same_support(guide.support, prior.support):
-        return f"the prior lives on {prior.support}, the guide on {guide.support}"
+    if not guide.fits(prior.support):
+        return f"the prior lives on {prior.support}, the guide does not"
     return ""

@@ -12,7 +12,7 @@ from pyro_popbias.errors import ConfigError, DataError, UnknownNameError
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
 pytestmark = pytest.mark.usefixtures("short_training")
 # laws of the default prior's support; a point has no interval, and tests of its own
-POSITIVE = [name for name, cls in pb.GUIDES.items() if cls.support is constraints.positive and name != "point"]
+POSITIVE = [name for name, cls in pb.GUIDES.items() if cls.fits(constraints.positive) and name != "point"]
 
 
 def study_of(guide="gamma", **affinity):

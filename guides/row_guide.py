@@ -1,0 +1,69 @@
+"""Guides with one row of parameters per cell.
+
+Rows are locations and logarithms: with a softplus of shape and rate the optimiser does not arrive. A row starts at the
+member of its family that is nearest to the prior, in KL(q || prior).
+"""
+
+from typing import ClassVar, Self
+
+import torch
+from pyro.distributions import TorchDistribution
+from pyro.nn import PyroParam
+from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, same_support
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from pyro_popbias.tables import gather
+
+
+class RowGuide(PopularityGuide):
+    """Base of guides with one row per cell.
+
+    Args:
+        prior: `(C,)` prior of every cell, or a scalar batch shared by all.
+        cells: C, the number of cells.
+
+    Attributes:
+        columns: names of the numbers in a row.
+        support: where z lives; it must be the support of the prior.
+    """
+
+    required = ("family", "columns", "support", "start", "law")
+    family: ClassVar[type[Distribution]]
+    columns: ClassVar[tuple[str, ...]]
+    support: ClassVar[constraints.Constraint]
+    rows: Tensor
+
+    def __init__(self, prior: Distribution, cells: int) -> None:
+        super().__init__()
+        self.rows = PyroParam(start_rows(type(self), prior, cells), constraints.real)  # type: ignore[assignment]  # read back as a tensor
+
+    @classmethod
+    def build(cls, prior: Distribution, cells: Cells) -> Self:
+        """Return the guide at its start."""
+        return cls(prior, len(cells))
+
+    @classmethod
+    def fits(cls, support: constraints.Constraint) -> bool:
+        """Return whether it is the guide's own support."""
+        return same_support(cls.support, support)
+
+    @classmethod
+    def start(cls, prior: Distribution) -> Tensor:
+        """Return the rows `(..., columns)` of the law nearest to the prior."""
+        raise NotImplementedError
+
+    @classmethod
+    def law(cls, rows: Tensor) -> TorchDistribution:
+        """Return the laws `(D,)` of rows `(D, columns)`."""
+        raise NotImplementedError
+
+    def posterior(self, cell: Tensor) -> TorchDistribution:
+        """Return q of some cells, `(D,)`."""
+        return self.law(gather(self.rows, cell))
+
+
+def start_rows(guide: type[RowGuide], prior: Distribution, cells: int) -> Tensor:
+    """Return the starts of all cells, `(C, columns)` in float64."""
+    with torch.no_grad():
+        return guide.start(prior).double().expand(cells, len(guide.columns)).clone()
