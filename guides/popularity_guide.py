@@ -70,7 +70,7 @@ class PopularityGuide(Variant, PyroModule):
         return popularity
 
 
-GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides")
+GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides", PopularityGuide)
 
 
 def _is_positive(support: constraints.Constraint) -> bool:
