@@ -99,7 +99,7 @@ class PopularityGuide(Variant, PyroModule):
         return type(self).see is not PopularityGuide.see
 
 
-GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides")
+GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides", PopularityGuide)
 
 
 def _is_positive(support: constraints.Constraint) -> bool:

@@ -151,4 +151,4 @@ class PopularityModel(Variant, PyroModule):
         return {**self.affinity.estimates(), **self.prior.estimates()}
 
 
-MODELS: Registry[PopularityModel] = Registry("model", "pyro_popbias.models")
+MODELS: Registry[PopularityModel] = Registry("model", "pyro_popbias.models", PopularityModel)

@@ -89,4 +89,4 @@ class ConcentratedPrior(PopularityPrior):
         return {"concentration": self.log_concentration.exp()} if self.learned else {}
 
 
-PRIORS: Registry[PopularityPrior] = Registry("prior", "pyro_popbias.priors")
+PRIORS: Registry[PopularityPrior] = Registry("prior", "pyro_popbias.priors", PopularityPrior)

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from pyro_popbias.errors import ConfigError, UnknownNameError
@@ -23,11 +23,12 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     Args:
         kind: what the names are, as messages say it: "guide".
         group: entry point group by which other packages add classes; their names are the entry points' names.
+        base: the class that all classes derive from.
     """
 
-    def __init__(self, kind: str, group: str) -> None:
+    def __init__(self, kind: str, group: str, base: type[T]) -> None:
         self.kind = kind
-        self._group = group
+        self._group, self._base = group, base
         self._classes: dict[str, type[T]] = {}
         self._loaded = False
 
@@ -45,16 +46,37 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         return decorate
 
     def _add(self, name: str, cls: type[T]) -> None:
-        if name in self._classes:
+        if self._classes.get(name, cls) is not cls:
             both = f"{self._classes[name].__module__} and {cls.__module__}"
             raise ConfigError(f"PB-C001: {self.kind} {name!r} is registered twice, by {both}; give one another name")
         self._classes[name] = cls
 
     def _load(self) -> None:
-        if not self._loaded:
-            self._loaded = True
+        """Add the classes of entry points, at the first look into the registry."""
+        if self._loaded:
+            return
+        self._loaded = True  # before any import: the module of an entry point may look into the registry itself
+        try:
             for point in entry_points(group=self._group):
-                self._add(point.name, point.load())
+                self._add(point.name, self._class_of(point))
+        except ConfigError:
+            self._loaded = False  # so that the next look says it again, and does not go on without a class
+            raise
+
+    def _class_of(self, point: EntryPoint) -> type[T]:
+        source = "" if point.dist is None else f" of {point.dist.name}"
+        what = f"entry point {point.name!r} = {point.value!r} in {self._group!r}{source}"
+        try:
+            cls = point.load()
+        except Exception as error:  # whatever another package's import may raise
+            raise ConfigError(
+                f"PB-C074: {what} cannot be loaded: {type(error).__name__}: {error}; mend or uninstall that package"
+            ) from error
+        if not (isinstance(cls, type) and issubclass(cls, self._base)):
+            raise ConfigError(
+                f"PB-C075: {what} is {cls!r}; a {self.kind} is a class that derives from {self._base.__name__}"
+            )
+        return cls
 
     def __getitem__(self, name: str) -> type[T]:
         self._load()

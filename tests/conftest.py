@@ -103,7 +103,7 @@ def events(frame):
     return pb.Interactions.from_frame(frame, label="label", time="time")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def movielens():
     if not (MOVIELENS / "ratings.csv").exists():
         pytest.skip(f"needs the MovieLens ratings in {MOVIELENS.name}, beside the checkout")

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,31 @@ from torch.distributions import constraints
 import pyro_popbias as pb
 
 SEEDS = range(5)
+REPORTED = range(2)  # seeds of guides of which nothing is demanded
 CONCENTRATION = 2.0
 GRID = np.linspace(-14.0, 5.0, 800)  # nodes of log z
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a guide must reach: KL(q || posterior) in nats, and coverage of 90 % intervals, a seed and on average."""
+
+    kl: float = np.inf
+    coverage: tuple[float, float] = (0.0, 1.0)
+    mean_coverage: tuple[float, float] = (0.0, 1.0)
+
+
+# by the beginning of a guide's name. Two numbers a cell of about the right shape come near to the posterior; a network over
+# cells shares its numbers out; of the others nothing is demanded, and their figures are shown by pytest -s
+DEMANDS = {
+    "gamma": Demand(kl=0.02, coverage=(0.82, 0.97), mean_coverage=(0.85, 0.95)),
+    "lognormal": Demand(kl=0.02, coverage=(0.82, 0.97), mean_coverage=(0.85, 0.95)),
+    "amortized-": Demand(mean_coverage=(0.80, 0.95)),
+}
+NOTHING = Demand()
+GUIDES = [
+    name for name, cls in pb.GUIDES.items() if cls.fits(constraints.positive) and cls.maximises == "elbo"
+]  # a point has neither a KL to the posterior nor an interval
 
 
 def simulate(seed):
@@ -51,32 +76,29 @@ def exact_kl(fit):
     """Return KL(q || posterior) of each item in nats, by quadrature over log z."""
     with torch.no_grad():
         q = fit.guide.popularity.posterior(torch.arange(len(fit.catalogue.items)))
-    law = type(q)(**{name: getattr(q, name).double().unsqueeze(1) for name in q.arg_constraints})
-    z = torch.from_numpy(np.exp(GRID))
-    log_q = law.log_prob(z).numpy() + GRID  # density of log z
+        log_q = q.log_prob(torch.from_numpy(np.exp(GRID)).unsqueeze(1)).double().numpy().T
+    log_q = log_q + GRID  # density of log z
     weight = np.exp(log_q) * (GRID[1] - GRID[0])
     assert np.abs(weight.sum(1) - 1).max() < 1e-3  # the grid holds all of q
     return (weight * (log_q - log_posteriors(fit))).sum(1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("guide", [name for name, cls in pb.GUIDES.items() if cls.fits(constraints.positive)])
+@pytest.mark.parametrize("guide", GUIDES)
 def test_popularity_is_recovered_where_affinities_are_known(guide, record_property):
-    if guide == "point":
-        pytest.skip("a point has neither a KL to the posterior nor an interval")
-    close = guide in ("gamma", "lognormal")  # others have another shape, or one number for location and spread
+    demand = next((demand for prefix, demand in DEMANDS.items() if guide.startswith(prefix)), NOTHING)
     coverage, divergence = [], []
-    for seed in SEEDS if close else SEEDS[:2]:
+    for seed in REPORTED if demand is NOTHING else SEEDS:
         simulation = simulate(seed)
         fit = pb.fit(simulation.events, study=study_of(simulation, guide), progress=False)
         table = fit.popularity(interval=0.9).merge(simulation.truth["popularity"], on=["item", "period"])
         coverage.append(table["z"].between(table["lower"], table["upper"]).mean())
         divergence.append(exact_kl(fit).mean())
-        assert divergence[-1] > 0
-        assert not close or divergence[-1] < 0.02, f"{guide}, seed {seed}: mean KL {divergence[-1]:.4f} nats"
-        assert not close or 0.82 <= coverage[-1] <= 0.97, f"{guide}, seed {seed}: coverage {coverage[-1]:.3f}"
     record_property("coverage", coverage)
     record_property("kl", divergence)
     shown = f"{guide}: coverage {np.round(coverage, 3).tolist()}, KL {np.round(divergence, 5).tolist()} nats"
-    assert not close or 0.85 <= np.mean(coverage) <= 0.95, shown
     print(shown)  # noqa: T201  shown by pytest -s
+    assert min(divergence) > 0, shown
+    assert max(divergence) < demand.kl, shown
+    assert demand.coverage[0] <= min(coverage) <= max(coverage) <= demand.coverage[1], shown
+    assert demand.mean_coverage[0] <= np.mean(coverage) <= demand.mean_coverage[1], shown

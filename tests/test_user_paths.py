@@ -3,13 +3,9 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyro
 import pytest
-import torch
-from pyro.infer import SVI
 
 import pyro_popbias as pb
-from pyro_popbias import tables
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError
 from pyro_popbias.reading import read_table
 from pyro_popbias.running import run_fit
@@ -100,22 +96,6 @@ def test_the_call_of_the_documentation_does_not_warn(frame):
     assert fit.study.training.seed == 0
     with pytest.raises(ConfigError, match="PB-C017: restarts=2 is not available"):
         pb.fit(events, restarts=2)
-
-
-@pytest.mark.parametrize("guide", list(pb.GUIDES))
-@pytest.mark.parametrize("limit", [10, 10**9])
-def test_plain_svi_moves_every_parameter(frame, guide, limit, model_for, monkeypatch):
-    monkeypatch.setattr(tables, "SPARSE_ABOVE", limit)
-    pyro.clear_param_store()
-    study = pb.Study(model={**model_for(guide), "affinity": {"name": "embedding", "dim": 3}}, training=SMALL)
-    pair = pb.pair(pb.Interactions.from_frame(frame, label="label"), guide=guide, study=study)
-    start = {name: value.detach().clone() for name, value in pair.objective(pair.model, pair.guide).named_parameters()}
-    svi = SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 0.01}), pair.objective)
-    losses = [svi.step(batch) for epoch in range(3) for batch in pair.batches(seed=0, epoch=epoch)]
-    assert np.isfinite(losses).all()
-    for name, value in pair.objective(pair.model, pair.guide).named_parameters():
-        assert not torch.equal(value, start[name]), name
-    pyro.clear_param_store()
 
 
 def test_impossible_scores_do_not_end_training(frame):

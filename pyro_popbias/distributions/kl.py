@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -134,8 +135,34 @@ def _gamma_gamma(q: Gamma, p: Gamma) -> Tensor:
     return b * exp_minus_one_minus(log_ratio) + remainder_p - remainder_q - (b - a) * slope_q
 
 
+def _in_double(law: Distribution) -> Distribution:
+    """Return a law with its parameters in float64, itself where they are."""
+    arguments = {name: getattr(law, name) for name in law.arg_constraints}
+    if all(argument.dtype is torch.float64 for argument in arguments.values()):
+        return law
+    return type(law)(**{name: argument.double() for name, argument in arguments.items()}, validate_args=False)
+
+
+def _rounded_once(divergence: Callable[[Any, Any], Tensor]) -> Callable[[Distribution, Distribution], Tensor]:
+    """Return a divergence that rounds its result to the precision of its laws, and nothing before.
+
+    Terms grow with the shapes and cancel: in float32 a sum of terms of 1e7 keeps no digit of a KL of 1.
+    """
+
+    def of(q: Distribution, p: Distribution) -> Tensor:
+        value = divergence(_in_double(q), _in_double(p))
+        return value.to(torch.promote_types(_dtype(q), _dtype(p)))
+
+    return of
+
+
+def _dtype(law: Distribution) -> torch.dtype:
+    dtype: torch.dtype = getattr(law, next(iter(law.arg_constraints))).dtype
+    return dtype
+
+
 STABLE_IN_TORCH = {(Exponential, Exponential), (Exponential, Gamma), (Gamma, Exponential), (LogNormal, LogNormal)}
 
 for _q, _p in product(FAMILIES, FAMILIES):
     if (_q, _p) not in STABLE_IN_TORCH:
-        register_kl(_q, _p)(_gamma_gamma if _q is _p is Gamma else _by_moments)
+        register_kl(_q, _p)(_rounded_once(_gamma_gamma if _q is _p is Gamma else _by_moments))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Exponential, Gamma, LogNormal, Weibull, kl_divergence
+from torch.distributions import Exponential, Gamma, LogNormal, Normal, Weibull, kl_divergence
 
 from pyro_popbias.distributions.kl import FAMILIES, cross_entropy, moments
 
@@ -13,6 +13,8 @@ PARAMETERS = {
     LogNormal: {"loc": -0.2, "scale": 0.6},
     Weibull: {"scale": 1.3, "concentration": 1.9},
 }
+# q's and p's parameters over those of PARAMETERS
+FACTORS = {"near": (1.0, 1.2), "below": (0.4, 2.5), "above": (2.0, 0.7)}
 STANDARD_ERRORS = 4
 
 
@@ -21,11 +23,11 @@ def tensors(family, **options):
 
 
 def from_record(law):
-    family = {cls.__name__: cls for cls in FAMILIES}[law["dist"]]
+    family = {cls.__name__: cls for cls in (*FAMILIES, Normal)}[law["dist"]]
     return family(**{key: torch.tensor(value, dtype=torch.float64) for key, value in law.items() if key != "dist"})
 
 
-@pytest.mark.parametrize(("q_family", "p_family"), PAIRS)
+@pytest.mark.parametrize(("q_family", "p_family"), [*PAIRS, pytest.param(Normal, Normal, id="Normal-Normal")])
 def test_reference_values(reference, q_family, p_family):
     records = [
         record
@@ -42,23 +44,31 @@ def test_reference_values(reference, q_family, p_family):
             assert abs(float(got) - expected) <= 1e-9 * abs(expected), (record["id"], float(got))
 
 
+@pytest.mark.parametrize("factors", FACTORS)
 @pytest.mark.parametrize(("q_family", "p_family"), PAIRS)
-def test_monte_carlo(q_family, p_family):
+def test_monte_carlo(q_family, p_family, factors):
     torch.manual_seed(0)
-    q, p = q_family(*tensors(q_family)), p_family(*(1.2 * each for each in tensors(p_family)))
+    of_q, of_p = FACTORS[factors]
+    q, p = (
+        q_family(*(of_q * each for each in tensors(q_family))),
+        p_family(*(of_p * each for each in tensors(p_family))),
+    )
     z = q.sample((200_000,))
     ratio = q.log_prob(z) - p.log_prob(z)
     error = ratio.std() / math.sqrt(len(ratio))
     assert abs(kl_divergence(q, p) - ratio.mean()) <= STANDARD_ERRORS * error + 1e-12
 
 
+@pytest.mark.parametrize("factors", FACTORS)
 @pytest.mark.parametrize(("q_family", "p_family"), PAIRS)
-def test_gradient(q_family, p_family):
+def test_gradient(q_family, p_family, factors):
+    of_q, of_p = FACTORS[factors]
     parameters = tensors(q_family, requires_grad=True) + tensors(p_family, requires_grad=True)
     number = len(PARAMETERS[q_family])
 
     def divergence(*given):
-        return kl_divergence(q_family(*given[:number]), p_family(*(1.2 * each for each in given[number:])))
+        q = q_family(*(of_q * each for each in given[:number]))
+        return kl_divergence(q, p_family(*(of_p * each for each in given[number:])))
 
     assert torch.autograd.gradcheck(divergence, parameters)
 

@@ -1,0 +1,43 @@
+"""Every variant that the table allows, for a few epochs on real ratings."""
+
+import numpy as np
+import pytest
+
+import pyro_popbias as pb
+from pyro_popbias import training
+from pyro_popbias.training import train
+
+ROWS, EPOCHS = 20_000, 5
+VARIANTS = pb.variants().query("allowed")[["model", "prior", "guide"]].to_numpy().tolist()
+
+
+@pytest.fixture(scope="module")
+def ratings(movielens):
+    """Return a random sample of the ratings, liked from 4 stars on."""
+    log = pb.read_movielens(movielens, positive_if=">=4")
+    rows = np.sort(np.random.default_rng(0).choice(len(log), size=ROWS, replace=False))
+    return pb.Interactions.from_frame(log.to_frame().iloc[rows], label="label")
+
+
+@pytest.fixture(autouse=True)
+def _short_second_phase(monkeypatch):
+    for name, value in {"STEPS": 5, "CYCLE": 3, "MOST_CYCLES": 2}.items():
+        monkeypatch.setattr(training, name, value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "prior", "guide"), VARIANTS)
+def test_every_allowed_variant_gains_on_ratings(ratings, model, prior, guide):
+    study = pb.Study(
+        model={"name": model, "prior": {"name": prior}, "affinity": {"name": "embedding", "dim": 8}},
+        guide={"name": guide},
+        training={"epochs": EPOCHS, "batch_size": 1024, "device": "cpu"},
+    )
+    history = train(pb.pair(ratings, study=study))
+    objective = pb.GUIDES[guide].maximises
+    unknown = [] if objective == "elbo" else ["elbo", "kl"]
+    assert history[unknown].isna().all(axis=None)
+    assert np.isfinite(history.drop(columns=unknown).to_numpy(dtype=float)).all()
+    assert sorted(history["phase"].unique()) == [1, 2]
+    first, *_, last = history.query("phase == 1")[objective]
+    assert last > first
