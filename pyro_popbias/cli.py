@@ -58,7 +58,7 @@ seed = 0
 device = "auto"
 """
 
-Mode = Annotated[str, typer.Option(help="population, posterior or none")]
+Mode = Annotated[str, typer.Option(help="population, prior, posterior or none")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
 OptionalOutput = Annotated[Path | None, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
 

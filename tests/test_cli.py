@@ -216,7 +216,7 @@ def test_failures_with_a_run(popbias, folder, folder_hash):
     before = folder_hash(folder)
     for arguments, expected, message in [
         (["predict", "new", "strangers.csv", "-o", "out.csv"], 3, "PB-D048: 1 rows of unseen users (nobody)"),
-        (["predict", "new", "pairs.csv", "--popularity", "prior", "-o", "out.csv"], 2, "PB-C011: popularity='prior'"),
+        (["predict", "new", "pairs.csv", "--popularity", "forecast", "-o", "out.csv"], 2, "PB-C011: "),
         (["predict", "new", "pairs.csv", "-o", "out.xls"], 2, "PB-C008: out.xls has an ending"),
         (["predict", "new", "pairs.csv", "-o", "no/out.csv"], 5, "PB-R100: cannot write no/out.csv"),
         (["recommend", "new", "-k", "0", "-o", "out.csv"], 2, "PB-C084: k must be a whole number from 1"),
