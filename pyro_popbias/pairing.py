@@ -18,6 +18,7 @@ from pyro_popbias.interactions import Interactions, check_columns
 from pyro_popbias.models import MODELS, PopularityModel
 from pyro_popbias.negatives import Negatives
 from pyro_popbias.objective import Objective
+from pyro_popbias.prior_sources import make_prior
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
 
@@ -101,11 +102,11 @@ def assemble(events: Interactions, study: Study) -> Pair:
     study = with_defaults(study, events)
     training = study.training
     device = choose_device(training.device)
-    built = build(study, events.catalogue)
     number = study.data.negatives or 0
     negatives = Negatives(events, number, device=device) if number else None
     rows = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
     train, held_out = hold_out(events, rows, training.validation, training.seed)
+    built = build(study, events.catalogue, make_prior(study, events, train))
     if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"

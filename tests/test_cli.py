@@ -182,6 +182,16 @@ FAILURES = {
         3,
         "PB-D062: the data have no",
     ),
+    "counts of the data": (
+        [*FIT, "--set", "model.prior.source=counts", "--set", "model.prior.counts=rows.csv"],
+        3,
+        "PB-D122: counts is the file of the data itself",
+    ),
+    "population with labels": (
+        [*FIT, "--set", "model.prior.source=population"],
+        2,
+        "PB-C090: prior source 'population'",
+    ),
     "no rows": ([*FIT, "--data", "none.csv"], 3, "PB-D002: the data have 0 rows"),
     "no study": (["fit", "no.toml", "--out", "new"], 5, "PB-R022: cannot read no.toml: No such file"),
     "no data": ([*FIT, "--data", "no.csv"], 5, "PB-R022: cannot read no.csv: No such file"),
