@@ -12,12 +12,13 @@ from pyro_popbias.models.factorization_affinity import FactorizationAffinity
 from pyro_popbias.models.fixed_affinity import FixedScoreAffinity, FixedVectorAffinity
 from pyro_popbias.models.gamma_prior import GammaPrior
 from pyro_popbias.models.inverse_logistic import InverseLogistic
+from pyro_popbias.models.item_prior import ItemPrior
 from pyro_popbias.models.linear_affinity import LinearAffinity
 from pyro_popbias.models.lognormal_prior import LogNormalPrior
 from pyro_popbias.models.normal_prior import NormalPrior
 from pyro_popbias.models.pda import PDA
 from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
-from pyro_popbias.models.prior import PRIORS, PopularityPrior
+from pyro_popbias.models.prior import PRIORS, PopularityPrior, SharedPrior
 from pyro_popbias.models.product import Product
 from pyro_popbias.models.saturation import (
     ExponentialSaturation,
@@ -46,6 +47,7 @@ __all__ = [
     "GammaPrior",
     "HillSaturation",
     "InverseLogistic",
+    "ItemPrior",
     "Latent",
     "LinearAffinity",
     "LogNormalPrior",
@@ -56,6 +58,7 @@ __all__ = [
     "PowerSaturation",
     "Product",
     "Saturation",
+    "SharedPrior",
     "TanhSaturation",
     "WeibullPrior",
     "Weights",

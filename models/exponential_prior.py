@@ -4,14 +4,14 @@ from typing import final
 
 import torch
 from pyro.distributions import Exponential
-from pyro_popbias.models.prior import PRIORS, PopularityPrior
+from pyro_popbias.models.prior import PRIORS, SharedPrior
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 
 @final
 @PRIORS.register("exponential")
-class ExponentialPrior(PopularityPrior):
+class ExponentialPrior(SharedPrior):
     """z ~ Exponential(1): E[z] = 1, Var z = 1; nothing is learned."""
 
     family = Exponential
@@ -25,3 +25,13 @@ class ExponentialPrior(PopularityPrior):
     def population(self) -> Exponential:
         """Return Exponential(1)."""
         return Exponential(self.rate)
+
+    @classmethod
+    def near(cls, law: Distribution) -> Exponential:
+        """Return the Exponential law with the same mean: its one number leaves no choice of the spread."""
+        return Exponential(1 / law.mean)
+
+    @classmethod
+    def with_moments(cls, mean: Tensor, variance: Tensor) -> Exponential:
+        """Return Exponential(1 / mean), whose variance is mean^2 whatever is asked for."""
+        return Exponential(1 / mean)

@@ -2,9 +2,15 @@
 
 from typing import final
 
+import torch
 from pyro.distributions import Gamma
 from pyro_popbias.models.prior import PRIORS, ConcentratedPrior
-from torch.distributions import constraints
+from torch import Tensor
+from torch import distributions as laws
+from torch.distributions import Distribution, constraints
+
+from pyro_popbias.distributions.kl import moments
+from pyro_popbias.distributions.special import inverse_trigamma
 
 
 @final
@@ -23,3 +29,18 @@ class GammaPrior(ConcentratedPrior):
         """Return Gamma(a, a)."""
         concentration = self.log_concentration.exp()
         return Gamma(concentration, concentration)
+
+    @classmethod
+    def near(cls, law: Distribution) -> Gamma:
+        """Return the Gamma law with the same mean and variance of log z; a Gamma law itself."""
+        if isinstance(law, laws.Gamma):
+            return Gamma(law.concentration, law.rate)
+        # Var log z = psi'(a), E log z = psi(a) - log(rate)
+        of_log = moments(law)
+        concentration = inverse_trigamma(of_log.log_variance)
+        return Gamma(concentration, torch.exp(torch.digamma(concentration) - of_log.log_mean))
+
+    @classmethod
+    def with_moments(cls, mean: Tensor, variance: Tensor) -> Gamma:
+        """Return Gamma(mean^2 / variance, mean / variance)."""
+        return Gamma(mean.square() / variance, mean / variance)

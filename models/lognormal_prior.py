@@ -5,8 +5,11 @@ from typing import final
 import torch
 from pyro.distributions import LogNormal
 from pyro_popbias.models.prior import PRIORS, ConcentratedPrior
-from torch.distributions import constraints
+from torch import Tensor
+from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
+
+from pyro_popbias.distributions.kl import moments
 
 
 @final
@@ -26,3 +29,15 @@ class LogNormalPrior(ConcentratedPrior):
         # log(1 + 1/a)
         variance = softplus(-self.log_concentration)
         return LogNormal(-0.5 * variance, torch.sqrt(variance))
+
+    @classmethod
+    def near(cls, law: Distribution) -> LogNormal:
+        """Return the LogNormal law with the same mean and variance of log z."""
+        of_log = moments(law)
+        return LogNormal(of_log.log_mean, torch.sqrt(of_log.log_variance))
+
+    @classmethod
+    def with_moments(cls, mean: Tensor, variance: Tensor) -> LogNormal:
+        """Return LogNormal(log mean - s^2/2, s) with s^2 = log(1 + variance / mean^2)."""
+        of_log = torch.log1p(variance / mean.square())
+        return LogNormal(torch.log(mean) - 0.5 * of_log, torch.sqrt(of_log))

@@ -4,14 +4,16 @@ from typing import final
 
 import torch
 from pyro.distributions import Normal
-from pyro_popbias.models.prior import PRIORS, PopularityPrior
+from pyro_popbias.models.prior import PRIORS, SharedPrior
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
+
+from pyro_popbias.distributions.kl import moments
 
 
 @final
 @PRIORS.register("normal")
-class NormalPrior(PopularityPrior):
+class NormalPrior(SharedPrior):
     """z ~ Normal(0, 1): the model's slope and intercept carry scale and location."""
 
     family = Normal
@@ -28,3 +30,19 @@ class NormalPrior(PopularityPrior):
     def population(self) -> Normal:
         """Return Normal(0, 1)."""
         return Normal(self.location, self.scale)
+
+    @classmethod
+    def near(cls, law: Distribution) -> Normal:
+        """Return the Normal law with the mean and variance of log popularity: z on the real line is in its place."""
+        of_log = moments(law)
+        return Normal(of_log.log_mean, torch.sqrt(of_log.log_variance))
+
+    @classmethod
+    def with_moments(cls, mean: Tensor, variance: Tensor) -> Normal:
+        """Return Normal(mean, sqrt(variance))."""
+        return Normal(mean, torch.sqrt(variance))
+
+    @classmethod
+    def population_like(cls, law: Distribution) -> Normal:
+        """Return the Normal law with the mean and variance of log popularity; the slope and intercept carry any gauge."""
+        return cls.near(law)

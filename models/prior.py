@@ -3,8 +3,8 @@
 The scale of z is not identified by itself, so every population law has a fixed one: E[z] = 1 on the positive numbers,
 mean 0 and variance 1 on the real line.
 
-`learned`: the concentration a, where the family has one, is a parameter with the prior log a ~ Normal(log 2, 1).
-`fixed`: a is given.
+A prior is shared by all cells, or a law for each cell (`item_prior.py`). The concentration a of a shared one is learned,
+with the prior log a ~ Normal(log 2, 1), or a given number.
 """
 
 import math
@@ -24,16 +24,9 @@ START_CONCENTRATION = 2.0
 
 
 class PopularityPrior(Variant, PyroModule):
-    """Base of priors: one population law shared by all cells.
+    """Base of priors: a law of every cell, and the population law."""
 
-    Attributes:
-        family: the law of popularity, a class of `torch.distributions`.
-        support: where z lives; it must lie inside the support of the model's latent.
-    """
-
-    required = ("family", "support", "population")
-    family: ClassVar[type[Distribution]]
-    support: ClassVar[constraints.Constraint]
+    required: ClassVar[tuple[str, ...]] = ("law", "laws", "population")
 
     def population(self) -> TorchDistribution:
         """Return the population law, a scalar batch: the law of the do-intervention."""
@@ -41,7 +34,11 @@ class PopularityPrior(Variant, PyroModule):
 
     def law(self, cell: Tensor) -> TorchDistribution:
         """Return the prior of some cells, `(D,)`."""
-        return self.population().expand(cell.shape)
+        raise NotImplementedError
+
+    def laws(self) -> TorchDistribution:
+        """Return the prior of every cell, `(C,)`, or a scalar batch shared by all."""
+        raise NotImplementedError
 
     def forward(self, cell: Tensor) -> TorchDistribution:
         """Return the prior of some cells, `(D,)`, and add the log priors of its parameters to the trace."""
@@ -58,14 +55,53 @@ class PopularityPrior(Variant, PyroModule):
         return {}
 
 
-class ConcentratedPrior(PopularityPrior):
+class SharedPrior(PopularityPrior):
+    """Base of priors that are one population law for all cells.
+
+    Attributes:
+        family: the law of popularity, a class of `torch.distributions`.
+        support: where z lives; it must lie inside the support of the model's latent.
+    """
+
+    required = ("family", "support", "population", "near", "with_moments")
+    family: ClassVar[type[Distribution]]
+    support: ClassVar[constraints.Constraint]
+
+    def law(self, cell: Tensor) -> TorchDistribution:
+        """Return the population law for each of some cells, `(D,)`."""
+        return self.population().expand(cell.shape)
+
+    def laws(self) -> TorchDistribution:
+        """Return the population law, a scalar batch."""
+        return self.population()
+
+    @classmethod
+    def near(cls, law: Distribution) -> TorchDistribution:
+        """Return the member of the family in place of a law of popularity, `(...)`: the same mean and variance of log z.
+
+        For laws of single items: a population law would lose its mean of 1.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def with_moments(cls, mean: Tensor, variance: Tensor) -> TorchDistribution:
+        """Return the member of the family with a mean and a variance of z, both `(...)`."""
+        raise NotImplementedError
+
+    @classmethod
+    def population_like(cls, law: Distribution) -> TorchDistribution:
+        """Return the member of the family in place of a population law on the positive numbers."""
+        return cls.with_moments(law.mean, law.variance)
+
+
+class ConcentratedPrior(SharedPrior):
     """Base of priors with a concentration a.
 
     Args:
         concentration: a > 0; None learns it.
     """
 
-    required = ("family", "support", "population")
+    required = ("family", "support", "population", "near", "with_moments")
     log_concentration: Tensor
 
     def __init__(self, concentration: float | None = None) -> None:
@@ -89,4 +125,4 @@ class ConcentratedPrior(PopularityPrior):
         return {"concentration": self.log_concentration.exp()} if self.learned else {}
 
 
-PRIORS: Registry[PopularityPrior] = Registry("prior", "pyro_popbias.priors", PopularityPrior)
+PRIORS: Registry[SharedPrior] = Registry("prior", "pyro_popbias.priors", SharedPrior)

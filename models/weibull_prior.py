@@ -7,8 +7,10 @@ import torch
 from pyro.distributions import Weibull
 from pyro_popbias.models.prior import PRIORS, ConcentratedPrior
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
+
+from pyro_popbias.distributions.kl import EULER, moments
 
 NEWTON_STEPS = 3  # exact to rounding for a from 1e-6 to 1e6
 
@@ -55,3 +57,17 @@ class WeibullPrior(ConcentratedPrior):
         """Return Weibull(1 / Gamma(1 + 1/k), k)."""
         shape = log_shape(self.log_concentration).exp()
         return Weibull(torch.exp(-torch.lgamma(1 + 1 / shape)), shape)
+
+    @classmethod
+    def near(cls, law: Distribution) -> Weibull:
+        """Return the Weibull law with the same mean and variance of log z."""
+        # Var log z = pi^2 / (6 k^2), E log z = log(scale) - gamma_E / k
+        of_log = moments(law)
+        shape = math.pi * torch.rsqrt(6 * of_log.log_variance)
+        return Weibull(torch.exp(of_log.log_mean + EULER / shape), shape)
+
+    @classmethod
+    def with_moments(cls, mean: Tensor, variance: Tensor) -> Weibull:
+        """Return the Weibull law with a mean and a variance of z."""
+        shape = log_shape(torch.log(mean.square() / variance)).exp()
+        return Weibull(mean * torch.exp(-torch.lgamma(1 + 1 / shape)), shape)

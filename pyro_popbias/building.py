@@ -27,6 +27,7 @@ from pyro_popbias.models import (
     FixedScoreAffinity,
     FixedVectorAffinity,
     HillSaturation,
+    ItemPrior,
     LinearAffinity,
     Options,
     PopularityModel,
@@ -35,7 +36,7 @@ from pyro_popbias.models import (
     Saturation,
     TanhSaturation,
 )
-from pyro_popbias.models.prior import ConcentratedPrior
+from pyro_popbias.models.prior import START_CONCENTRATION, ConcentratedPrior
 from pyro_popbias.reading import read_table
 from pyro_popbias.study import Study
 
@@ -141,10 +142,19 @@ def _vectors(given: Any, ids: "pd.Index[str]", kind: str) -> Tensor:
     return torch.from_numpy(vectors)
 
 
-def build_prior(section: Any) -> PopularityPrior:
-    """Return the prior that a section declares."""
+def build_prior(section: Any, cells: int) -> PopularityPrior:
+    """Return the prior that a section declares; numbers that counts give are some, to be loaded into.
+
+    Args:
+        section: the study's.
+        cells: C, the number of cells.
+    """
     family = PRIORS[section.name]
-    return family(section.concentration) if issubclass(family, ConcentratedPrior) else family()
+    if section.source in sections.ITEM_SOURCES:
+        return ItemPrior.unset(family, cells)
+    if not issubclass(family, ConcentratedPrior):
+        return family()
+    return family(START_CONCENTRATION if section.source == "population" else section.concentration)
 
 
 def build_saturation(section: Any) -> tuple[Saturation, bool]:
@@ -213,13 +223,16 @@ def check_whole(guide: str, cells: int, latent: str) -> None:
         )
 
 
-def build(study: Study, catalogue: Catalogue, cells: Cells) -> tuple[PopularityModel, JointGuide]:
+def build(
+    study: Study, catalogue: Catalogue, cells: Cells, prior: PopularityPrior | None = None
+) -> tuple[PopularityModel, JointGuide]:
     """Return the model and the guide of a study, at their start.
 
     Args:
-        study: the study.
+        study: what was declared.
         catalogue: ids and features.
         cells: what guides may know of the training rows.
+        prior: the law of popularity; left out, it is made for a state that is loaded.
 
     Raises:
         IncompatibleError: the prior's support does not lie inside the model's, the guide's is not the prior's, or the model
@@ -233,7 +246,8 @@ def build(study: Study, catalogue: Catalogue, cells: Cells) -> tuple[PopularityM
     check_whole(study.guide.name, len(cells), study.model.latent)
     with local_parameters():
         affinity = build_affinity(study.model.affinity, catalogue, generator)
-        model = MODELS[study.model.name].assemble(affinity, build_prior(study.model.prior), options)
-        popularity = GUIDES[study.guide.name].build(model.prior.population(), cells)
+        prior = build_prior(study.model.prior, len(cells)) if prior is None else prior
+        model = MODELS[study.model.name].assemble(affinity, prior, options)
+        popularity = GUIDES[study.guide.name].build(model.prior.laws(), cells)
         latents = affinity.latents(generator)
         return model, JointGuide(popularity, AffinityGuide(latents) if latents else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 from safetensors import SafetensorError
+from torch.nn import Module
 
 from pyro_popbias.errors import (
     CheckpointError,
@@ -132,11 +133,15 @@ class Checkpoints:
             raise CorruptCheckpointError(f"PB-R094: checkpoint {file} is damaged: {error}") from error
 
 
+def _of_buffers(module: Module) -> str:
+    """Return a fingerprint of what a module was given: vectors, or the numbers that counts gave."""
+    return sha256(b"".join(buffer.cpu().numpy().tobytes() for buffer in module.buffers()))
+
+
 def identity(pair: Pair) -> dict[str, str]:
-    """Return what decides a run: the study by section, and fingerprints of vectors and data."""
+    """Return what decides a run: the study by section, and fingerprints of vectors, counts and data."""
     study, events = pair.study, pair.events
-    affinity = study.model.affinity
-    given = b"".join(buffer.cpu().numpy().tobytes() for buffer in pair.model.affinity.buffers())
+    affinity, prior = study.model.affinity, study.model.prior
     columns = [events.user, events.item, events.label, events.time]
     if (name := getattr(affinity, "score", None)) is not None:
         columns.append(events.columns[name].to_numpy())
@@ -145,10 +150,12 @@ def identity(pair: Pair) -> dict[str, str]:
     for kind, features in ((b"\2", events.user_features), (b"\3", events.item_features)):
         rows += b"" if features is None else kind + features.to_bytes()
     return {
-        "model": study.model.model_dump_json(exclude={"affinity"}),
+        "model": study.model.model_dump_json(exclude={"affinity", "prior"}),
         "guide": study.guide.model_dump_json(),
         "training": study.training.model_dump_json(),
-        "affinity": affinity.model_dump_json(exclude={"user_vectors", "item_vectors"}) + sha256(given),
+        "affinity": affinity.model_dump_json(exclude={"user_vectors", "item_vectors"})
+        + _of_buffers(pair.model.affinity),
+        "prior": prior.model_dump_json(exclude={"counts"}) + _of_buffers(pair.model.prior),
         "periods": str(events.periods),
         "data": sha256(rows + ids.encode()),
     }

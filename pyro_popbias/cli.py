@@ -41,7 +41,9 @@ name = "product"              # P(c=1 | u,i,z) = sigma(x_ui) g(z); or additive, 
 saturation = { name = "exponential", rate = 1.0 }   # or hill, tanh; power for pda; rate = "learned" frees it
 slope = "positive"            # or "free": the sign of popularity's slope in the additive model
 affinity = { name = "embedding", dim = 64, scale = 0.5, posterior = "point" }   # or linear, factorization-machine, fixed
-prior = { name = "gamma", source = "learned" }      # or { name = "gamma", source = "fixed", concentration = 2.0 }
+prior = { name = "gamma", source = "learned" }      # or lognormal, weibull, exponential; normal for additive
+# prior = { name = "gamma", source = "fixed", concentration = 2.0 }   # or source = "population", without labels
+# prior = { name = "gamma", source = "counts", counts = "exposure.csv", drift = 0.25 }   # other rows than the data's
 latent = "item"               # or "interaction", a popularity for every interaction (product, additive)
 
 [guide]
@@ -58,7 +60,7 @@ seed = 0
 device = "auto"
 """
 
-Mode = Annotated[str, typer.Option(help="population, posterior or none")]
+Mode = Annotated[str, typer.Option(help="population, prior, posterior or none")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
 OptionalOutput = Annotated[Path | None, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
 

@@ -88,7 +88,7 @@ class Fit:
 
         Args:
             frame: columns user and item.
-            popularity: which law of popularity to integrate over: "population", "posterior" or "none".
+            popularity: which law of popularity to integrate over: "population", "prior", "posterior" or "none".
             interval: share of popularity's mass between lower and upper, which is how far popularity moves the
                 probability and no error bar of the score.
             unseen: what to do with ids that the fit does not know.
@@ -155,7 +155,7 @@ class Fit:
         Args:
             users: ids; all users by default.
             k: items a user.
-            popularity: "population", "posterior" or "none", as in `predict`.
+            popularity: "population", "prior", "posterior" or "none", as in `predict`.
             exclude_seen: leave out items that the user has a row of, whatever its label.
 
         Returns:

@@ -1,7 +1,8 @@
 """Which law of popularity the intervention P(c=1 | do(u,i)) = integral of P(c=1 | u,i,z) P(z) dz integrates over.
 
-`population`: one law for all items, the do-intervention. `posterior`: the item's q, a prediction that keeps the item's
-popularity in the score. `none`: the affinity alone.
+`population`: one law for all items, the do-intervention. `prior`: the item's own prior, which is the population law unless
+counts gave each item a law. `posterior`: the item's q. Both are predictions that keep the item's popularity in the score.
+`none`: the affinity alone.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from pyro_popbias.errors import UnknownNameError
 from pyro_popbias.models import AffinityLaw, PopularityModel
 from pyro_popbias.registry import nearest
 
-Popularity = Literal["population", "posterior", "none"]
-MODES: tuple[Popularity, ...] = ("population", "posterior", "none")
+Popularity = Literal["population", "prior", "posterior", "none"]
+MODES: tuple[Popularity, ...] = ("population", "prior", "posterior", "none")
 
 
 @dataclass(frozen=True)

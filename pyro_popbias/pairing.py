@@ -19,6 +19,7 @@ from pyro_popbias.models import MODELS, PRIORS, PopularityModel
 from pyro_popbias.models.prior import ConcentratedPrior
 from pyro_popbias.negatives import Negatives
 from pyro_popbias.objective import Objective
+from pyro_popbias.prior_sources import make_prior
 from pyro_popbias.sections import Fixed, Power
 from pyro_popbias.study import Study
 
@@ -139,7 +140,8 @@ def assemble(events: Interactions, study: Study) -> Pair:
         device=device,
     )
     rows = tensors(train)
-    model, guide = build(study, events.catalogue, _cells(events, train, rows, training.seed))
+    cells = _cells(events, train, rows, training.seed)
+    model, guide = build(study, events.catalogue, cells, make_prior(study, events, train))
     made = Pair(
         study=study,
         events=events,

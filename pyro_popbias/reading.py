@@ -28,12 +28,15 @@ def file_ending(path: Path) -> str:
     raise ConfigError(f"PB-C008: {path} has an ending that is not read or written; use one of {', '.join(ENDINGS)}")
 
 
-def read_table(path: str | Path, *, text: tuple[str, ...] = (), first_text: bool = False) -> pd.DataFrame:
+def read_table(
+    path: str | Path, *, text: tuple[str, ...] = (), text_if_there: tuple[str, ...] = (), first_text: bool = False
+) -> pd.DataFrame:
     """Return a table; numbers as numbers.
 
     Args:
         path: a .csv, .csv.gz or .parquet file.
         text: columns that must be there and stay text whatever they hold: "007", "NA" and "1e5" are ids.
+        text_if_there: columns that stay text likewise and may be missing.
         first_text: whether the first column stays text too.
 
     Raises:
@@ -51,7 +54,8 @@ def read_table(path: str | Path, *, text: tuple[str, ...] = (), first_text: bool
         raise DataError(f"PB-D025: {path} is no readable Parquet file: {_first_line(error)}") from error
     except OSError as error:
         raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror or _first_line(error)}") from error
-    return _read_csv(path, _unzip(path, content) if ending == ".csv.gz" else content, text, first_text=first_text)
+    content = _unzip(path, content) if ending == ".csv.gz" else content
+    return _read_csv(path, content, text, text_if_there=text_if_there, first_text=first_text)
 
 
 def _first_line(error: Exception) -> str:
@@ -69,12 +73,14 @@ def _unzip(path: Path, content: bytes) -> bytes:
         raise DataError(f"PB-D013: {path} holds no gzip data; rename it to .csv") from error
 
 
-def _read_csv(path: Path, content: bytes, text: tuple[str, ...], *, first_text: bool) -> pd.DataFrame:
+def _read_csv(
+    path: Path, content: bytes, text: tuple[str, ...], *, text_if_there: tuple[str, ...], first_text: bool
+) -> pd.DataFrame:
     if not content.strip():
         raise DataError(f"PB-D003: {path} is empty (0 bytes of content)")
     if content.count(b'"') % 2 and _ends_inside_quotes(content):
         raise DataError(f"PB-D019: {path} has an unclosed quote, in the row that begins {_open_quote(content)}")
-    as_text = (*text, _first_name(content)) if first_text else text
+    as_text = (*text, *text_if_there, *([_first_name(content)] if first_text else []))
     table = _parse(path, content, as_text)
     frame = table.to_pandas(date_as_object=False)
     missing = [name for name in text if name not in table.column_names]

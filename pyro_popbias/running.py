@@ -67,6 +67,9 @@ def run_fit(
     # the run's study names the files that were read
     files = {"path": source, "user_features": section.user_features, "item_features": section.item_features}
     study = study.replace("data", **{key: file and str(Path(file).absolute()) for key, file in files.items()})
+    prior = study.model.prior
+    if prior.counts is not None:
+        study = study.replace("model", prior=prior.model_copy(update={"counts": str(Path(prior.counts).absolute())}))
     if not resume:
         refuse_full(folder)
     events = read_interactions(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from pyro_popbias.distributions.quadrature import NODES
 from pyro_popbias.guides import JointGuide
@@ -39,19 +40,29 @@ class Scorer:
         return torch.from_numpy(np.asarray(codes, dtype=np.int64)).to(self.guide.device)
 
     def scores(self, affinity: AffinityLaw, item: Tensor) -> Scores:
-        """Return the scores of affinities, `(...)`, of items `(...)`; an item of -1 or without rows has the prior."""
+        """Return the scores of affinities, `(...)`, of items `(...)`.
+
+        Where each item has its law, one of -1 has the population law, and one without rows its prior.
+        """
         with torch.no_grad():
-            population = self.model.prior.population()
-            if self.popularity != "posterior":
-                law = population if self.popularity == "population" else None
-                return scores(self.model, affinity, law, interval=self.interval)
+            if self.popularity == "none":
+                return self._under(affinity, None)
+            if self.popularity == "population":
+                return self._under(affinity, self.model.prior.population())
             cell = self._last_cell().index_select(0, item.clamp(min=0))
-            own = scores(self.model, affinity, self.guide.popularity.posterior(cell), interval=self.interval)
-            silent = (item < 0) | (self.tensor(self.catalogue.count).index_select(0, cell) == 0)
-            if not silent.any():
-                return own
-            prior = scores(self.model, affinity, population, interval=self.interval)
-            return own.where(silent, prior)
+            if self.popularity == "prior":
+                own = self._under(affinity, self.model.prior.law(cell))
+            else:
+                own = self._under(affinity, self.guide.popularity.posterior(cell))
+                silent = self.tensor(self.catalogue.count).index_select(0, cell) == 0
+                if silent.any():
+                    own = own.where(silent, self._under(affinity, self.model.prior.law(cell)))
+            unseen = item < 0
+            return own.where(unseen, self._under(affinity, self.model.prior.population())) if unseen.any() else own
+
+    def _under(self, affinity: AffinityLaw, law: Distribution | None) -> Scores:
+        """Return the scores under a law of z; None is the affinity alone."""
+        return scores(self.model, affinity, law, interval=self.interval)
 
     def _last_cell(self) -> Tensor:
         """Return each item's last cell with rows, `(K,)`."""
@@ -70,7 +81,7 @@ class Scorer:
         item = self.tensor(np.arange(len(self.catalogue.items)))
         weights = self.guide.weights()
         # under one law for all items the score of a point increases with it: only the top needs its integral
-        increasing = self.popularity != "posterior" and not weights
+        increasing = self.popularity in ("population", "none") and not weights
         size = max(1, BLOCK_ELEMENTS // (len(item) * (1 if increasing else NODES)))
         for start in range(0, len(users), size):
             block = users[start : start + size]

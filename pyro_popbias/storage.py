@@ -28,6 +28,7 @@ from pyro_popbias.features import Features
 from pyro_popbias.files import TEMPORARY, sha256, sync_folder, write_atomically
 from pyro_popbias.guides import Cells
 from pyro_popbias.interactions import Catalogue, Interactions
+from pyro_popbias.item_counts import count_items, read_counts
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
 from pyro_popbias.version import __version__
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit
 
 SCHEMA = 1
+COUNTS = "counts.parquet"  # of a prior, where it was given a frame; files stay where they are, and are not opened again
 
 
 def save(fit: "Fit", folder: Path, *, data: bool = True) -> None:
@@ -109,6 +111,11 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
         study = study.replace(
             "model", affinity=affinity.model_copy(update={name: f"{name}.parquet" for name in vectors})
         )
+    prior = study.model.prior
+    if prior.counts is not None and not isinstance(prior.counts, str):
+        counts = count_items(read_counts(prior.counts, study.data), catalogue.items)
+        files[COUNTS] = _parquet(pd.DataFrame({"item": catalogue.items, "count": counts}))
+        study = study.replace("model", prior=prior.model_copy(update={"counts": COUNTS}))
     tensors = {f"model.{name}": value for name, value in fit.model.state_dict().items()}
     tensors |= {f"guide.{name}": value for name, value in fit.guide.state_dict().items()}
     tensors |= {name: torch.from_numpy(getattr(catalogue, name).copy()) for name in ("count", "positives")}
@@ -197,6 +204,9 @@ def read_run(path: str | Path) -> dict[str, Any]:
             )
         frames = {name: _frame(contents[f"{name}.parquet"]) for name in ("user_vectors", "item_vectors")}
         study = study.replace("model", affinity=affinity.model_copy(update=frames))
+    prior = study.model.prior
+    if prior.counts == COUNTS and COUNTS in contents:
+        study = study.replace("model", prior=prior.model_copy(update={"counts": _frame(contents[COUNTS])}))
     tensors = safetensors.torch.load(contents["parameters.safetensors"])
     ids = {name: pd.Index(_frame(contents[f"{name}.parquet"])["id"], dtype=str) for name in ("users", "items")}
     count, positives = tensors["count"].numpy(), tensors["positives"].numpy()

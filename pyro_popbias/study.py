@@ -112,7 +112,9 @@ class Study(Section):
 
         files = ("path", "user_features", "item_features")
         study = self.replace("data", **{key: moved(getattr(self.data, key)) for key in files})
-        affinity = study.model.affinity
+        affinity, prior = study.model.affinity, study.model.prior
+        if prior.counts is not None:
+            study = study.replace("model", prior=prior.model_copy(update={"counts": moved(prior.counts)}))
         if affinity.name != "fixed":
             return study
         vectors = {key: moved(getattr(affinity, key)) for key in ("user_vectors", "item_vectors")}
@@ -128,7 +130,7 @@ class Study(Section):
         return self.replace("training", seed=training.seed)
 
     def to_toml(self) -> str:
-        """Return the study as a TOML text with every key; frames of vectors must have been replaced by paths."""
+        """Return the study as a TOML text with every key; frames in it must have been replaced by paths."""
         sections: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
         return tomli_w.dumps(sections)
 

@@ -6,7 +6,7 @@ import pandas as pd
 from torch.distributions.kl import _dispatch_kl
 
 from pyro_popbias.guides import GUIDES, PopularityGuide, lies_inside
-from pyro_popbias.models import MODELS, PRIORS, PopularityModel, PopularityPrior
+from pyro_popbias.models import MODELS, PRIORS, PopularityModel, SharedPrior
 
 
 def variants() -> pd.DataFrame:
@@ -37,7 +37,7 @@ def variants() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _reason(model: type[PopularityModel], prior: type[PopularityPrior], guide: type[PopularityGuide]) -> str:
+def _reason(model: type[PopularityModel], prior: type[SharedPrior], guide: type[PopularityGuide]) -> str:
     """Return why a guide or prior does not fit, or an empty text."""
     latent = model.latents["popularity"].support
     if not lies_inside(prior.support, latent):

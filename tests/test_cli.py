@@ -182,6 +182,16 @@ FAILURES = {
         3,
         "PB-D062: the data have no",
     ),
+    "counts of the data": (
+        [*FIT, "--set", "model.prior.source=counts", "--set", "model.prior.counts=rows.csv"],
+        3,
+        "PB-D122: counts is the file of the data itself",
+    ),
+    "population with labels": (
+        [*FIT, "--set", "model.prior.source=population"],
+        2,
+        "PB-C090: prior source 'population'",
+    ),
     "no rows": ([*FIT, "--data", "none.csv"], 3, "PB-D002: the data have 0 rows"),
     "no study": (["fit", "no.toml", "--out", "new"], 5, "PB-R022: cannot read no.toml: No such file"),
     "no data": ([*FIT, "--data", "no.csv"], 5, "PB-R022: cannot read no.csv: No such file"),
@@ -216,7 +226,7 @@ def test_failures_with_a_run(popbias, folder, folder_hash):
     before = folder_hash(folder)
     for arguments, expected, message in [
         (["predict", "new", "strangers.csv", "-o", "out.csv"], 3, "PB-D048: 1 rows of unseen users (nobody)"),
-        (["predict", "new", "pairs.csv", "--popularity", "prior", "-o", "out.csv"], 2, "PB-C011: popularity='prior'"),
+        (["predict", "new", "pairs.csv", "--popularity", "forecast", "-o", "out.csv"], 2, "PB-C011: "),
         (["predict", "new", "pairs.csv", "-o", "out.xls"], 2, "PB-C008: out.xls has an ending"),
         (["predict", "new", "pairs.csv", "-o", "no/out.csv"], 5, "PB-R100: cannot write no/out.csv"),
         (["recommend", "new", "-k", "0", "-o", "out.csv"], 2, "PB-C084: k must be a whole number from 1"),

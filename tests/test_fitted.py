@@ -108,7 +108,7 @@ def test_population_score_is_the_closed_form(fit, pairs):
 
 
 def test_laws_of_popularity_differ(fit, pairs):
-    score = {mode: fit.predict(pairs, popularity=mode) for mode in ("population", "posterior", "none")}
+    score = {mode: fit.predict(pairs, popularity=mode) for mode in ("population", "prior", "posterior", "none")}
     np.testing.assert_allclose(score["none"]["score"], expit(affinity_of(fit, pairs)), rtol=1e-12)
     for mode, table in score.items():
         edge = table[["lower", "score", "upper"]].to_numpy()
@@ -116,6 +116,7 @@ def test_laws_of_popularity_differ(fit, pairs):
         assert (np.diff(edge, axis=1) == 0).all() if mode == "none" else (np.diff(edge, axis=1) > 0).all()
     attention = {mode: score[mode]["score"] / score["none"]["score"] for mode in ("population", "posterior")}
     assert attention["population"].std() == pytest.approx(0, abs=1e-9)  # one law for all items
+    pd.testing.assert_frame_equal(score["prior"], score["population"])  # one prior for all items
     by_item = attention["posterior"].groupby(pairs["item"].to_numpy())
     assert (by_item.max() - by_item.min()).max() < 1e-9
     mean = fit.popularity().set_index("item")["mean"]
@@ -132,7 +133,7 @@ def test_wider_interval_is_wider(fit, pairs):
 UNSEEN = pd.DataFrame({"user": ["u1", "nobody", "u1", "nobody"], "item": ["i1", "i1", "nothing", "nothing"]})
 
 
-@pytest.mark.parametrize("popularity", ["population", "posterior", "none"])
+@pytest.mark.parametrize("popularity", ["population", "prior", "posterior", "none"])
 def test_unseen_ids(fit, popularity):
     message = r"PB-D048: 2 rows of unseen users \(nobody\) and 2 rows of unseen items \(nothing\) in 4 pairs; .*'prior'"
     with pytest.raises(DataError, match=message) as caught:
@@ -174,7 +175,7 @@ def test_no_rows_give_no_rows(fit, pairs):
     assert fit.predict(pairs.iloc[:0]).shape == (0, 6)
 
 
-@pytest.mark.parametrize("popularity", ["population", "posterior", "none"])
+@pytest.mark.parametrize("popularity", ["population", "prior", "posterior", "none"])
 def test_recommend(fit, frame, popularity):
     k = 3
     table = fit.recommend(k=k, popularity=popularity)
@@ -206,7 +207,7 @@ def test_no_users_get_no_rows(fit):
     assert fit.recommend([], k=3).shape == (0, 6)
 
 
-@pytest.mark.parametrize("popularity", ["population", "posterior"])
+@pytest.mark.parametrize("popularity", ["population", "prior", "posterior"])
 def test_blocks_do_not_matter(fit, popularity, monkeypatch):
     whole = fit.recommend(k=4, popularity=popularity)
     monkeypatch.setattr(scoring, "BLOCK_ELEMENTS", 3 * len(fit.catalogue.items) + 1)

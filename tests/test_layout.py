@@ -21,7 +21,17 @@ FLOORS = [
     ["models"],
     ["guides"],
     ["sections", "study", "variant_table"],
-    ["objective", "building", "pairing", "optimizer", "settling", "training", "progress"],
+    [
+        "objective",
+        "building",
+        "item_counts",
+        "prior_sources",
+        "pairing",
+        "optimizer",
+        "settling",
+        "training",
+        "progress",
+    ],
     [
         "simulated_models",
         "simulated_affinities",

@@ -18,6 +18,7 @@ _SLOPE = (-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760, -1 / 12)
 _CURVATURE = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 _STIRLING_FROM = 8.0  # above it the series are exact to float64
 _SERIES_BELOW = 0.1  # below it exp(d) - 1 - d cancels
+_NEWTON_STEPS = 5
 
 
 def _odd_powers(coefficients: tuple[float, ...], inverse: Tensor) -> Tensor:
@@ -104,6 +105,18 @@ def exp_minus_one_minus(d: Tensor) -> Tensor:
 def trigamma(x: Tensor) -> Tensor:
     """Return the derivative of digamma, by zeta(2, x): torch's polygamma(1, x) is only good to 5e-10."""
     return torch.special.zeta(torch.full_like(x, 2.0), x)
+
+
+def inverse_trigamma(y: Tensor) -> Tensor:
+    """Return the x > 0 at which trigamma is y > 0, to rounding, without gradient."""
+    with torch.no_grad():
+        # 1/x + 1/x^2 = y is above it, as 1/x + 1/x^2 is above trigamma; 1/trigamma is convex, so that Newton's method on
+        # it goes down from there and does not overshoot
+        x = (1 + torch.sqrt(1 + 4 * y)) / (2 * y)
+        for _ in range(_NEWTON_STEPS):
+            value, slope = trigamma(x), -2 * torch.special.zeta(torch.full_like(x, 3.0), x)
+            x = x + value * (1 - value / y) / slope
+    return x
 
 
 def bounded_exp(log_z: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ STANDARD = [name for name in PRIORS if name not in CONCENTRATED]
 
 
 def made(**section):
-    return build_prior(pb.Study(model={"prior": section}).model.prior)
+    return build_prior(pb.Study(model={"prior": section}).model.prior, 3)
 
 
 @pytest.mark.parametrize("concentration", [1e-6, 0.05, 1.0, 2.0, 700.0, 1e6])

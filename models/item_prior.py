@@ -1,0 +1,71 @@
+"""A prior with a law of its own for each cell."""
+
+from collections.abc import Callable
+from typing import Self, final
+
+import torch
+from pyro.distributions import TorchDistribution
+from pyro_popbias.models.prior import PopularityPrior, SharedPrior
+from torch import Tensor
+
+POPULATION = "population_"  # before the names of the population law's parameters
+
+
+@final
+class ItemPrior(PopularityPrior):
+    """z_j ~ a given law for each cell j; nothing is learned.
+
+    The laws are buffers under the names of their family's parameters, `rate` and so on, so that they are saved with the
+    model and go where it goes.
+
+    Args:
+        laws: `(C,)` law of each cell.
+        population: the population law, a scalar batch of the same family.
+    """
+
+    def __init__(self, laws: TorchDistribution, population: TorchDistribution) -> None:
+        super().__init__()
+        self._family: Callable[..., TorchDistribution] = type(laws)
+        self._names = tuple(laws.arg_constraints)
+        for prefix, law in (("", laws), (POPULATION, population)):
+            for name in self._names:
+                value: Tensor = getattr(law, name)
+                self.register_buffer(
+                    prefix + name, value.detach().double().clone(memory_format=torch.contiguous_format)
+                )
+
+    @classmethod
+    def mixed(cls, prior: type[SharedPrior], laws: TorchDistribution) -> Self:
+        """Return the prior whose population law has the mean and variance of a cell drawn at random.
+
+        Args:
+            prior: whose family it is.
+            laws: `(C,)` law of each cell, of that family.
+        """
+        # the law of total variance
+        variance = laws.variance.mean() + laws.mean.var(correction=0)
+        return cls(laws, prior.with_moments(laws.mean.mean(), variance))
+
+    @classmethod
+    def unset(cls, prior: type[SharedPrior], cells: int) -> Self:
+        """Return a prior of the right shapes, to load another one's state into.
+
+        Args:
+            prior: whose family it is.
+            cells: C, the number of cells.
+        """
+        one = torch.ones((), dtype=torch.float64)
+        law = prior.with_moments(one, one)
+        return cls(law.expand((cells,)), law)
+
+    def law(self, cell: Tensor) -> TorchDistribution:
+        """Return the prior of some cells, `(D,)`."""
+        return self._family(**{name: self.get_buffer(name).index_select(0, cell) for name in self._names})
+
+    def laws(self) -> TorchDistribution:
+        """Return the prior of every cell, `(C,)`."""
+        return self._family(**{name: self.get_buffer(name) for name in self._names})
+
+    def population(self) -> TorchDistribution:
+        """Return the population law, a scalar batch."""
+        return self._family(**{name: self.get_buffer(POPULATION + name) for name in self._names})

@@ -1,0 +1,134 @@
+"""Where the numbers of a prior come from: each source of a study has one function here."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from pyro.distributions import Gamma, LogNormal
+
+from pyro_popbias.building import build_prior, local_parameters
+from pyro_popbias.errors import DataWarning, IncompatibleError
+from pyro_popbias.interactions import Interactions
+from pyro_popbias.item_counts import check_disjoint, count_items, read_counts
+from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior, popularity_counts
+from pyro_popbias.models.prior import ConcentratedPrior
+from pyro_popbias.study import Study
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a prior may be made from.
+
+    Attributes:
+        study: what was declared.
+        events: all rows.
+        rows: positions of the training rows.
+    """
+
+    study: Study
+    events: Interactions
+    rows: np.ndarray
+
+    @property
+    def family(self) -> type[SharedPrior]:
+        """The prior's class."""
+        return PRIORS[self.study.model.prior.name]
+
+    @property
+    def positives(self) -> np.ndarray:
+        """`(K, T)` positives of each item in each period among the training rows."""
+        label = self.events.label
+        rows = self.rows if label is None else self.rows[label[self.rows] == 1]
+        return np.bincount(self.events.cell[rows], minlength=self.events.cells).reshape(-1, self.events.periods)
+
+    @cached_property
+    def given(self) -> np.ndarray | None:
+        """`(K,)` count of each item in the study's table or log; None where there is none."""
+        given, data = self.study.model.prior.counts, self.study.data
+        if given is None:
+            return None
+        table = read_counts(given, data)
+        counts = count_items(table, self.events.items)
+        if self.study.model.prior.source == "counts":
+            check_disjoint(given, table, counts, self.events, data)
+        return counts
+
+    def counts(self) -> np.ndarray:
+        """Return the given counts, the same in each period, or else the training rows' own positives, `(K, T)`."""
+        if self.given is None:
+            return self.positives
+        return np.repeat(self.given[:, None], self.events.periods, axis=1)
+
+
+def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> PopularityPrior:
+    """Return the prior of a study, at its start.
+
+    Args:
+        study: what was declared.
+        events: all rows.
+        rows: positions of the training rows.
+
+    Raises:
+        IncompatibleError: the source does not go with labels.
+        DataError: given counts cannot be used, or are those of the data.
+        RunFolderError: the file of counts cannot be read.
+    """
+    find = SOURCES.get(study.model.prior.source)
+    with local_parameters():
+        return build_prior(study.model.prior, events.cells) if find is None else find(Evidence(study, events, rows))
+
+
+def _population(evidence: Evidence) -> PopularityPrior:
+    if evidence.events.label is not None:
+        raise IncompatibleError(
+            "PB-C090: prior source 'population' measures the spread of popularity by counts of positives, and the data have "
+            "labels of their own: there counts are exposure times pull, and the spread is off by a factor of two. Use source "
+            "= 'learned', or leave the label out where rows are positives only"
+        )
+    family = evidence.family
+    assert issubclass(family, ConcentratedPrior)  # noqa: S101  sections refuse the others
+    return family(popularity_counts.concentration(evidence.positives))
+
+
+def _counts(evidence: Evidence) -> PopularityPrior:
+    section, family = evidence.study.model.prior, evidence.family
+    assert section.drift is not None  # noqa: S101  sections give it
+    counts = evidence.counts()
+    a = popularity_counts.concentration(counts[:, :1])
+    laws = popularity_counts.item_laws(counts.reshape(-1), a, section.drift)
+    parent = torch.tensor(a, dtype=torch.float64)
+    return ItemPrior(family.near(laws), family.population_like(Gamma(parent, parent)))
+
+
+def _share(evidence: Evidence) -> PopularityPrior:
+    counts = evidence.counts()
+    share = popularity_counts.shares(counts)
+    other = popularity_counts.information(popularity_counts.log_shares(counts))
+    warnings.warn(
+        "PB-D124: prior source 'share' is nearly the same for every item: between the least and the most popular item the "
+        f"prior's median differs by a factor of {np.exp(np.ptp(share)):.3g}, and it holds on average "
+        f"{popularity_counts.information(share):.2g} nats about popularity (log-share: {other:.2g}); it is there for "
+        "comparison",
+        DataWarning,
+        stacklevel=2,
+    )
+    return _mixed(evidence, popularity_counts.located(share))
+
+
+def _log_share(evidence: Evidence) -> PopularityPrior:
+    return _mixed(evidence, popularity_counts.located(popularity_counts.log_shares(evidence.counts())))
+
+
+def _mixed(evidence: Evidence, laws: LogNormal) -> PopularityPrior:
+    return ItemPrior.mixed(evidence.family, evidence.family.near(laws))
+
+
+SOURCES: Mapping[str, Callable[[Evidence], PopularityPrior]] = {
+    "population": _population,
+    "counts": _counts,
+    "share": _share,
+    "log-share": _log_share,
+}
