@@ -148,8 +148,9 @@ def test_a_choice_weighs_as_much_with_any_number_of_negatives():
     sim = pb.simulate("pda", users=200, items=20, interactions=1000, seed=3)
     pairs = [pb.pair(sim.events, model="pda", study=pb.Study(data={"negatives": m})) for m in (1, 4)]
     for made in pairs:  # at scores of 0 every order has probability 1/2
-        made.model.affinity.intercept = torch.tensor(-1e3, dtype=torch.float64)
-        made.objective(made.model, made.guide)(made.whole())
+        with building.local_parameters():
+            made.model.affinity.intercept = torch.tensor(-1e3, dtype=torch.float64)
+            made.objective(made.model, made.guide)(made.whole())
         likelihood = made.objective.latest.expected_log_likelihood.item()
         assert likelihood == pytest.approx(2 * len(made.rows) * np.log(0.5), rel=1e-6)
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from pyro import poutine
+from pyro_popbias.guides import Cells
 from pyro_popbias.models import PRIORS
 from pyro_popbias.models.prior import ConcentratedPrior
 from pyro_popbias.models.weibull_prior import log_shape
@@ -101,4 +102,7 @@ def test_toml_round_trip(tmp_path, events, name):
     path.write_text(study.to_toml())
     read = pb.Study.from_toml(path)
     assert read == study
-    assert type(build(read, events.catalogue)[0].prior) is PRIORS[name]
+    assert (
+        type(build(read, events.catalogue, Cells(events.catalogue.count, events.catalogue.positives))[0].prior)
+        is PRIORS[name]
+    )
