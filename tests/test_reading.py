@@ -1,11 +1,12 @@
 import gzip
+import io
 
 import pandas as pd
 import pytest
 
 from pyro_popbias import read_interactions, read_movielens
 from pyro_popbias.errors import ConfigError, DataError, RunFolderError
-from pyro_popbias.reading import read_table, write_table
+from pyro_popbias.reading import read_table, to_csv, write_table
 
 GOOD = b"user,item,label\n007,NA,1\n7,null,0\n1e5,nan,1\n100000,None,0\n"
 IDS = ["007", "7", "1e5", "100000"], ["NA", "null", "nan", "None"]
@@ -111,3 +112,13 @@ def test_movielens(movielens):
     assert events.label.tolist() == (ratings["rating"] >= 4).astype(int).tolist()
     assert events.catalogue.count.sum() == len(ratings)
     assert read_movielens(movielens / "ratings.csv", positive_if=">=5", periods=3).periods == 3
+
+
+def test_csv_holds_no_formulas(hostile):
+    frame = pd.DataFrame({"item": [*hostile, "-5", "+1.5e3", "a"], "number": -1.5})
+    lines = pd.read_csv(io.BytesIO(to_csv(frame)), dtype=str, keep_default_na=False)
+    assert not lines["item"].str.match(r"[=@\t\r\n\x00]|[+-](?!\d)").any()
+    assert lines["item"].tolist()[-3:] == ["-5", "+1.5e3", "a"]
+    assert (lines["number"] == "-1.5").all()
+    changed = lines["item"].to_numpy() != frame["item"].to_numpy()
+    assert all(text.startswith("'") for text in lines["item"][changed])

@@ -1,0 +1,134 @@
+"""Pictures of a fit: each draws into `ax`, or a new figure's axes, and returns them.
+
+Popularity has a long tail: axes of counts and of a positive popularity are logarithmic. Ids and titles are drawn as they
+are, never read as formulas, and cut where they are long.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from torch.distributions import constraints
+
+from pyro_popbias.distributions import draw
+from pyro_popbias.guides import same_support
+from pyro_popbias.plotting import BLUE, GREY, RED, clean, new_axes
+
+if TYPE_CHECKING:
+    from pyro_popbias.fitted import Fit
+
+POINTS = 5000  # of a scatter plot; more are a blot and a large file
+BINS = 60
+
+
+def forest(
+    fit: "Fit",
+    ax: Axes | None = None,
+    *,
+    number: int = 10,
+    interval: float = 0.9,
+    titles: Mapping[str, str] | None = None,
+) -> Axes:
+    """Draw the items of most and of least popularity, in the last period, with their posterior intervals.
+
+    Args:
+        fit: the fit.
+        ax: where to draw.
+        number: items at each end.
+        interval: probability of an interval.
+        titles: item id to title; an item without one is shown by its id.
+    """
+    table = fit.popularity(interval).query("not prior_only")
+    table = table[table["period"] == table["period"].max()].sort_values("mean", ascending=False)
+    top, tail = table.iloc[:number], table.iloc[number:].iloc[-number:]
+    ax = ax or new_axes(width=6.5, height=1.2 + 0.2 * (len(top) + len(tail)))
+    first = len(top) + len(tail) + 1.0  # with a gap between the ends
+    for part, color, start in ((top, BLUE, first), (tail, RED, float(len(tail)))):
+        place = start - np.arange(len(part))
+        ax.hlines(place, part["lower"], part["upper"], color=color, linewidth=1.4)
+        ax.plot(part["mean"], place, "o", color=color, markersize=4)
+    names = [clean((titles or {}).get(item, item)) for item in [*top["item"], *tail["item"]]]
+    places = [*(first - np.arange(len(top))), *(len(tail) - np.arange(len(tail)))]
+    ax.set_yticks(places, names, parse_math=False, fontsize=8)
+    _scale_popularity(fit, ax, "x")
+    ax.set(xlabel=f"popularity z: posterior mean, {interval:.0%} interval", title="most and least popular items")
+    return ax
+
+
+def against_count(fit: "Fit", ax: Axes | None = None) -> Axes:
+    """Draw the posterior mean of each cell's popularity against its number of rows."""
+    ax = _against(fit, ax, lambda table: table["count"])
+    ax.set(xscale="log", xlabel="rows", title="popularity against count")
+    return ax
+
+
+def against_share(fit: "Fit", ax: Axes | None = None) -> Axes:
+    """Draw the same against the share of positives: with labels, popularity is an item's pull once shown."""
+    ax = _against(fit, ax, lambda table: table["positives"] / table["count"])
+    ax.set(xlabel="share of positives", title="popularity against share of positives")
+    return ax
+
+
+def _against(fit: "Fit", ax: Axes | None, of_table: Callable[[pd.DataFrame], "pd.Series[float]"]) -> Axes:
+    ax = ax or new_axes()
+    table = fit.popularity().query("not prior_only")
+    table = table.sample(min(len(table), POINTS), random_state=0)
+    ax.plot(of_table(table), table["mean"], ".", color=BLUE, alpha=0.4, markersize=4)
+    _scale_popularity(fit, ax, "y")
+    ax.set_ylabel("posterior mean of z")
+    return ax
+
+
+def prior_and_posterior(fit: "Fit", ax: Axes | None = None) -> Axes:
+    """Draw the prior of the cells with rows, and all their posteriors together: where the law is right they are alike."""
+    ax = ax or new_axes()
+    known = np.flatnonzero(fit.catalogue.count)
+    known = np.random.default_rng(0).choice(known, min(len(known), POINTS), replace=False)
+    cell = torch.from_numpy(known).to(fit.guide.device)
+    draws = max(1, 50_000 // len(known))
+    with torch.no_grad():
+        laws = {"prior": fit.model.prior.law(cell), "posteriors": fit.guide.popularity.posterior(cell)}
+        found = {name: draw(law, draws=draws, seed=0, keys=known).ravel() for name, law in laws.items()}
+    both = np.concatenate(list(found.values()))
+    low, high = np.quantile(both, [0.001, 0.999])
+    positive = is_positive(fit)
+    edges = np.geomspace(low, high, BINS) if positive else np.linspace(low, high, BINS)
+    for (name, values), color in zip(found.items(), (GREY, BLUE), strict=True):
+        weights = np.full(len(values), 1 / len(values))
+        ax.hist(values, bins=edges.tolist(), weights=weights, histtype="step", color=color, label=name, linewidth=1.4)
+    _scale_popularity(fit, ax, "x")
+    ax.set(xlabel="popularity z", ylabel="share of draws", title="prior and posteriors of all items")
+    ax.legend(frameon=False)
+    return ax
+
+
+def history(fit: "Fit", ax: Axes | None = None) -> Axes:
+    """Draw what training maximises against seconds, phase one and two; the steep beginning is cut."""
+    ax = ax or new_axes()
+    name = fit.guide.popularity.maximises
+    seconds = fit.history["seconds"].cumsum()
+    for phase, color in ((1, BLUE), (2, RED)):
+        part = fit.history["phase"] == phase
+        ax.plot(seconds[part], fit.history[name][part], color=color, label=f"phase {phase}")
+    low, high = fit.history[name].quantile([0.1, 1.0])
+    if high > low:  # the steep beginning would flatten all the rest
+        ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    label = {"elbo": "ELBO"}.get(name, name.replace("_", " "))
+    ax.set(xlabel="seconds of training", ylabel=f"{label}, nats", title=f"{label} while training")
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def is_positive(fit: "Fit") -> bool:
+    """Return whether popularity lives on the positive numbers."""
+    support = fit.model.prior.population().support
+    assert support is not None  # noqa: S101  every prior has one
+    return same_support(support, constraints.positive)
+
+
+def _scale_popularity(fit: "Fit", ax: Axes, side: str) -> None:
+    if is_positive(fit):
+        ax.set(**{f"{side}scale": "log"})

@@ -1,0 +1,36 @@
+"""Titles of items: a mapping, a table or a file of item and title, for pictures and reports."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pyro_popbias.errors import DataError
+from pyro_popbias.ids import as_text
+from pyro_popbias.interactions import as_frame, check_columns
+from pyro_popbias.reading import read_table
+
+
+def read_titles(given: Any) -> dict[str, str]:
+    """Return item id to title, both as text; empty where nothing is given.
+
+    Args:
+        given: a mapping, a table with columns item and title, or a file of one.
+
+    Raises:
+        DataError: a column is missing, or an item has two titles.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {str(item): str(title) for item, title in given.items()}
+    table = read_table(given, text=("item",)) if isinstance(given, str | Path) else as_frame(given)
+    check_columns(table, ["item", "title"])
+    items = as_text(table["item"], "titles.item")
+    twice = items[items.duplicated()]
+    if len(twice):
+        raise DataError(
+            f"PB-D160: titles has {len(twice)} items more than once, first {', '.join(twice.unique()[:5])}; keep one row an "
+            "item"
+        )
+    titles = table["title"].astype(object).where(table["title"].notna(), "").astype(str)
+    return {item: title for item, title in zip(items, titles, strict=True) if title}

@@ -1,0 +1,93 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import pyro_popbias as pb
+from pyro_popbias import check_plots, plots
+from pyro_popbias.plotting import LONGEST, as_png, clean, new_axes
+
+pytestmark = pytest.mark.usefixtures("short_training")
+PICTURES = [plots.forest, plots.against_count, plots.against_share, plots.prior_and_posterior, plots.history]
+
+
+@pytest.fixture(scope="module")
+def fit(short_training, make_frame):
+    events = pb.Interactions.from_frame(make_frame(), label="label")
+    return pb.fit(events, study=study_of("product", "gamma", "gamma"), progress=False)
+
+
+def study_of(model, prior, guide):
+    section = {"name": model, "prior": {"name": prior}, "affinity": {"name": "embedding", "dim": 2}}
+    return pb.Study(model=section, guide={"name": guide}, training={"epochs": 2, "batch_size": 200})
+
+
+def check_table():
+    deciles = [("click rate", f"decile {k}", 0.1 * k, 0.1 * k + 0.01) for k in range(1, 11)]
+    bins = [("calibration", f"bin {k}", 0.1 * k, 0.1 * k - 0.02) for k in range(1, 11)]
+    table = pd.DataFrame(deciles + bins, columns=["statistic", "stratum", "observed", "mean"])
+    return table.assign(lower=table["mean"] - 0.03, upper=table["mean"] + 0.03)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_pictures_take_axes_and_return_them(fit, picture):
+    ax = Figure().subplots()
+    assert picture(fit, ax) is ax
+    assert ax.get_title()
+    own = picture(fit)
+    assert own is not ax
+    assert as_png(own).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("picture", [check_plots.click_rate_by_decile, check_plots.calibration])
+def test_pictures_of_checks(picture):
+    ax = Figure().subplots()
+    assert picture(check_table(), ax) is ax
+    observed = next(line for line in ax.get_lines() if line.get_label() == "observed")
+    assert len(observed.get_ydata()) == 10
+    assert as_png(picture(check_table())).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("model", "prior", "guide"),
+    [("additive", "normal", "normal"), ("product", "gamma", "point"), ("product", "lognormal", "auto-low-rank")],
+)
+def test_pictures_of_other_variants(frame, model, prior, guide):
+    events = pb.Interactions.from_frame(frame, label="label", time="time", periods=2)
+    other = pb.fit(events, study=study_of(model, prior, guide), progress=False)
+    for picture in PICTURES:
+        ax = picture(other)
+        assert as_png(ax)
+    scale = plots.forest(other).get_xscale()
+    assert scale == ("linear" if prior == "normal" else "log")
+
+
+def test_forest_shows_both_ends_by_title(fit):
+    table = fit.popularity().sort_values("mean", ascending=False)
+    ax = plots.forest(fit, number=3, titles={table["item"].iloc[0]: "The first"})
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["The first", *table["item"].iloc[1:3], *table["item"].iloc[-3:]]
+    every = plots.forest(fit, number=10)
+    assert len(every.get_yticks()) == len(table)  # no item twice where there are few
+
+
+def test_labels_are_no_formulas_and_cannot_turn_the_page():
+    ax = new_axes()
+    ax.set_yticks([1], [clean(r"$\frac{$")], parse_math=False)
+    assert as_png(ax)
+    assert clean("a\u202eb\x00c\n d") == "a b c  d"
+    assert len(clean("x" * 10**6)) == LONGEST
+    assert as_png(new_axes()) == as_png(new_axes())
+
+
+def test_letters_without_a_shape_do_not_warn():
+    ax = new_axes()
+    ax.set_title("\u4e2d\u6587")
+    assert as_png(ax)
+
+
+def test_share_is_that_of_the_table(fit):
+    ax = plots.against_share(fit)
+    table = fit.popularity()
+    shown = np.sort(ax.get_lines()[0].get_xdata())
+    np.testing.assert_allclose(shown, np.sort(table["positives"] / table["count"]))
