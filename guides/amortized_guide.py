@@ -11,7 +11,7 @@ features; the network moves q from the row that is nearest to the prior.
 | rows of q | (D, P) | starts + inputs @ direct + softsign(inputs @ into + features + bias) @ out |
 """
 
-from typing import ClassVar, Self, final
+from typing import ClassVar, Literal, Self, final
 
 import numpy as np
 import pyro.distributions as dist
@@ -82,6 +82,11 @@ class AmortizedGuide(PopularityGuide):
     def fits(cls, support: constraints.Constraint) -> bool:
         """Return whether it is the support of the guide's family."""
         return cls.local.fits(support)
+
+    @classmethod
+    def kl_to(cls, prior: Distribution) -> Literal["analytic", "sampled"] | None:
+        """Return how the KL to a prior is found: as of the guide whose rows it makes."""
+        return cls.local.kl_to(prior)
 
     def see(self, affinity: Tensor) -> None:
         """Take note of the mean affinity of each cell's rows, `(C,)` logits."""

@@ -75,6 +75,11 @@ class PopularityGuide(Variant, PyroModule):
         raise NotImplementedError
 
     @classmethod
+    def kl_to(cls, prior: Distribution) -> Literal["analytic", "sampled"] | None:
+        """Return how the KL to a prior is found; None where there is no closed form and the guide declares no other way."""
+        return "sampled" if cls.kl == "sampled" else None
+
+    @classmethod
     def size(cls, cells: int) -> int:
         """Return how many numbers a whole guide of so many cells learns."""
         raise NotImplementedError
@@ -100,6 +105,15 @@ class PopularityGuide(Variant, PyroModule):
 
 
 GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides", PopularityGuide)
+
+
+def has_closed_kl(q: Distribution, prior: Distribution) -> bool:
+    """Return whether KL(q || prior) has a closed form; that a pair is registered does not say so."""
+    try:
+        torch.distributions.kl_divergence(q, prior)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _is_positive(support: constraints.Constraint) -> bool:

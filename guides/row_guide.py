@@ -4,12 +4,12 @@ Rows are locations and logarithms: with a softplus of shape and rate the optimis
 member of its family that is nearest to the prior, in KL(q || prior).
 """
 
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroParam
-from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, same_support
+from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, has_closed_kl, same_support
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
@@ -47,6 +47,12 @@ class RowGuide(PopularityGuide):
     def fits(cls, support: constraints.Constraint) -> bool:
         """Return whether it is the guide's own support."""
         return same_support(cls.support, support)
+
+    @classmethod
+    def kl_to(cls, prior: Distribution) -> Literal["analytic", "sampled"] | None:
+        """Return how the KL to a prior is found, in closed form where the family has one."""
+        q = cls.law(torch.zeros(1, len(cls.columns), dtype=torch.float64))
+        return "analytic" if has_closed_kl(q, prior) else super().kl_to(prior)
 
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:

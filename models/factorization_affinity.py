@@ -58,8 +58,8 @@ class FactorizationAffinity(Affinity):
         for side, each in features.items():
             self._vectors(f"{side}_feature_vectors", len(each.names), generator)
             setattr(self, f"{side}_feature_weights", PyroParam(torch.zeros(len(each.names), 1), constraints.real))
-            self.register_buffer(f"{side}_index", torch.from_numpy(each.index), persistent=False)
-            self.register_buffer(f"{side}_value", torch.from_numpy(each.value), persistent=False)
+            self.register_buffer(f"{side}_index", torch.tensor(each.index), persistent=False)
+            self.register_buffer(f"{side}_value", torch.tensor(each.value), persistent=False)
 
     def _vectors(self, name: str, rows: int, generator: torch.Generator) -> None:
         start = torch.randn(rows, self.dim, generator=generator) * (START_SCALE * self.scale)

@@ -33,8 +33,8 @@ class LinearAffinity(Affinity):
         self.items = items
         self.names = {side: each.names for side, each in features.items()}
         for side, each in features.items():
-            self.register_buffer(f"{side}_index", torch.from_numpy(each.index), persistent=False)
-            self.register_buffer(f"{side}_value", torch.from_numpy(each.value).double(), persistent=False)
+            self.register_buffer(f"{side}_index", torch.tensor(each.index), persistent=False)
+            self.register_buffer(f"{side}_value", torch.tensor(each.value).double(), persistent=False)
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the weights of users' and of items' features."""

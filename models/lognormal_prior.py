@@ -1,10 +1,11 @@
 """The LogNormal prior."""
 
+import math
 from typing import final
 
 import torch
 from pyro.distributions import LogNormal
-from pyro_popbias.models.prior import PRIORS, ConcentratedPrior
+from pyro_popbias.models.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
@@ -32,9 +33,11 @@ class LogNormalPrior(ConcentratedPrior):
 
     @classmethod
     def near(cls, law: Distribution) -> LogNormal:
-        """Return the LogNormal law with the same mean and variance of log z."""
+        """Return the LogNormal law with the same mean and variance of log z, but for a mean above twice the law's own."""
         of_log = moments(law)
-        return LogNormal(of_log.log_mean, torch.sqrt(of_log.log_variance))
+        # log E[z] = E log z + Var log z / 2
+        most = 2 * (math.log(LARGEST_MEAN) + torch.log(law.mean) - of_log.log_mean)
+        return LogNormal(of_log.log_mean, torch.sqrt(torch.minimum(of_log.log_variance, most)))
 
     @classmethod
     def with_moments(cls, mean: Tensor, variance: Tensor) -> LogNormal:

@@ -21,6 +21,9 @@ from pyro_popbias.registry import Registry
 from pyro_popbias.variant import Variant
 
 START_CONCENTRATION = 2.0
+# of the mean of a law that stands for another one, over that one's mean: of a Gamma law with a shape far below 1 the
+# logarithm has a long left tail, which a law with two tails would turn into a mean without bounds
+LARGEST_MEAN = 2.0
 
 
 class PopularityPrior(Variant, PyroModule):

@@ -5,13 +5,14 @@ from typing import final
 
 import torch
 from pyro.distributions import Weibull
-from pyro_popbias.models.prior import PRIORS, ConcentratedPrior
+from pyro_popbias.models.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
 
 from pyro_popbias.distributions.kl import EULER, moments
 
+INVERSE_STEPS = 30
 NEWTON_STEPS = 3  # exact to rounding for a from 1e-6 to 1e6
 
 
@@ -41,6 +42,16 @@ def _log_excess(w: Tensor) -> tuple[Tensor, Tensor]:
     return torch.log(h), 2 * x * (torch.digamma(1 + 2 * x) - torch.digamma(1 + x)) / h
 
 
+def _inverse_shape(matched: Tensor, most: Tensor) -> Tensor:
+    """Return 1/k, as matched, or lower so that log E[z] - E log z = gamma_E / k + log Gamma(1 + 1/k) is `most` at most."""
+    x = matched
+    for _ in range(INVERSE_STEPS):
+        # from above, Newton's method on a convex increasing function never goes below the root
+        excess = (EULER * x + torch.lgamma(1 + x) - most).clamp(min=0.0)
+        x = x - excess / (EULER + torch.digamma(1 + x))
+    return x
+
+
 @final
 @PRIORS.register("weibull")
 class WeibullPrior(ConcentratedPrior):
@@ -60,10 +71,11 @@ class WeibullPrior(ConcentratedPrior):
 
     @classmethod
     def near(cls, law: Distribution) -> Weibull:
-        """Return the Weibull law with the same mean and variance of log z."""
+        """Return the Weibull law with the same mean and variance of log z, but for a mean above twice the law's own."""
         # Var log z = pi^2 / (6 k^2), E log z = log(scale) - gamma_E / k
         of_log = moments(law)
-        shape = math.pi * torch.rsqrt(6 * of_log.log_variance)
+        most = math.log(LARGEST_MEAN) + torch.log(law.mean) - of_log.log_mean
+        shape = 1 / _inverse_shape(torch.sqrt(6 * of_log.log_variance) / math.pi, most)
         return Weibull(torch.exp(of_log.log_mean + EULER / shape), shape)
 
     @classmethod

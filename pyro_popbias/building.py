@@ -178,6 +178,11 @@ def check_fit(model: str, prior: str, guide: str) -> None:
             f"PB-C078: prior {prior!r} lives on {support}, popularity in model {model!r} on {latent}; "
             f"priors that fit: {', '.join(priors)}"
         )
+    if GUIDES[guide].fits(support) and GUIDES[guide].kl_to(PRIORS[prior]().population()) is None:
+        raise IncompatibleError(
+            f"PB-C105: the KL of guide {guide!r} to prior {prior!r} has no closed form, and the guide's class does not declare "
+            "kl = 'sampled'; declare it, or register the closed form with torch.distributions.register_kl"
+        )
     if not GUIDES[guide].fits(support):
         guides = [name for name, cls in GUIDES.items() if cls.fits(support)]
         others = [name for name in priors if GUIDES[guide].fits(PRIORS[name].support)]
@@ -198,7 +203,7 @@ def _check_saturation(study: Study, saturation: Saturation) -> None:
         )
 
 
-def check_whole(guide: str, cells: int, latent: str) -> None:
+def check_whole(guide: str, cells: int, latent: str, particles: int = 1) -> None:
     """Refuse a guide that draws all cells together where it would not fit into memory, or has no place.
 
     Raises:
@@ -214,7 +219,7 @@ def check_whole(guide: str, cells: int, latent: str) -> None:
             f"PB-C103: guide {guide!r} draws one popularity a cell, all together, and latent = 'interaction' one a row; "
             f"guides that draw row by row: {local}"
         )
-    size = 8 * (COPIES * cls.size(cells) + DRAWN * cells)
+    size = 8 * (COPIES * cls.size(cells) + DRAWN * cells * particles)
     if size > LARGEST_WHOLE:
         raise ConfigError(
             f"PB-C104: guide {guide!r} draws all {cells} cells at every step and learns {cls.size(cells)} numbers: about "
@@ -243,7 +248,7 @@ def build(
     options = Options(*build_saturation(study.model.saturation), study.model.slope)
     _check_saturation(study, options.saturation)
     check_fit(study.model.name, study.model.prior.name, study.guide.name)
-    check_whole(study.guide.name, len(cells), study.model.latent)
+    check_whole(study.guide.name, len(cells), study.model.latent, study.training.particles)
     with local_parameters():
         affinity = build_affinity(study.model.affinity, catalogue, generator)
         prior = build_prior(study.model.prior, len(cells)) if prior is None else prior

@@ -129,7 +129,7 @@ class Interactions:
         user_codes, users = _codes(frame[user], user)
         item_codes, items = _codes(frame[item], item)
         labels = None if label is None else as_labels(frame[label], label, positive_if)
-        times = None if time is None else _times(frame[time], time)
+        times = None if time is None else as_times(frame[time], time)
         others = frame.drop(columns=list(wanted.values())).select_dtypes("number").reset_index(drop=True)
         events = cls(users, items, user_codes, item_codes, labels, times, columns=others)
         return events.with_periods(periods).with_features(user_features=user_features, item_features=item_features)
@@ -302,7 +302,12 @@ def _codes(column: pd.Series, name: str) -> tuple[np.ndarray, "pd.Index[str]"]:
     return codes.astype(np.int32), pd.Index(ids, dtype=str)
 
 
-def _times(column: pd.Series, name: str) -> np.ndarray:
+def as_times(column: pd.Series, name: str) -> np.ndarray:
+    """Return a column of times as numbers `(N,)`: seconds of dates, numbers as they are.
+
+    Raises:
+        DataError: times are missing, not finite, or no times.
+    """
     missing = column.isna()
     if missing.any():
         raise DataError(f"PB-D073: column {name!r} has {missing.sum()} missing times in {len(column)} rows")

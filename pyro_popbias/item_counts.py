@@ -4,26 +4,30 @@ Rows that are in the likelihood already must not be counted: a prior made of the
 95 % intervals of popularity then cover 84 % of the true values.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pyro_popbias.errors import DataError
+from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.ids import as_text, examples
-from pyro_popbias.interactions import Interactions, as_frame, check_columns
+from pyro_popbias.interactions import Interactions, as_frame, as_times, check_columns
 from pyro_popbias.reading import read_table
 from pyro_popbias.sections import Data
 
+LARGEST = 2.0**53  # every whole number up to it is a float
+FEWEST = 5  # items whose counts equal the data's own by no accident
 TWICE = (
     "counts of the labels themselves would be used twice, and 95 % intervals of popularity then cover 84 %. Give a table "
-    "of another window or of exposures, or use source = 'learned' or, without labels, 'population'"
+    "of another window or of exposures (where users come back to items, as item and count), or use source = 'learned' or, "
+    "without labels, 'population'"
 )
 
 
 def read_counts(given: Any, data: Data) -> pd.DataFrame:
-    """Return given counts as a table: item, as text, with `count`; or a log: item, and `user` where there are any.
+    """Return given counts as a table: item, as text, with `count`; or a log: item, with `user` and `time` where it has them.
 
     Args:
         given: a path, or a frame.
@@ -41,7 +45,16 @@ def read_counts(given: Any, data: Data) -> pd.DataFrame:
     if "count" in frame:
         return table.assign(count=_whole(frame["count"].reset_index(drop=True), table["item"]))
     user = next((name for name in users if name in frame), None)
-    return table if user is None else table.assign(user=as_text(frame[user], f"counts.{user}"))
+    if user is None:
+        if frame.shape[1] > 1:
+            message = (
+                f"PB-D125: the log of counts has no column of users ({' or '.join(users)}) among {', '.join(map(str, frame))}, "
+                "so it cannot be seen whether its rows are other ones than the data's"
+            )
+            warnings.warn(message, DataWarning, stacklevel=2)
+        return table
+    table = table.assign(user=as_text(frame[user], f"counts.{user}"))
+    return table.assign(time=frame[data.time].to_numpy()) if data.time in frame else table
 
 
 def _whole(count: "pd.Series[Any]", item: "pd.Series[str]") -> np.ndarray:
@@ -56,10 +69,10 @@ def _whole(count: "pd.Series[Any]", item: "pd.Series[str]") -> np.ndarray:
             f"PB-D120: column 'count' of counts holds {count.dtype} values; counts are whole numbers from 0"
         )
     values = count.to_numpy(dtype="float64", na_value=np.nan)
-    broken = ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
+    broken = ~((values >= 0) & (values <= LARGEST) & (values == np.floor(values)))
     if broken.any():
         raise DataError(
-            f"PB-D120: column 'count' of counts has {broken.sum()} values that are no whole numbers from 0, first at "
+            f"PB-D120: column 'count' of counts has {broken.sum()} values that are no whole numbers from 0 to 2^53, first at "
             f"{examples(pd.Series(broken))}"
         )
     return values.astype(np.int64)
@@ -104,23 +117,33 @@ def check_disjoint(given: Any, table: pd.DataFrame, counts: np.ndarray, events: 
     """
     if isinstance(given, str) and data.path is not None and Path(given).resolve() == Path(data.path).resolve():
         raise DataError(f"PB-D122: counts is the file of the data itself, {given}: {TWICE}")
-    catalogue = events.catalogue
-    for what, own in (("rows", catalogue.count), ("positives", catalogue.positives)):
-        if np.array_equal(counts, own.reshape(-1, events.periods).sum(axis=1)):
+    own = {"rows": events.catalogue.count, "positives": events.catalogue.positives}
+    own["negatives"] = own["rows"] - own["positives"]
+    there = events.items.isin(table["item"])
+    for what, each in own.items():
+        number = each.reshape(-1, events.periods).sum(axis=1)
+        if number.any() and np.array_equal(counts[there], number[there]) and there.sum() >= min(FEWEST, len(counts)):
             raise DataError(
-                f"PB-D122: counts has for all {len(counts)} items the number of their {what} in the data: {TWICE}"
+                f"PB-D122: counts has for all of its {there.sum()} items the number of their {what} in the data: {TWICE}"
             )
     if "user" in table and "count" not in table:
         _check_pairs(table, events)
 
 
 def _check_pairs(log: pd.DataFrame, events: Interactions) -> None:
-    user, item = events.users.get_indexer(pd.Index(log["user"])), events.items.get_indexer(pd.Index(log["item"]))
+    """Refuse a log with rows of the data: the same user and item, and time where both have one."""
     width = np.int64(len(events.items))
-    common = (user >= 0) & (item >= 0) & np.isin(user * width + item, events.user * width + events.item)
+    user, item = events.users.get_indexer(pd.Index(log["user"])), events.items.get_indexer(pd.Index(log["item"]))
+    given, own = pd.DataFrame({"pair": user * width + item}), pd.DataFrame({"pair": events.user * width + events.item})
+    timed = "time" in log and events.time is not None
+    if timed:
+        given, own = given.assign(time=as_times(log["time"], "counts.time")), own.assign(time=events.time)
+    known = pd.MultiIndex.from_frame(own)
+    common = (user >= 0) & (item >= 0) & pd.MultiIndex.from_frame(given).isin(known)
     if common.any():
         shown = [f"({pair.user}, {pair.item})" for pair in log[common][:3].itertuples()]
+        same = "a user, an item and a time" if timed else "a user and an item"
         raise DataError(
-            f"PB-D123: {common.sum()} of the {len(log)} rows of counts are of a user and an item with a row in the data, first "
+            f"PB-D123: {common.sum()} of the {len(log)} rows of counts are of {same} with a row in the data, first "
             f"{', '.join(shown)}: {TWICE}"
         )

@@ -207,14 +207,14 @@ class StandardPrior(Prior):
     law: ClassVar[str]
 
     @model_validator(mode="after")
-    def _nothing_to_fix(self) -> Self:
-        if self.concentration is not None:
-            raise ValueError(f"this prior is {self.law} and has no concentration; leave out source and concentration")
+    def _concentration(self) -> Self:
         if self.source == "population":
             raise ValueError(
                 f"this prior is {self.law} and has no concentration that source = 'population' could give; leave out source, "
                 "or use gamma, lognormal or weibull"
             )
+        if self.source == "fixed" or self.concentration is not None:
+            raise ValueError(f"this prior is {self.law} and has no concentration; leave out source and concentration")
         return self
 
 

@@ -3,7 +3,6 @@
 from itertools import product
 
 import pandas as pd
-from torch.distributions.kl import _dispatch_kl
 
 from pyro_popbias.guides import GUIDES, PopularityGuide, lies_inside
 from pyro_popbias.models import MODELS, PRIORS, PopularityModel, SharedPrior
@@ -20,8 +19,11 @@ def variants() -> pd.DataFrame:
         MODELS.items(), PRIORS.items(), GUIDES.items()
     ):
         reason = _reason(model_class, prior_class, guide_class)
-        family = guide_class.family
-        analytic = family is not None and _dispatch_kl(family, prior_class.family) is not NotImplemented
+        kl = "" if reason else guide_class.kl_to(prior_class().population())
+        if kl is None:
+            reason = (
+                f"KL(guide || {prior_class.family.__name__}) has no closed form, and the guide declares no sampled one"
+            )
         closed = model_class.integrates_in_closed_form(prior_class.family)
         rows.append(
             {
@@ -29,7 +31,7 @@ def variants() -> pd.DataFrame:
                 "prior": prior,
                 "guide": guide,
                 "allowed": not reason,
-                "kl": "refused" if reason else "analytic" if analytic else guide_class.kl,
+                "kl": "refused" if reason else kl,
                 "intervention": "closed" if closed else "quadrature",
                 "reason": reason,
             }

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyro_popbias.errors import DataError, RunFolderError
-from pyro_popbias.item_counts import check_disjoint, count_items, read_counts
+from pyro_popbias.errors import DataError, DataWarning, RunFolderError
+from pyro_popbias.item_counts import _check_pairs, check_disjoint, count_items, read_counts
 from pyro_popbias.sections import Data
 
 ITEMS = pd.Index(["i0", "i1", "007"], dtype=str)
@@ -54,7 +54,7 @@ def test_columns_may_have_the_names_of_the_study():
         (TABLE.assign(count=[True, False, True]), "PB-D120: column 'count' of counts holds bool values"),
         (
             TABLE.assign(count=[3, -1, 0.5]),
-            "PB-D120: .* has 2 values that are no whole numbers from 0, first at rows 1, 2",
+            "PB-D120: .* has 2 values that are no whole numbers from 0 to 2.53, first at rows 1, 2",
         ),
         (TABLE.assign(count=[np.nan, np.inf, 1]), "PB-D120: .* has 2 values .* first at rows 0, 1"),
         (
@@ -90,7 +90,9 @@ def refused(given, events, message, **data):
 def test_counts_of_the_data_are_refused(events, frame, periods):
     events = events.with_periods(periods)
     rows = frame["item"].value_counts().reset_index()
-    refused(rows, events, rf"PB-D122: counts has for all 15 items the number of their rows in the data: .*{TWICE}")
+    refused(
+        rows, events, rf"PB-D122: counts has for all of its 15 items the number of their rows in the data: .*{TWICE}"
+    )
     refused(frame[["item"]], events, "PB-D122: .* number of their rows in the data")
     positives = frame[frame["label"] == 1]
     refused(positives[["item"]], events, "PB-D122: .* number of their positives in the data")
@@ -112,3 +114,33 @@ def test_rows_of_pairs_in_the_data_are_refused(events, frame):
     )
     table = read_counts(later[1:], Data())
     check_disjoint(later, table, count_items(table, events.items), events, Data())
+
+
+def test_a_part_of_the_data_is_refused_too(events, frame):
+    number = frame["item"].value_counts().reset_index().head(9)
+    refused(number, events, "PB-D122: counts has for all of its 9 items the number of their rows in the data")
+    negatives = frame[frame["label"] == 0]
+    refused(negatives[["item"]], events, "PB-D122: .* number of their negatives in the data")
+
+
+def test_pairs_that_come_back_at_other_times_are_other_rows(events, frame):
+    later = frame.assign(time=frame["time"] + 1000)
+    data = Data(time="time")
+    for log in (later, frame.tail(10).assign(time=later["time"].tail(10))):
+        table = read_counts(log[["user", "item", "time"]], data)
+        _check_pairs(table, events)
+    same = read_counts(frame.tail(10)[["user", "item", "time"]], data)
+    with pytest.raises(DataError, match=r"PB-D123: 10 of the 10 rows of counts are of a user, an item and a time with"):
+        _check_pairs(same, events)
+
+
+def test_a_log_whose_users_have_another_name_warns(events, frame):
+    with pytest.warns(DataWarning, match=r"PB-D125: the log of counts has no column of users \(user\) among who, item"):
+        read_counts(frame[["user", "item"]].rename(columns={"user": "who"}), Data())
+
+
+def test_counts_beyond_the_whole_numbers_are_refused():
+    with pytest.raises(
+        DataError, match=r"PB-D120: .* has 1 values that are no whole numbers from 0 to 2\^53, first at row"
+    ):
+        read_counts(pd.DataFrame({"item": ["a", "b"], "count": [1e300, 1.0]}), Data())

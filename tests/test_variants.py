@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from pyro.distributions import HalfNormal
+from pyro_popbias.guides import RowGuide
 from pyro_popbias.models import PRIORS
+from torch.distributions import constraints
 
 import pyro_popbias as pb
 from pyro_popbias import training
@@ -63,3 +66,36 @@ def test_every_allowed_variant_trains(events, monkeypatch, model, prior, guide):
 def test_every_other_is_refused(events, model, prior, guide):
     with pytest.raises(IncompatibleError, match=r"PB-C078: (prior|guide) .* that fit: "):
         pb.pair(events, study=study_of(model, prior, guide))
+
+
+@pytest.fixture
+def half_normal(monkeypatch):
+    """Register a guide of a family whose KL to the priors has no closed form, and return its class."""
+
+    class HalfNormalGuide(RowGuide):
+        family, columns, support = HalfNormal, ("log_scale",), constraints.positive
+
+        @classmethod
+        def start(cls, prior):
+            return torch.zeros(1).double()
+
+        @classmethod
+        def law(cls, rows):
+            return HalfNormal(rows.squeeze(-1).exp())
+
+    monkeypatch.setitem(pb.GUIDES._classes, "half-normal", HalfNormalGuide)
+    return HalfNormalGuide
+
+
+def test_a_guide_without_a_closed_kl_is_refused_unless_it_declares_a_sampled_one(events, half_normal, monkeypatch):
+    rows = pb.variants().query("guide == 'half-normal' and model == 'product' and prior != 'normal'")
+    assert (rows["kl"] == "refused").all()
+    assert rows["reason"].str.contains("has no closed form, and the guide declares no sampled one").all()
+    with pytest.raises(
+        IncompatibleError, match=r"PB-C105: the KL of guide 'half-normal' to prior 'gamma' has no closed"
+    ):
+        pb.pair(events, guide="half-normal")
+    monkeypatch.setattr(half_normal, "kl", "sampled")
+    rows = pb.variants().query("guide == 'half-normal' and model == 'product' and prior != 'normal'")
+    assert (rows["kl"] == "sampled").all()
+    assert pb.pair(events, guide="half-normal").objective.kl == "sampled"

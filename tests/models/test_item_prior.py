@@ -14,6 +14,7 @@ from pyro_popbias.models import PRIORS, ItemPrior
 from torch.distributions import constraints, kl_divergence
 
 from pyro_popbias import GUIDES
+from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.special import inverse_trigamma
 
 LOCAL = [name for name, cls in GUIDES.items() if not cls.whole]
@@ -26,9 +27,9 @@ def doubles(*values):
 
 
 LAWS = {
-    "gamma": Gamma(doubles(0.3, 2.0, 15.0), doubles(0.5, 1.0, 40.0)),
+    "gamma": Gamma(doubles(0.8, 2.0, 15.0), doubles(0.5, 1.0, 40.0)),
     "lognormal": LogNormal(doubles(-2.0, 0.0, 1.5), doubles(1.0, 0.3, 1.7)),
-    "weibull": Weibull(doubles(0.2, 1.0, 3.0), doubles(0.6, 1.0, 5.0)),
+    "weibull": Weibull(doubles(0.2, 1.0, 3.0), doubles(0.8, 1.0, 5.0)),
     "exponential": Exponential(doubles(0.2, 1.0, 7.0)),
 }
 
@@ -136,3 +137,16 @@ def test_guides_start_at_each_cells_law(guide, prior):
 
     alone = [start(Gamma(law.concentration[k : k + 1], law.rate[k : k + 1])) for k in range(3)]
     torch.testing.assert_close(start(law), torch.cat(alone), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["lognormal", "weibull"])
+def test_a_law_far_from_the_family_keeps_a_mean_of_its_size(name):
+    shape = torch.tensor([3.0, 1.0, 0.5, 0.1, 0.02, 5e-3]).double()
+    given = Gamma(shape, shape)
+    found = PRIORS[name].near(given)
+    assert (found.mean < 2.0 + 1e-6).all()
+    torch.testing.assert_close(found.mean[3:], torch.full((3,), 2.0).double(), rtol=1e-6, atol=0)
+    matched, given_moments = moments(found), moments(given)
+    torch.testing.assert_close(matched.log_mean, given_moments.log_mean, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(matched.log_variance[:2], given_moments.log_variance[:2], rtol=1e-9, atol=0)
+    assert (matched.log_variance <= given_moments.log_variance + 1e-9).all()
