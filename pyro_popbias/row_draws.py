@@ -68,8 +68,8 @@ Value = Callable[[TorchDistribution, ChosenRows, int], np.ndarray]
 def log_likelihood(draws: Draws, rows: ChosenRows) -> np.ndarray:
     """Return the log-likelihood of each row's label under each draw, `(chain, draw, R)` in nats."""
 
-    def value(likelihood: TorchDistribution, block: ChosenRows, _: int) -> np.ndarray:
-        label = torch.from_numpy(block.label.astype(np.float64)).to(likelihood.mean.device)
+    def value(likelihood: TorchDistribution, block: ChosenRows, chain: int) -> np.ndarray:
+        label = torch.from_numpy(block.label.astype(np.float64)).to(draws.chains[chain].guide.device)
         return _numpy(likelihood.log_prob(label))
 
     return _by_row(draws, rows, value, np.dtype(np.float64))

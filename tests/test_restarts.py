@@ -82,6 +82,14 @@ def test_one_restart_is_the_fit_as_it_was(events):
     assert one.others == ()
 
 
+def test_progress_names_the_restart(events, caplog):
+    with caplog.at_level("INFO", logger="pyro_popbias"):
+        pb.fit(events, study=study_of(), restarts=2)
+    lines = [record.getMessage() for record in caplog.records]
+    for number in (1, 2):
+        assert any(line.startswith(f"restart {number} of 2, phase 2, epoch ") for line in lines)
+
+
 def test_best_of():
     def history(**last):
         return pd.DataFrame([{"elbo": 0.0, "validation_log_score": 0.0}, last])
