@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DECLARED := setup.cfg pyproject.toml constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow docs lint clean
+.PHONY: demo test test-slow docs lint arviz-1 clean
 
 # simulate with a known truth, fit, check, compare with the truth, report
 demo: $(VENV)/.installed-test
@@ -32,6 +32,12 @@ lint: $(VENV)/.installed-test
 	mkdir -p build/typing/pyro_popbias
 	cd build/typing/pyro_popbias && ln -s ../../../pyro_popbias/* ../../../models ../../../guides .
 	$(BIN)/mypy
+
+# the tests of the seam to ArviZ find this environment: ArviZ 1, which needs Python 3.12, and nothing else of the package's
+PYTHON_ARVIZ_1 ?= python3.12
+arviz-1: $(VENV)/.installed-test
+	$(PYTHON_ARVIZ_1) -m venv --clear $(VENV)/arviz-1
+	$(VENV)/arviz-1/bin/python -m pip install -q 'arviz >= 1' matplotlib
 
 clean:
 	rm -rf build dist demo-run docs/_build docs/jupyter_execute .jupyter_cache

@@ -1,8 +1,7 @@
 """A fit: what a user holds after training. Every result is a frame with the user's own ids."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from types import EllipsisType
@@ -11,34 +10,25 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 from torch import Tensor
 
+from pyro_popbias.containers import GROUPS, container
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.ids import as_text
-from pyro_popbias.inference_data import (
-    Cells,
-    check_size,
-    constants_dataset,
-    draws_dataset,
-    to_inference_data,
-    weights_dataset,
-)
 from pyro_popbias.interactions import Catalogue, Interactions, as_frame, check_columns
 from pyro_popbias.intervention import Scores, check_mode
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.pairing import assemble, finite_score, with_names
+from pyro_popbias.pairing import Pair, assemble, finite_score, with_names
 from pyro_popbias.posterior import check_interval, parameter_table, popularity_table
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
+from pyro_popbias.restarts import Chain, best_of, restart_seeds
 from pyro_popbias.scoring import Scorer, Seen
 from pyro_popbias.sections import Fixed
 from pyro_popbias.storage import read_run, save
 from pyro_popbias.study import Study
 from pyro_popbias.training import train
-
-GROUPS = ("posterior", "prior", "observed_data", "constant_data")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +42,7 @@ class Fit:
         guide: the trained guide.
         history: one row an epoch, in nats and seconds.
         events: the interactions; None where a run was saved without them.
+        others: the pairs of the other restarts.
     """
 
     study: Study
@@ -60,6 +51,12 @@ class Fit:
     guide: JointGuide
     history: pd.DataFrame
     events: Interactions | None
+    others: tuple[Chain, ...] = ()
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """The pairs of all restarts, the best first."""
+        return Chain(self.model, self.guide), *self.others
 
     def popularity(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the popularity posteriors, one row a cell, conditional on the estimated affinities.
@@ -206,57 +203,30 @@ class Fit:
     ) -> Any:
         """Return the posterior, the prior and the data as ArviZ's container, with item ids as coordinates.
 
+        Draws are a seeded view of q, independent of each other: an item has the same ones in any selection, and a row too.
+        Each item's are of its own law; where a guide has correlations between items (`auto-low-rank`), draws have not.
+        Vectors stay at their estimates, and where they have laws a row's affinity is drawn by its moments.
+
         Args:
-            draws: draws of each cell, in one chain.
+            draws: draws of each cell in each chain; a chain a restart, the best first.
             items: ids; all items by default.
-            rows: positions of interactions for observed_data; all by default.
-            groups: some of posterior, prior, observed_data, constant_data.
-            seed: decides the draws; an item has the same draws in any selection.
+            rows: positions of interactions, for observed_data, predictive and log_likelihood groups; by default all where
+                only observed_data is asked for, else a seeded sample of 1000 where there are more.
+            groups: some of posterior, prior, observed_data, constant_data, prior_predictive, posterior_predictive,
+                log_likelihood. The attribute `reason` of the last says why there is no LOO, where there is none. Left at
+                its default, observed_data is missing where a run was saved without its interactions.
+            seed: decides the draws and the sample of rows.
 
         Raises:
             ConfigError: a group is unknown, or the draws would take more than 2 GiB.
-            DataError: items are unseen.
+            IncompatibleError: rows have no likelihood of their own.
+            DataError: items are unseen, or the run was saved without its interactions.
         """
-        for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-                raise ConfigError(f"PB-C084: {name} must be a whole number from {least}, not {value!r}")
-        for group in groups:
-            if group not in GROUPS:
-                raise ConfigError(
-                    f"PB-C013: unknown group {group!r}{nearest(group, GROUPS)} Groups: {', '.join(GROUPS)}"
-                )
-        cells = self._cells(items)
-        check_size(draws, len(cells.code), len({"posterior", "prior"} & set(groups)))
-        draws_of = partial(draws_dataset, self.model, catalogue=self.catalogue, cells=cells, draws=draws)
-        weights_of = partial(weights_dataset, self.guide, draws=draws, first_key=self.catalogue.cells)
-        with torch.no_grad():
-            posterior, prior = self.guide.global_weights(), self.guide.global_priors()
-        makers: dict[str, Callable[[], xr.Dataset]] = {
-            "posterior": lambda: draws_of(self.guide, seed=seed).merge(weights_of(posterior, seed=seed)),
-            "prior": lambda: draws_of(None, seed=seed + 1).merge(weights_of(prior, seed=seed + 1)),
-            "observed_data": lambda: self._observed(rows),
-            "constant_data": lambda: constants_dataset(self.catalogue, cells),
-        }
-        return to_inference_data({group: makers[group]() for group in groups})
-
-    def _cells(self, items: Iterable[Any] | None) -> Cells:
-        listed = None if items is None else list(items)
-        if listed == []:
-            raise ConfigError("PB-C016: items= is empty; leave it out for all items")
-        ids = self.catalogue.items if listed is None else pd.Index(as_text(pd.Series(listed), "items")).unique()
-        code = self.catalogue.items.get_indexer(ids)
-        if (code < 0).any():
-            raise DataError(f"PB-D049: {(code < 0).sum()} unseen items, first {', '.join(ids[code < 0][:5])}")
-        return Cells.of_items(ids, np.asarray(code), self.catalogue.periods)
-
-    def _observed(self, rows: Iterable[int] | None) -> xr.Dataset:
-        if self.events is None or self.events.label is None:
-            raise DataError("PB-D106: the run was saved without its interactions (--no-data); leave out observed_data")
-        position = np.arange(len(self.events)) if rows is None else np.asarray(list(rows), dtype=np.int64)
-        if len(position) and not (position.min() >= 0 and position.max() < len(self.events)):
-            raise ConfigError(f"PB-C016: rows= are positions from 0 to {len(self.events) - 1}")
-        label = (["interaction"], self.events.label[position])
-        return xr.Dataset({"label": label}, coords={"interaction": position})
+        # only the default itself, and no tuple like it, leaves out what a run does not hold
+        there = [group for group in groups if group != "observed_data" or self.events is not None]
+        return container(
+            self, draws=draws, items=items, rows=rows, groups=there if groups is GROUPS else groups, seed=seed
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.
@@ -274,7 +244,7 @@ def fit(
     model: str | None = None,
     guide: str | None = None,
     seed: int | EllipsisType | None = ...,
-    restarts: Literal[1] = 1,
+    restarts: int = 1,
     progress: bool = True,
 ) -> Fit:
     """Train a study, or named model and guide with the study's other defaults, on interactions.
@@ -285,7 +255,9 @@ def fit(
         model: name of a model, in place of the study's.
         guide: name of a guide, in place of the study's.
         seed: in place of the study's; None draws one and records it.
-        restarts: number of independent fits; this version makes one.
+        restarts: number of independent fits, which share the rows held out and differ in starts, batches and draws. The one
+            returned is the best by its held-out log-score, or by its objective where no rows are held out; the others are
+            chains of `to_arviz`. The first has the study's seed.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -293,15 +265,23 @@ def fit(
         ConfigError: the study cannot be carried out here.
         NumericalError: the optimisation met values that are not finite.
     """
-    if restarts != 1 or isinstance(restarts, bool):
-        raise ConfigError(f"PB-C017: restarts={restarts!r} is not available in this version, which makes one fit")
     study = with_names(study or Study(), model=model, guide=guide)
     if seed is not ...:
         study = study.with_seed(seed)
-    pair = assemble(events, study)
-    with TrainingProgress(study.training.epochs, show=progress) as bar:
-        history = train(pair, on_epoch=lambda state: bar(state.phase, state.history[-1]))
-    return Fit(pair.study, events.catalogue, pair.model, pair.guide, history, events)
+    own = study.training.seed
+    fits: list[Fit] = []
+    for number, each in enumerate(restart_seeds(own, restarts), start=1):
+        pair = assemble(events, study if each == own else study.with_seed(each), split_seed=own)
+        history = _train(pair, show=progress, title=f"restart {number} of {restarts}, " if restarts > 1 else "")
+        fits.append(Fit(pair.study, events.catalogue, pair.model, pair.guide, history, events))
+    best = fits[best_of([each.history for each in fits])]
+    # the study is as it was declared: the seed of the split, whichever restart was the best
+    return replace(best, study=fits[0].study, others=tuple(each.chains[0] for each in fits if each is not best))
+
+
+def _train(pair: Pair, *, show: bool, title: str) -> pd.DataFrame:
+    with TrainingProgress(pair.study.training.epochs, show=show, title=title) as bar:
+        return train(pair, on_epoch=lambda state: bar(state.phase, state.history[-1]))
 
 
 def load(path: str | Path) -> Fit:

@@ -1,24 +1,17 @@
-"""ArviZ's container of a fit: one group a dataset, item ids as coordinates, and the one seam to ArviZ's versions.
+"""Datasets of cells for ArviZ: seeded draws of popularity and of global weights, and counts, with ids as coordinates."""
 
-ArviZ 0.23 has a class of its own, `InferenceData`; ArviZ 1 works on xarray's `DataTree`.
-"""
-
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from torch.distributions import Normal
 
 from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.guides import JointGuide
 from pyro_popbias.interactions import Catalogue
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.restarts import Chain
 
 LARGEST = 2 * 1024**3  # bytes of draws
 
@@ -49,74 +42,95 @@ class Cells:
         return [*leading, *self.coords], values.reshape(shape)
 
 
-def check_size(draws: int, cells: int, groups: int) -> None:
+def check_size(draws: int, *, chains: int, cells: int, groups: int, rows: int = 0, bytes_a_row: int = 0) -> None:
     """Refuse a container above 2 GiB.
+
+    Args:
+        draws: in each chain.
+        chains: number of chains.
+        cells: cells and global weights, of 8 bytes a draw in each of `groups`.
+        groups: number of groups of cells.
+        rows: interactions with a draw of their own.
+        bytes_a_row: of these, in all groups together.
 
     Raises:
         ConfigError: names the size, and the way out.
     """
-    size = 8 * draws * cells * groups
+    size = draws * chains * (8 * cells * groups + bytes_a_row * rows)
     if size > LARGEST:
+        of = [f"{cells} cells"] * (groups > 0) + [f"{rows} rows"] * (bytes_a_row > 0)
+        ways = ["fewer draws"] + ["items="] * (groups > 0) + ["rows="] * (bytes_a_row > 0)
         raise ConfigError(
-            f"PB-C088: {draws} draws of {cells} cells take {size / 1024**3:.1f} GiB, more than 2; "
-            "pass fewer draws, or items="
+            f"PB-C088: {draws} draws of {' and '.join(of)}{f' in {chains} chains' if chains > 1 else ''} take "
+            f"{size / 1024**3:.1f} GiB, more than 2; pass {', or '.join([', '.join(ways[:-1]), ways[-1]])}"
         )
 
 
-def draws_dataset(
-    model: PopularityModel, guide: JointGuide | None, catalogue: Catalogue, cells: Cells, *, draws: int, seed: int
-) -> xr.Dataset:
-    """Return draws of popularity: from q, with the prior where a cell has no rows, or from the prior where guide is None."""
-    cell = torch.from_numpy(cells.code).to(next(model.parameters()).device)
-    with torch.no_grad():
-        silent = catalogue.count[cells.code] == 0 if guide is not None else np.ones(len(cells.code), dtype=bool)
-        values = np.empty((draws, len(cells.code)))
-        for chosen, law in (
-            (silent, model.prior.law),
-            (~silent, guide.popularity.posterior if guide is not None else None),
-        ):
-            if law is not None and chosen.any():
-                keys = cells.code[chosen]
-                laws = law(cell[torch.from_numpy(chosen).to(cell.device)])
-                values[:, chosen] = draw(laws, draws=draws, seed=seed, keys=keys)
-    array = cells.array(values[None], ("chain", "draw"))
-    return xr.Dataset({"popularity": array}, coords={"chain": [0], "draw": np.arange(draws), **cells.coords})
+@dataclass(frozen=True)
+class Draws:
+    """Seeded draws of the laws of every chain.
 
-
-def weights_dataset(
-    guide: JointGuide, laws: Mapping[str, Normal], *, draws: int, seed: int, first_key: int
-) -> xr.Dataset:
-    """Return draws of global weights, one variable a site with its features as coordinates.
-
-    Args:
-        guide: whose sites they are.
-        laws: the law of each site, `(F,)`.
-        draws: number of draws.
+    Attributes:
+        chains: the pairs, one a chain.
+        catalogue: ids and counts.
+        number: draws in each chain.
         seed: with a key, decides the draws.
-        first_key: above the keys of all cells, so that no weight shares a stream with a cell.
+        law: q, with the prior where a cell has no rows; or the prior alone.
     """
-    found = xr.Dataset()
-    for site, law in laws.items():
-        keys = range(first_key, first_key := first_key + len(law.loc))
-        dim = f"{site}_feature"
-        values = draw(law, draws=draws, seed=seed, keys=keys)[None]
-        found[site] = xr.DataArray(
-            values, dims=("chain", "draw", dim), coords={dim: np.array(guide.features(site), dtype=str)}
+
+    chains: tuple[Chain, ...]
+    catalogue: Catalogue
+    number: int
+    seed: int
+    law: Literal["posterior", "prior"]
+
+    @property
+    def coords(self) -> dict[str, np.ndarray]:
+        """The coordinates `chain` and `draw`."""
+        return {"chain": np.arange(len(self.chains)), "draw": np.arange(self.number)}
+
+    def popularity(self, chain: int, code: np.ndarray) -> np.ndarray:
+        """Return draws of popularity of distinct cells `(D,)` in one chain, `(draw, D)`."""
+        model, guide = self.chains[chain].model, self.chains[chain].guide
+        cell = torch.from_numpy(np.asarray(code, dtype=np.int64)).to(guide.device)
+        from_prior = self.catalogue.count[code] == 0 if self.law == "posterior" else np.ones(len(code), dtype=bool)
+        values = np.empty((self.number, len(code)))
+        for chosen, law in ((from_prior, model.prior.law), (~from_prior, guide.popularity.posterior)):
+            if chosen.any():
+                with torch.no_grad():
+                    laws = law(cell[torch.from_numpy(chosen).to(cell.device)])
+                    values[:, chosen] = draw(
+                        laws, draws=self.number, seed=self.seed, keys=code[chosen].tolist(), chain=chain
+                    )
+        return values
+
+    def weights(self, chain: int) -> dict[str, np.ndarray]:
+        """Return draws of the global weights of one chain, `(draw, F)` of each site."""
+        guide, found = self.chains[chain].guide, {}
+        first_key = self.catalogue.cells  # above the keys of all cells, so that no weight shares a stream with a cell
+        with torch.no_grad():
+            laws = guide.global_weights() if self.law == "posterior" else guide.global_priors()
+            for site, law in laws.items():
+                keys = range(first_key, first_key := first_key + len(law.loc))
+                found[site] = draw(law, draws=self.number, seed=self.seed, keys=keys, chain=chain)
+        return found
+
+    def dataset(self, cells: Cells) -> xr.Dataset:
+        """Return popularity of some cells, and one variable a site of global weights with its features as coordinates."""
+        chains = range(len(self.chains))
+        popularity = np.stack([self.popularity(chain, cells.code) for chain in chains])
+        found = xr.Dataset(
+            {"popularity": cells.array(popularity, ("chain", "draw"))}, coords={**self.coords, **cells.coords}
         )
-    return found
+        weights = [self.weights(chain) for chain in chains]
+        for site in weights[0]:
+            names = np.array(self.chains[0].guide.features(site), dtype=str)
+            dims = ("chain", "draw", f"{site}_feature")
+            found[site] = xr.DataArray(np.stack([each[site] for each in weights]), dims=dims, coords={dims[-1]: names})
+        return found
 
 
 def constants_dataset(catalogue: Catalogue, cells: Cells) -> xr.Dataset:
     """Return count and positives of cells."""
     columns = {"count": catalogue.count, "positives": catalogue.positives}
     return xr.Dataset({name: cells.array(values[cells.code]) for name, values in columns.items()}, coords=cells.coords)
-
-
-def to_inference_data(groups: Mapping[str, xr.Dataset]) -> Any:
-    """Return the groups as ArviZ's container."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # ArviZ 0.23 announces its own refactoring, once a day
-        import arviz
-    if hasattr(arviz, "InferenceData"):
-        return arviz.InferenceData(**dict[str, Any](groups))
-    return xr.DataTree.from_dict(dict(groups))

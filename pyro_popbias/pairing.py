@@ -111,8 +111,14 @@ def with_names(study: Study, *, model: str | None = None, guide: str | None = No
     return study
 
 
-def assemble(events: Interactions, study: Study) -> Pair:
-    """Return the pair of a study."""
+def assemble(events: Interactions, study: Study, *, split_seed: int | None = None) -> Pair:
+    """Return the pair of a study.
+
+    Args:
+        events: interactions.
+        study: what was declared.
+        split_seed: decides the rows held out, so that restarts share them; the study's by default.
+    """
     if not isinstance(events, Interactions):
         raise DataError(
             f"PB-D001: expected Interactions, got {type(events).__name__}; make them with "
@@ -123,8 +129,7 @@ def assemble(events: Interactions, study: Study) -> Pair:
     device = choose_device(training.device)
     number = study.data.negatives or 0
     negatives = Negatives(events, number, device=device) if number else None
-    usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
-    train, held_out = hold_out(events, usable, training.validation, training.seed)
+    train, held_out = split_rows(events, study, seed=training.seed if split_seed is None else split_seed)
     if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
@@ -264,6 +269,13 @@ def choose_device(name: str) -> str:
     if name == "cuda" and not there:
         raise ConfigError("PB-C087: device = 'cuda', but torch finds no CUDA device; use device = 'auto' or 'cpu'")
     return "cuda" if there and name != "cpu" else "cpu"
+
+
+def split_rows(events: Interactions, study: Study, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of a study's training and held-out rows; of its positives alone where negatives are sampled."""
+    number = study.data.negatives or 0
+    usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
+    return hold_out(events, usable, study.training.validation, seed)
 
 
 def hold_out(events: Interactions, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,10 +22,11 @@ class TrainingProgress:
     Args:
         epochs: epochs of phase one.
         show: False shows nothing.
+        title: what is trained, in front of the phase.
     """
 
-    def __init__(self, epochs: int, *, show: bool = True) -> None:
-        self._epochs = epochs
+    def __init__(self, epochs: int, *, show: bool = True, title: str = "") -> None:
+        self._epochs, self._title = epochs, title
         self._bar: Progress | None = None
         self._shown = -SECONDS_BETWEEN_LINES
         if show and sys.stderr.isatty():
@@ -36,7 +37,7 @@ class TrainingProgress:
                 TextColumn("{task.fields[now]}"),
             )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("phase 1", total=epochs, now="")
+            self._task = self._bar.add_task(f"{title}phase 1", total=epochs, now="")
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -53,9 +54,8 @@ class TrainingProgress:
         number = int(row["epoch"])
         if self._bar is not None:
             total = self._epochs if row["phase"] == 1 else None
-            self._bar.update(
-                self._task, description=f"phase {int(row['phase'])}", total=total, completed=number, now=now
-            )
+            description = f"{self._title}phase {int(row['phase'])}"
+            self._bar.update(self._task, description=description, total=total, completed=number, now=now)
         if time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES or phase == 3:
             self._shown = time.monotonic()
-            log.info("phase %d, epoch %d: %s", int(row["phase"]), number, now)
+            log.info("%sphase %d, epoch %d: %s", self._title, int(row["phase"]), number, now)

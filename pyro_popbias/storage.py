@@ -30,6 +30,7 @@ from pyro_popbias.guides import Cells
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.item_counts import count_items, read_counts
 from pyro_popbias.reading import to_csv
+from pyro_popbias.restarts import Chain
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
 from pyro_popbias.version import __version__
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit
 
 SCHEMA = 1
+SCORE = "affinity score"  # column of the interactions, where affinities are given row by row
+CHAINS = "chains.safetensors"  # the pairs of other restarts
 COUNTS = "counts.parquet"  # of a prior, where it was given a frame; files stay where they are, and are not opened again
 
 
@@ -117,8 +120,7 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
         counts = count_items(read_counts(prior.counts, study.data), catalogue.items)
         files[COUNTS] = _parquet(pd.DataFrame({"item": catalogue.items, "count": counts}))
         study = study.replace("model", prior=prior.model_copy(update={"counts": COUNTS}))
-    tensors = {f"model.{name}": value for name, value in fit.model.state_dict().items()}
-    tensors |= {f"guide.{name}": value for name, value in fit.guide.state_dict().items()}
+    tensors = _state(fit.chains[0])
     tensors |= {name: torch.from_numpy(getattr(catalogue, name).copy()) for name in ("count", "positives")}
     if catalogue.edges is not None:
         tensors["edges"] = torch.from_numpy(catalogue.edges)
@@ -131,6 +133,11 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
         "items.parquet": _parquet(pd.DataFrame({"id": catalogue.items})),
         "parameters.safetensors": tensor_bytes(tensors),
     }
+    if fit.others:
+        of_chains = {
+            f"{k}.{name}": value for k, chain in enumerate(fit.others) for name, value in _state(chain).items()
+        }
+        files[CHAINS] = tensor_bytes(of_chains)
     for name, ids in (("user_features", catalogue.users), ("item_features", catalogue.items)):
         if (features := getattr(catalogue, name)) is not None:
             files[f"{name}.parquet"] = _parquet(features.to_frame(ids))
@@ -140,8 +147,16 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
             rows["label"] = fit.events.label
         if fit.events.time is not None:
             rows["time"] = fit.events.time
+        if isinstance(affinity, Fixed) and affinity.score in fit.events.columns:
+            rows[SCORE] = fit.events.columns[affinity.score].to_numpy()
         files["interactions.parquet"] = _parquet(pd.DataFrame(rows))
     return files
+
+
+def _state(chain: Chain) -> dict[str, torch.Tensor]:
+    """Return the tensors of a pair by name."""
+    parts = (("model", chain.model), ("guide", chain.guide))
+    return {f"{kind}.{name}": value for kind, module in parts for name, value in module.state_dict().items()}
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
@@ -167,11 +182,22 @@ def card(fit: "Fit") -> str:
         f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
         f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
         f"{fit.catalogue.periods} period(s). KL: {fit.guide.popularity.kl}. Seed {fit.study.training.seed}.\n\n"
-        f"{_design(fit)}{held_out}; "
+        f"{_design(fit)}{_restarts(fit)}{held_out}; "
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
         "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
         "Intervals of popularity are conditional on the estimated affinities: they are right where the affinities are "
         "known, and too narrow where vectors are learned.\n"
+    )
+
+
+def _restarts(fit: "Fit") -> str:
+    """Return how the fit was chosen, where it was one of several, or nothing."""
+    if not fit.others:
+        return ""
+    by = "held-out log-score" if fit.history["validation_log_score"].notna().iloc[-1] else "objective"
+    return (
+        f"Best of {len(fit.chains)} restarts by its {by}; the others are in {CHAINS}, and are chains for ArviZ, whose R-hat "
+        "compares them. "
     )
 
 
@@ -220,26 +246,41 @@ def read_run(path: str | Path) -> dict[str, Any]:
     periods = len(count) // len(ids["items"])
     catalogue = Catalogue(ids["users"], ids["items"], periods, edges, count, positives, **features)
     cells = Cells(count, positives, periods, catalogue.item_features)  # what a guide had seen is among its parameters
-    model, guide = build(study, catalogue, cells)
-    for kind, module in (("model", model), ("guide", guide)):
-        module.load_state_dict(
-            {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{kind}.")}
-        )
+
+    def made(state: dict[str, torch.Tensor]) -> Chain:
+        model, guide = build(study, catalogue, cells)
+        for kind, module in (("model", model), ("guide", guide)):
+            module.load_state_dict(_under(kind, state))
+        return Chain(model, guide)
+
+    best = made(tensors)
+    others = safetensors.torch.load(contents[CHAINS]) if CHAINS in contents else {}
+    numbers = sorted({int(name.partition(".")[0]) for name in others})
     events = None
     if "interactions.parquet" in contents:
         rows = _frame(contents["interactions.parquet"])
         columns: dict[str, Any] = {
             name: rows[name].to_numpy() if name in rows else None for name in ("user", "item", "label", "time")
         }
+        if SCORE in rows and isinstance(affinity, Fixed):
+            columns["columns"] = pd.DataFrame({str(affinity.score): rows[SCORE]})
         events = Interactions(ids["users"], ids["items"], **columns, periods=periods, edges=edges, **features)
     history = pd.read_csv(io.BytesIO(contents["history.csv"]))
     return {
         "study": study,
         "catalogue": catalogue,
-        "model": model,
-        "guide": guide,
+        "model": best.model,
+        "guide": best.guide,
         "history": history,
         "events": events,
+        "others": tuple(made(_under(str(number), others)) for number in numbers),
+    }
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names open with a prefix and a dot, without these."""
+    return {
+        name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
     }
 
 

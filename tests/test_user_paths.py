@@ -94,8 +94,9 @@ def test_the_call_of_the_documentation_does_not_warn(frame):
     events = pb.Interactions.from_frame(frame, label="label")
     fit = pb.fit(events, model="product", guide="gamma", seed=0, restarts=1, progress=False)
     assert fit.study.training.seed == 0
-    with pytest.raises(ConfigError, match="PB-C017: restarts=2 is not available"):
-        pb.fit(events, restarts=2)
+    for wrong in (0, 2.5, True):
+        with pytest.raises(ConfigError, match=f"PB-C017: restarts must be a whole number from 1, not {wrong}"):
+            pb.fit(events, restarts=wrong)
 
 
 def test_impossible_scores_do_not_end_training(frame):

@@ -11,7 +11,19 @@ from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Nor
 Streams = Sequence[np.random.Generator]
 
 
-def draw(law: Distribution, *, draws: int, seed: int, keys: Iterable[int]) -> np.ndarray:
+def streams(keys: Iterable[int], *, seed: int, chain: int = 0, purpose: int = 0) -> Streams:
+    """Return a stream of random numbers for each key; the same whatever the other keys are.
+
+    Args:
+        keys: one whole number a stream.
+        seed: with a key, decides the stream.
+        chain: streams of other chains are others.
+        purpose: likewise of other uses, whose keys may be the same numbers.
+    """
+    return [np.random.default_rng((seed, key, chain, purpose)) for key in keys]
+
+
+def draw(law: Distribution, *, draws: int, seed: int, keys: Iterable[int], chain: int = 0) -> np.ndarray:
     """Return seeded draws `(draws, D)` of a batch of D laws; a key's draws are the same in any selection.
 
     Args:
@@ -19,11 +31,12 @@ def draw(law: Distribution, *, draws: int, seed: int, keys: Iterable[int]) -> np
         draws: number of draws.
         seed: with a key, decides the draws.
         keys: `(D,)` one whole number a law.
+        chain: draws of other chains are others.
 
     Raises:
         NotImplementedError: the family has no draws here.
     """
-    return _draw(law, [np.random.default_rng((seed, key)) for key in keys], draws)
+    return _draw(law, streams(keys, seed=seed, chain=chain), draws)
 
 
 @singledispatch

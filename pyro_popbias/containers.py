@@ -1,0 +1,198 @@
+"""Containers of a fit for ArviZ: which groups it can give, over which items and rows, and how large they would be.
+
+| group | dims | what it holds |
+| --- | --- | --- |
+| posterior, prior | chain, draw, item[, period] | popularity, and global weights by feature |
+| constant_data | item[, period] | count and positives |
+| observed_data | interaction | labels |
+| prior_predictive, posterior_predictive | chain, draw, interaction | labels drawn |
+| log_likelihood | chain, draw, interaction | log-likelihood of the labels, in nats |
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pyro_popbias.arviz_seam import to_container
+from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
+from pyro_popbias.ids import as_text
+from pyro_popbias.inference_data import Cells, Draws, check_size, constants_dataset
+from pyro_popbias.interactions import Interactions, check_columns
+from pyro_popbias.loo import reason_against
+from pyro_popbias.pairing import finite_score, split_rows
+from pyro_popbias.registry import nearest
+from pyro_popbias.row_draws import ChosenRows, log_likelihood, predictive
+from pyro_popbias.sections import Fixed
+
+if TYPE_CHECKING:
+    from pyro_popbias.fitted import Fit
+
+GROUPS = ("posterior", "prior", "observed_data", "constant_data")
+BY_ROW = {"prior_predictive": 1, "posterior_predictive": 1, "log_likelihood": 8}  # bytes a draw
+SAMPLE = 1000  # rows, where every row has its draws and none are named
+OF_CELLS = "conditional on the estimated affinities"
+
+
+def container(
+    fit: "Fit",
+    *,
+    draws: int,
+    items: Iterable[Any] | None,
+    rows: Iterable[int] | None,
+    groups: Sequence[str],
+    seed: int,
+) -> Any:
+    """Return ArviZ's container of a fit; see `Fit.to_arviz`."""
+    for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ConfigError(f"PB-C084: {name} must be a whole number from {least}, not {value!r}")
+    by_row = _check_groups(fit, groups)
+    cells = _cells(fit, items)
+    chosen = _rows(fit, rows, sample=bool(by_row), seed=seed) if by_row or "observed_data" in groups else None
+    weights = sum(len(law.loc) for law in fit.guide.global_weights().values())
+    check_size(
+        draws,
+        chains=len(fit.chains),
+        cells=len(cells.code) + weights,
+        groups=len({"posterior", "prior"} & set(groups)),
+        rows=0 if chosen is None else len(chosen),
+        bytes_a_row=sum(BY_ROW[group] for group in by_row),
+    )
+    posterior = Draws(fit.chains, fit.catalogue, draws, seed, "posterior")
+    prior = Draws(fit.chains, fit.catalogue, draws, seed + 1, "prior")
+    makers: dict[str, Callable[[], xr.Dataset]] = {
+        "posterior": lambda: posterior.dataset(cells).assign_attrs(note=OF_CELLS),
+        "prior": lambda: prior.dataset(cells),
+        "constant_data": lambda: constants_dataset(fit.catalogue, cells),
+    }
+    if chosen is not None:
+        coords = _row_coords(fit, chosen, held_out=bool(by_row))
+        makers |= {
+            "observed_data": lambda: _labels(chosen.label.astype(np.int8), coords),
+            "prior_predictive": lambda: _labels(predictive(prior, chosen), {**prior.coords, **coords}),
+            "posterior_predictive": lambda: _labels(predictive(posterior, chosen), {**posterior.coords, **coords}),
+            "log_likelihood": lambda: _labels(
+                log_likelihood(posterior, chosen), {**posterior.coords, **coords}
+            ).assign_attrs(_note_on_loo(fit, coords)),
+        }
+    return to_container({group: makers[group]() for group in groups})
+
+
+def _check_groups(fit: "Fit", groups: Sequence[str]) -> list[str]:
+    """Return the groups with draws of single rows, or refuse what a fit cannot give.
+
+    Raises:
+        ConfigError: a group is unknown.
+        IncompatibleError: rows have no likelihood of their own.
+        DataError: the run was saved without its interactions.
+    """
+    if isinstance(groups, str):
+        raise ConfigError(f"PB-C013: groups={groups!r} is one text; pass a tuple of names")
+    known = (*GROUPS, *BY_ROW)
+    for group in groups:
+        if group not in known:
+            raise ConfigError(
+                f"PB-C013: unknown group {group!r}{nearest(str(group), known)} Groups: {', '.join(known)}"
+            )
+    by_row = [group for group in groups if group in BY_ROW]
+    model = fit.study.model
+    if by_row and fit.model.pairwise:
+        raise IncompatibleError(
+            f"PB-C130: model {model.name!r} gives scores and no probabilities, so that a row's label has neither a "
+            f"predictive law nor a log-likelihood; leave out {', '.join(by_row)}"
+        )
+    if by_row and model.latent == "interaction":
+        raise IncompatibleError(
+            "PB-C131: with latent = 'interaction' every row has a popularity of its own, which draws of an item's are not; "
+            f"leave out {', '.join(by_row)}"
+        )
+    of_rows = [group for group in groups if group in BY_ROW or group == "observed_data"]
+    if of_rows and fit.events is None:
+        raise DataError(
+            f"PB-D106: the run was saved without its interactions (--no-data); leave out {', '.join(of_rows)}"
+        )
+    return by_row
+
+
+def _cells(fit: "Fit", items: Iterable[Any] | None) -> Cells:
+    """Return the cells of items by id; of all by default."""
+    listed = None if items is None else list(items)
+    if listed == []:
+        raise ConfigError("PB-C016: items= is empty; leave it out for all items")
+    ids = fit.catalogue.items if listed is None else pd.Index(as_text(pd.Series(listed), "items")).unique()
+    code = fit.catalogue.items.get_indexer(ids)
+    if (code < 0).any():
+        raise DataError(f"PB-D049: {(code < 0).sum()} unseen items, first {', '.join(ids[code < 0][:5])}")
+    return Cells.of_items(ids, np.asarray(code), fit.catalogue.periods)
+
+
+def _rows(fit: "Fit", rows: Iterable[int] | None, *, sample: bool, seed: int) -> ChosenRows:
+    """Return rows by position; by default all, or a sample of them."""
+    events = fit.events
+    assert events is not None  # noqa: S101  refused above
+    position = np.arange(len(events)) if rows is None else _positions(rows, len(events))
+    if rows is None and sample and len(events) > SAMPLE:
+        position = np.sort(np.random.default_rng(seed).choice(len(events), SAMPLE, replace=False))
+    label = np.ones(len(position), dtype=np.int8) if events.label is None else events.label[position]
+    score = _score(fit, events) if sample else None
+    return ChosenRows(
+        position=position,
+        user=events.user[position],
+        item=events.item[position],
+        cell=events.cell[position],
+        label=label,
+        score=None if score is None else score[position],
+    )
+
+
+def _positions(rows: Iterable[int], number: int) -> np.ndarray:
+    """Return distinct positions in the order given, or refuse them."""
+    listed = list(rows)
+    if not listed:
+        raise ConfigError(
+            "PB-C016: rows= is empty; leave it out for all rows, or for a sample where each has its draws"
+        )
+    position = np.asarray(listed)
+    if position.dtype.kind not in "iu":
+        raise ConfigError(f"PB-C132: rows= are whole numbers, positions of interactions, not {listed[0]!r}")
+    if position.min() < 0 or position.max() >= number:
+        raise ConfigError(f"PB-C016: rows= are positions from 0 to {number - 1}")
+    return np.asarray(pd.unique(position.astype(np.int64)))
+
+
+def _score(fit: "Fit", events: Interactions) -> np.ndarray | None:
+    """Return the given affinity of every interaction, where there is one."""
+    section = fit.study.model.affinity
+    if not isinstance(section, Fixed) or section.score is None:
+        return None
+    check_columns(events.columns, [section.score])
+    return finite_score(events.columns[section.score], section.score)
+
+
+def _row_coords(fit: "Fit", rows: ChosenRows, *, held_out: bool) -> dict[str, Any]:
+    """Return positions as coordinates, and which rows the posterior has not seen where that matters."""
+    coords: dict[str, Any] = {"interaction": rows.position}
+    if held_out and fit.events is not None:
+        _, out = split_rows(fit.events, fit.study, seed=fit.study.training.seed)
+        coords["held_out"] = ("interaction", np.isin(rows.position, out))
+    return coords
+
+
+def _labels(values: np.ndarray, coords: dict[str, Any]) -> xr.Dataset:
+    """Return a group of one variable, named as the site that it is about."""
+    dims = [name for name in ("chain", "draw", "interaction") if name in coords]
+    return xr.Dataset({"label": (dims, values)}, coords=coords)
+
+
+def _note_on_loo(fit: "Fit", coords: dict[str, Any]) -> dict[str, str]:
+    """Return what one must know before one leaves rows out: why LOO does not hold, or for which rows."""
+    if reason := reason_against(fit):
+        return {"reason": f"no LOO: {reason}"}
+    number = int(coords["held_out"][1].sum())
+    if not number:
+        return {}
+    return {"note": f"{number} rows were held out of the training (coordinate held_out); LOO is for the others"}
