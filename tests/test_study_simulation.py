@@ -43,8 +43,7 @@ def simulated(path, **sizes):
             {"saturation": "hill", "rate": 2.5, "concentration": 0.7, "dim": 64},
         ),
         ('saturation = { name = "tanh", rate = "learned" }', {"saturation": "tanh", "rate": 1.0, "dim": 64}),
-        # its saturation is the product model's, and no slope
-        ('name = "additive"\nsaturation = { name = "exponential", rate = 9.0 }', {"model": "additive", "dim": 64}),
+        ('name = "additive"\nslope = "free"', {"model": "additive", "dim": 64}),
         ('name = "inverse-logistic"', {"model": "inverse-logistic", "dim": 64}),
     ],
 )
