@@ -34,6 +34,7 @@ FLOORS = [
     ],
     [
         "simulated_models",
+        "simulated_laws",
         "simulated_affinities",
         "simulated_rows",
         "simulation",
