@@ -47,8 +47,8 @@ class PopulationLaw:
     law: Callable[[float], Distribution]
 
 
-def _one(*numbers: float) -> list[torch.Tensor]:
-    return [torch.tensor([number], dtype=torch.float64) for number in numbers]
+def _law(family: Callable[..., Distribution], *numbers: float) -> Distribution:
+    return family(*(torch.tensor([number], dtype=torch.float64) for number in numbers))
 
 
 def _clipped(probability: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ LAWS = {
         lambda z, a: _clipped(gammainc(a, a * z)),
         lambda score, a: np.maximum(gammaincinv(a, ndtr(score)) / a, SMALLEST),
         np.log,
-        lambda a: Gamma(*_one(a, a)),
+        lambda a: _law(Gamma, a, a),
     ),
     "lognormal": PopulationLaw(
         MODELS,
@@ -99,7 +99,7 @@ LAWS = {
         lambda z, a: (np.log(z) - _normal_of_log(a)[0]) / _normal_of_log(a)[1],
         _log_normal_value,
         np.log,
-        lambda a: LogNormal(*_one(*_normal_of_log(a))),
+        lambda a: _law(LogNormal, *_normal_of_log(a)),
     ),
     "weibull": PopulationLaw(
         MODELS,
@@ -108,7 +108,7 @@ LAWS = {
         lambda z, a: _weibull_score(z, *_weibull(a)),
         lambda score, a: _weibull_value(score, *_weibull(a)),
         np.log,
-        lambda a: Weibull(*_one(*_weibull(a))),
+        lambda a: _law(Weibull, *_weibull(a)),
     ),
     "exponential": PopulationLaw(
         MODELS,
@@ -117,7 +117,7 @@ LAWS = {
         lambda z, _: _weibull_score(z, 1.0, 1.0),
         lambda score, _: _weibull_value(score, 1.0, 1.0),
         np.log,
-        lambda _: Exponential(*_one(1.0)),
+        lambda _: _law(Exponential, 1.0),
     ),
     "normal": PopulationLaw(
         ("additive",),
@@ -126,7 +126,7 @@ LAWS = {
         lambda z, _: z,
         lambda score, _: score,
         lambda z: z,
-        lambda _: Normal(*_one(0.0, 1.0)),
+        lambda _: _law(Normal, 0.0, 1.0),
     ),
 }
 
