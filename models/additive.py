@@ -12,7 +12,7 @@ from pyro_popbias.models.prior import PopularityPrior
 from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
 
-from pyro_popbias.distributions import LogitBernoulli, expected_logistic, take
+from pyro_popbias.distributions import LogitBernoulli, expected_logistic
 
 
 @final
@@ -30,6 +30,7 @@ class Additive(PopularityModel):
 
     latents: ClassVar[Mapping[str, Latent]] = {"popularity": Latent(dims=("item", "period"), support=constraints.real)}
     per_interaction = True
+    free_slope = True
     slope_parameter: Tensor
 
     def __init__(
@@ -69,7 +70,7 @@ class Additive(PopularityModel):
 
     def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
         """Return E[sigma(x + slope z)], one integral an affinity."""
-        return expected_logistic(affinity, self.slope, law if slot is None else take(law, slot))
+        return expected_logistic(affinity, self.slope, law, slot=slot)
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""

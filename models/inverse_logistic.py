@@ -10,7 +10,7 @@ from pyro_popbias.models.prior import PopularityPrior
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, constraints
 
-from pyro_popbias.distributions import LogitBernoulli, expected_inverse_logistic, take
+from pyro_popbias.distributions import LogitBernoulli, expected_inverse_logistic
 
 
 @final
@@ -47,4 +47,4 @@ class InverseLogistic(PopularityModel):
 
     def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
         """Return E[sigma(x + log z)], one integral an affinity."""
-        return expected_inverse_logistic(affinity, law if slot is None else take(law, slot))
+        return expected_inverse_logistic(affinity, law, slot=slot)

@@ -66,6 +66,7 @@ class PopularityModel(Variant, PyroModule):
         pairwise: whether the likelihood compares a positive with a sampled negative; scores are then no probabilities.
         saturations: classes of g that it takes, the default first; empty where it has none.
         per_interaction: whether every interaction may have a popularity of its own.
+        free_slope: whether popularity's slope may have either sign.
     """
 
     required = ("latents", "assemble", "integrates_in_closed_form", "likelihood", "given", "probability")
@@ -73,6 +74,7 @@ class PopularityModel(Variant, PyroModule):
     pairwise: ClassVar[bool] = False
     saturations: ClassVar[tuple[type[Saturation], ...]] = ()
     per_interaction: ClassVar[bool] = False
+    free_slope: ClassVar[bool] = False
 
     def __init__(self, affinity: Affinity, prior: PopularityPrior) -> None:
         super().__init__()

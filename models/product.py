@@ -10,7 +10,7 @@ from pyro_popbias.models.saturation import ExponentialSaturation, HillSaturation
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.distributions import ProductBernoulli, closed_form, expectation
+from pyro_popbias.distributions import ProductBernoulli, closed_form, expectation, log_expectation
 
 
 @final
@@ -49,5 +49,7 @@ class Product(SaturatedModel):
         P is linear in g(z), so its integral is sigma(x) E[g(z)]. The ELBO of such a latent is below this by
         KL(q || posterior).
         """
-        attention = expectation(self.saturation, law)
-        return ProductBernoulli(affinity, torch.log(attention), torch.log1p(-attention)).log_prob(label)
+        g = self.saturation
+        # 1 - E[g] from E[g] would be lost where E[g] rounds to 1
+        one, other = (log_expectation(part, law, 1 / g.slope) for part in (g.log, g.log_complement))
+        return ProductBernoulli(affinity, one.clamp(max=0.0), other.clamp(max=0.0)).log_prob(label)

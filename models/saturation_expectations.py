@@ -1,11 +1,4 @@
-"""Closed forms of E[g(z)] under the laws of popularity; the pairs that are not here are integrated numerically.
-
-The alternating series of the hyperbolic tangent is summed by the weights of Cohen, Rodriguez Villegas and Zagier 2000,
-Convergence acceleration of alternating series, Experimental Mathematics 9.
-"""
-
-from fractions import Fraction
-from functools import cache
+"""Closed forms of E[g(z)] under the laws of popularity; the pairs that are not here are integrated numerically."""
 
 import torch
 from pyro.distributions import Delta
@@ -19,11 +12,10 @@ from pyro_popbias.models.saturation import (
 from torch import Tensor
 from torch.distributions import Exponential, Gamma, LogNormal, Weibull
 
+from pyro_popbias.distributions.alternating import TERMS, alternating_weights
 from pyro_popbias.distributions.expectation import register_expectation
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.logistic import logistic_normal
-
-TERMS = 16  # an error below 2 * 5.83^-16 = 1.1e-12, for every law on the positive numbers
 
 
 @register_expectation(ExponentialSaturation, Gamma)
@@ -47,20 +39,6 @@ def _hill_lognormal(g: HillSaturation, z: LogNormal) -> Tensor:
 @register_expectation(Saturation, Delta)
 def _any_delta(g: Saturation, z: Delta) -> Tensor:
     return g(z.v)
-
-
-@cache
-def alternating_weights(terms: int) -> tuple[float, ...]:
-    """Return w with sum_k w_k a_k close to sum_k (-1)^k a_k over all k, for moments a_k of a law on [0, 1]."""
-    before, total = 1, 3
-    for _ in range(terms - 1):
-        before, total = total, 6 * total - before  # Chebyshev's T_n(3) = ((3 + sqrt 8)^n + (3 - sqrt 8)^n) / 2
-    term, partial, weights = Fraction(-1), Fraction(-total), []
-    for k in range(terms):
-        partial = term - partial
-        weights.append(float(partial / total))
-        term *= Fraction(2 * (k + terms) * (k - terms), (2 * k + 1) * (k + 1))
-    return tuple(weights)
 
 
 def _tanh_series(rate: Tensor, concentration: Tensor, law_rate: Tensor) -> Tensor:

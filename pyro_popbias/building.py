@@ -203,6 +203,27 @@ def _check_saturation(study: Study, saturation: Saturation) -> None:
         )
 
 
+def check_given(study: Study) -> None:
+    """Refuse an option that is given and that the model would not look at.
+
+    Raises:
+        IncompatibleError: names the models that take it.
+    """
+    model, name = MODELS[study.model.name], study.model.name
+    # the default may stand in a study file whose model is swapped by one word
+    if study.model.saturation != sections.Exponential() and not model.saturations:
+        takers = ", ".join(other for other, cls in MODELS.items() if cls.saturations)
+        raise IncompatibleError(
+            f"PB-C091: model {name!r} has no saturation; leave saturation out, or use a model that takes one: {takers}"
+        )
+    if study.model.slope == "free" and not model.free_slope:
+        takers = ", ".join(other for other, cls in MODELS.items() if cls.free_slope)
+        raise IncompatibleError(
+            f"PB-C092: model {name!r} has no slope, and always increases with popularity; leave slope out, or use a model "
+            f"that takes one: {takers}"
+        )
+
+
 def check_whole(guide: str, cells: int, latent: str, particles: int = 1) -> None:
     """Refuse a guide that draws all cells together where it would not fit into memory, or has no place.
 

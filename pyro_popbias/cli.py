@@ -38,8 +38,8 @@ periods = 1                   # equal-time slices of the log
 
 [model]
 name = "product"              # P(c=1 | u,i,z) = sigma(x_ui) g(z); or additive, inverse-logistic, pda
-saturation = { name = "exponential", rate = 1.0 }   # or hill, tanh; power for pda; rate = "learned" frees it
-slope = "positive"            # or "free": the sign of popularity's slope in the additive model
+saturation = { name = "exponential", rate = 1.0 }   # or hill, tanh; rate = "learned" frees it; power for pda
+slope = "positive"            # or "free", for additive, which takes no saturation
 affinity = { name = "embedding", dim = 64, scale = 0.5, posterior = "point" }   # or linear, factorization-machine, fixed
 prior = { name = "gamma", source = "learned" }      # or lognormal, weibull, exponential; normal for additive
 # prior = { name = "gamma", source = "fixed", concentration = 2.0 }   # or source = "population", without labels

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from pyro_popbias.batching import Batch, Rows
-from pyro_popbias.building import SATURATIONS, build, local_parameters
+from pyro_popbias.building import SATURATIONS, build, check_given, local_parameters
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.guides import GUIDES, Cells, JointGuide
 from pyro_popbias.interactions import Interactions, check_columns
@@ -176,8 +176,9 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     Raises:
         DataError: the data hold one class only, and no negatives are drawn.
         ConfigError: negatives do not go with the data or the model.
-        IncompatibleError: the model has one popularity an item only.
+        IncompatibleError: the model has one popularity an item only, or does not take an option that is given.
     """
+    check_given(study)
     model = MODELS[study.model.name]
     study = study.replace("data", negatives=_negatives(study, events, pairwise=model.pairwise))
     if study.model.latent == "interaction" and not model.per_interaction:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_popbias.distributions.quadrature import NODES
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.intervention import Popularity, Scores, scores
 from pyro_popbias.models import AffinityLaw, PopularityModel
 
-BLOCK_ELEMENTS = 8_000_000  # of a users x items block, times the nodes of an integral
+BLOCK_ELEMENTS = 4_000_000  # of a users x items block
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,24 @@ class Scorer:
                 return self._under(affinity, None)
             if self.popularity == "population":
                 return self._under(affinity, self.model.prior.population())
-            cell = self._last_cell().index_select(0, item.clamp(min=0))
+            # pairs of an item share its law; a table of users has each item once
+            cell, slot = self._last_cell().index_select(0, item.clamp(min=0)), None
+            if affinity.mean.dim() == 1:
+                cell, slot = cell.unique(return_inverse=True)
             if self.popularity == "prior":
-                own = self._under(affinity, self.model.prior.law(cell))
+                own = self._under(affinity, self.model.prior.law(cell), slot)
             else:
-                own = self._under(affinity, self.guide.popularity.posterior(cell))
+                own = self._under(affinity, self.guide.popularity.posterior(cell), slot)
                 silent = self.tensor(self.catalogue.count).index_select(0, cell) == 0
                 if silent.any():
-                    own = own.where(silent, self._under(affinity, self.model.prior.law(cell)))
+                    prior = self._under(affinity, self.model.prior.law(cell), slot)
+                    own = own.where(silent if slot is None else silent[slot], prior)
             unseen = item < 0
             return own.where(unseen, self._under(affinity, self.model.prior.population())) if unseen.any() else own
 
-    def _under(self, affinity: AffinityLaw, law: Distribution | None) -> Scores:
-        """Return the scores under a law of z; None is the affinity alone."""
-        return scores(self.model, affinity, law, interval=self.interval)
+    def _under(self, affinity: AffinityLaw, law: Distribution | None, slot: Tensor | None = None) -> Scores:
+        """Return the scores under a law of z, or laws with slots; None is the affinity alone."""
+        return scores(self.model, affinity, law, interval=self.interval, slot=slot)
 
     def _last_cell(self) -> Tensor:
         """Return each item's last cell with rows, `(K,)`."""
@@ -82,7 +85,7 @@ class Scorer:
         weights = self.guide.weights()
         # under one law for all items the score of a point increases with it: only the top needs its integral
         increasing = self.popularity in ("population", "none") and not weights
-        size = max(1, BLOCK_ELEMENTS // (len(item) * (1 if increasing else NODES)))
+        size = max(1, BLOCK_ELEMENTS // len(item))
         for start in range(0, len(users), size):
             block = users[start : start + size]
             with torch.no_grad():

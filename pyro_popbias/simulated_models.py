@@ -1,4 +1,4 @@
-"""The formulas of the models and of the population laws for the simulation, apart from the Pyro programs they check.
+"""The formulas of the models for the simulation, apart from the Pyro programs they check.
 
 | model | given x and z | parameter | b0 |
 | --- | --- | --- | --- |
@@ -15,15 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import expit, gammainc, gammaincinv, ndtr, ndtri
+from scipy.special import expit
 from torch import Tensor
-from torch.distributions import Distribution, Gamma, Normal
+from torch.distributions import Distribution
 
 from pyro_popbias.distributions import expectation, expected_inverse_logistic, expected_logistic
 from pyro_popbias.models import ExponentialSaturation, HillSaturation, PowerSaturation, TanhSaturation
-
-KEPT = 0.95  # correlation of the normal scores of z in neighbouring periods
-SMALLEST = float(np.finfo(np.float64).tiny)  # draws of a Gamma law with a small concentration round to 0
 
 
 @dataclass(frozen=True)
@@ -91,70 +88,3 @@ OTHERS = {
     ),
 }
 MODELS = ("product", *OTHERS)
-
-
-@dataclass(frozen=True)
-class PopulationLaw:
-    """The law of z that all cells share.
-
-    Attributes:
-        models: those that allow it.
-        parameters: names of its parameters, () or one.
-        draw: z of a generator, the concentration and a number of items.
-        score: normal scores of z: standard normal where z has the law.
-        value: the inverse.
-        log: the logarithm of z, or z itself where it may be negative: exposure is exponential in it.
-        law: the same law for the integrals, from the concentration.
-    """
-
-    models: tuple[str, ...]
-    parameters: tuple[str, ...]
-    draw: Callable[[np.random.Generator, float, int], np.ndarray]
-    score: Callable[[np.ndarray, float], np.ndarray]
-    value: Callable[[np.ndarray, float], np.ndarray]
-    log: Callable[[np.ndarray], np.ndarray]
-    law: Callable[[float], Distribution]
-
-
-LAWS = {
-    "gamma": PopulationLaw(
-        MODELS,
-        ("concentration",),
-        lambda random, a, items: np.maximum(random.gamma(a, 1 / a, size=items), SMALLEST),
-        # clipped, so that neither end is infinite
-        lambda z, a: ndtri(np.clip(gammainc(a, a * z), 1e-12, 1 - 1e-12)),
-        lambda score, a: np.maximum(gammaincinv(a, ndtr(score)) / a, SMALLEST),
-        np.log,
-        lambda a: Gamma(*torch.full((2, 1), a, dtype=torch.float64)),
-    ),
-    "normal": PopulationLaw(
-        ("additive",),
-        (),
-        lambda random, _, items: random.normal(size=items),
-        lambda z, _: z,
-        lambda score, _: score,
-        lambda z: z,
-        lambda _: Normal(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)),
-    ),
-}
-
-
-def draw_popularity(
-    law: PopulationLaw, random: np.random.Generator, *, concentration: float, items: int, periods: int
-) -> np.ndarray:
-    """Return z `(items, periods)`; every cell has the population law, and an item's neighbouring periods are alike.
-
-    Args:
-        law: the population law.
-        random: randomness.
-        concentration: a of the law.
-        items: K.
-        periods: T.
-    """
-    columns = [law.draw(random, concentration, items)]
-    score = law.score(columns[0], concentration)
-    for _ in range(1, periods):
-        # a stationary walk of the normal scores leaves the law of z as it is
-        score = KEPT * score + np.sqrt(1 - KEPT**2) * random.normal(size=items)
-        columns.append(law.value(score, concentration))
-    return np.stack(columns, axis=1)

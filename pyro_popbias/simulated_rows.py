@@ -6,7 +6,8 @@ import numpy as np
 
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.simulated_affinities import SimulatedAffinity
-from pyro_popbias.simulated_models import Likelihood, PopulationLaw
+from pyro_popbias.simulated_laws import PopulationLaw
+from pyro_popbias.simulated_models import Likelihood
 
 SCORES = 2_000_000  # held at once where items are chosen among all
 

@@ -1,7 +1,7 @@
 """Simulated interactions with a known truth, drawn from a model."""
 
 from dataclasses import dataclass, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,8 @@ from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.interactions import Interactions
 from pyro_popbias.registry import nearest
 from pyro_popbias.simulated_affinities import AFFINITIES
-from pyro_popbias.simulated_models import LAWS, MODELS, OTHERS, PRODUCTS, draw_popularity
+from pyro_popbias.simulated_laws import LAWS, draw_popularity
+from pyro_popbias.simulated_models import MODELS, OTHERS, PRODUCTS
 from pyro_popbias.simulated_rows import Rows, Truth, chosen_rows, shown_rows
 
 TESTED = 10_000  # random pairs with the true probability
@@ -68,17 +69,19 @@ def simulate(
 
     Args:
         model: "product", "additive", "inverse-logistic" or "pda".
-        affinity: "embedding"; "fixed", which adds the affinity of each row as a column `score`; "linear"; or
+        affinity: "embedding"; "fixed", which adds the affinity of each row without its intercept as a column `score`, so
+            that a fit on it has the intercept to find; "linear"; or
             "factorization-machine". The last two come with side features.
         users: number of users.
         items: number of items.
         interactions: number of rows.
         seed: decides everything.
         dim: length of the vectors; u . i has a standard deviation of about 1.
-        concentration: a of the population law Gamma(a, a).
+        concentration: a of the population law, whose variance is 1/a; the exponential and the normal have none.
         rate: the model's own parameter: lambda or C of the saturation, gamma of the additive model and of pda.
         saturation: of the product model: "exponential", "hill" or "tanh".
-        prior: the population law: "gamma", or "normal", N(0, 1), for the additive model.
+        prior: the population law, as that of a study: "gamma", "lognormal", "weibull" or "exponential"; or "normal",
+            N(0, 1), for the additive model.
         labels: "positives" keeps the rows with label 1, without the column: fewer rows than asked for.
         exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal law; 0 is uniform.
         periods: number of equal-time slices, each with its own z, alike in neighbouring ones; rows are uniform over them.
@@ -128,7 +131,7 @@ def _simulation(truth: Truth, random: np.random.Generator, rows: Rows, *, scored
     law = truth.law.law(truth.concentration)
     test["probability"] = truth.likelihood.probability(torch.from_numpy(logit), law, truth.rate).numpy()
     if scored:
-        frame["score"], test["score"] = truth.logits(user, item), logit
+        frame["score"], test["score"] = made.pairs(user, item), made.pairs(tested_user, tested_item)
     features: dict[str, Any] = {
         f"{kind}_features": None if given is None else given.set_axis(pd.Index(ids, dtype=str, name=kind))
         for kind, given, ids in (("user", made.user_features, user_ids), ("item", made.item_features, item_ids))
@@ -178,12 +181,12 @@ def _check_names(**given: str) -> None:
 
 def _check_sizes(*, seed: Any, **sizes: Any) -> None:
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
             raise ConfigError(
                 "PB-C084: users, items, interactions and dim must be whole numbers from 1, and so must periods; "
                 f"{name} is {size!r}"
             )
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
 
 

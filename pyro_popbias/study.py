@@ -141,8 +141,13 @@ class Study(Section):
         return self.replace("model", affinity=affinity, prior=prior)
 
     def to_toml(self) -> str:
-        """Return the study as a TOML text with every key; frames in it must have been replaced by paths."""
-        sections: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
+        """Return the study as a TOML text with every key; frames in it must have been replaced by paths.
+
+        A saturation that the model does not take and that was not given is left out: a file that gives it is refused.
+        """
+        taken = MODELS[self.model.name].saturations or "saturation" in self.model.model_fields_set
+        exclude = {} if taken else {"model": {"saturation"}}
+        sections: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True, exclude=exclude)
         return tomli_w.dumps(sections)
 
 

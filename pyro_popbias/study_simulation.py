@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pyro_popbias.building import check_given
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.labels import holds, parse_rule
 from pyro_popbias.reading import file_ending, write_table
@@ -26,12 +27,14 @@ def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str,
         sizes: users, items, interactions and seed.
 
     Raises:
-        ConfigError: the study's model cannot be simulated, or an ending or size is wrong.
+        ConfigError: the study's model cannot be simulated, or does not take an option that is given; or an ending or size is
+            wrong.
         RunFolderError: a file cannot be read or written.
     """
     study = Study.from_toml(path)
     for file in (events, truth):
         file_ending(file)  # refused before the first file is written
+    check_given(study)
     data, model = study.data, study.model
     labels: Literal["observed", "positives"] = "observed" if data.label else "positives"
     simulation = simulate(**_declared(model) | dict(sizes), periods=data.periods, labels=labels)

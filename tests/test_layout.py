@@ -35,6 +35,7 @@ FLOORS = [
     ],
     [
         "simulated_models",
+        "simulated_laws",
         "simulated_affinities",
         "simulated_rows",
         "simulation",

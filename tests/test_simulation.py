@@ -1,15 +1,18 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
+from pyro_popbias.models import PRIORS
+from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import expit, gamma
 from scipy.stats import chisquare, kstest
-from scipy.stats import gamma as gamma_law
 
 import pyro_popbias as pb
 from pyro_popbias import simulated_rows
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.simulated_affinities import AFFINITIES
-from pyro_popbias.simulated_models import LAWS, MODELS, PRODUCTS
+from pyro_popbias.simulated_laws import LAWS
+from pyro_popbias.simulated_models import MODELS, PRODUCTS
 from pyro_popbias.simulation import TESTED
 
 CONCENTRATION, RATE = 1.5, 0.7
@@ -21,6 +24,10 @@ VARIANTS = {
     "tanh": ({"saturation": "tanh"}, lambda x, z, rate: expit(x) * np.tanh(rate * z / 2)),
     "additive": ({"model": "additive"}, lambda x, z, slope: 1 / (1 + np.exp(-x - slope * z))),
     "normal": ({"model": "additive", "prior": "normal"}, lambda x, z, slope: 1 / (1 + np.exp(-x - slope * z))),
+    **{
+        prior: ({"model": "additive", "prior": prior}, lambda x, z, slope: 1 / (1 + np.exp(-x - slope * z)))
+        for prior in ("lognormal", "weibull", "exponential")
+    },
     "inverse-logistic": ({"model": "inverse-logistic"}, lambda x, z, _: z / (z + np.exp(-x))),
     "pda": ({"model": "pda"}, lambda x, z, power: np.where(x > 0, 1 + x, np.exp(x)) * z**power),
 }
@@ -90,7 +97,7 @@ def test_truth(simulation, variant, affinity):
     assert (popularity["period"] == 0).all()
     assert (popularity["z"] > 0).all() or variant == "normal"
     own = {"product": "rate", "tanh": "rate", "hill": "half", "inverse-logistic": None}.get(variant, "gamma")
-    expected = {"concentration": CONCENTRATION} if variant != "normal" else {}
+    expected = {"concentration": CONCENTRATION} if variant not in ("normal", "exponential") else {}
     expected |= {own: RATE} if own else {}
     found = parameters(simulation)
     assert {
@@ -107,9 +114,7 @@ def test_truth(simulation, variant, affinity):
 def test_probability_of_the_test_pairs_is_the_mean_over_popularity(simulation, variant):
     test = simulation.test.head(200)
     random = np.random.default_rng(0)
-    draws = (
-        random.gamma(CONCENTRATION, 1 / CONCENTRATION, 20_000) if variant != "normal" else random.normal(size=20_000)
-    )
+    draws = distribution_of(VARIANTS[variant][0].get("prior", "gamma")).rvs(20_000, random_state=random)
     values = VARIANTS[variant][1](true_logit(simulation, test).reshape(-1, 1), draws, RATE)
     error = values.std(1) / np.sqrt(len(draws))
     # all pairs share the draws, so that their errors are nearly one: 4 standard errors, and no more for their number
@@ -153,6 +158,36 @@ def test_choices_are_the_same_in_blocks_of_any_size(monkeypatch, held):
     pd.testing.assert_frame_equal(pb.simulate("pda", seed=4, periods=2, **OPTIONS).frame, expected)
 
 
+def distribution_of(prior):
+    """Return scipy's law of a prior, with mean 1 and variance 1/a where it has a concentration."""
+    if prior == "gamma":
+        return stats.gamma(CONCENTRATION, scale=1 / CONCENTRATION)
+    if prior == "lognormal":
+        variance = np.log(1 + 1 / CONCENTRATION)
+        return stats.lognorm(np.sqrt(variance), scale=np.exp(-variance / 2))
+    if prior == "weibull":
+        shape = brentq(lambda k: gamma(1 + 2 / k) / gamma(1 + 1 / k) ** 2 - 1 - 1 / CONCENTRATION, 0.5, 5)
+        return stats.weibull_min(shape, scale=1 / gamma(1 + 1 / shape))
+    return {"exponential": stats.expon(), "normal": stats.norm()}[prior]
+
+
+@pytest.mark.parametrize("prior", LAWS)
+def test_laws_of_the_integrals_and_scores_are_those_of_the_draws(prior):
+    law, expected = LAWS[prior], distribution_of(prior)
+    of_integrals = law.law(CONCENTRATION)
+    assert of_integrals.mean.item() == pytest.approx(expected.mean(), rel=1e-9)
+    assert of_integrals.variance.item() == pytest.approx(expected.var(), rel=1e-9)
+    assert issubclass(PRIORS[prior].family, type(of_integrals))
+    score = np.linspace(-4, 4, 33)
+    z = law.value(score, CONCENTRATION)
+    np.testing.assert_allclose(z, expected.ppf(stats.norm.cdf(score)), rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(law.score(z, CONCENTRATION), score, atol=1e-6)
+
+
+def test_laws_are_those_of_the_priors():
+    assert set(LAWS) == set(PRIORS)
+
+
 @pytest.mark.parametrize("prior", LAWS)
 @pytest.mark.parametrize("periods", [1, 3])
 def test_popularity_has_the_population_law_in_every_period(prior, periods):
@@ -166,11 +201,11 @@ def test_popularity_has_the_population_law_in_every_period(prior, periods):
         periods=periods,
         seed=1,
     ).truth["popularity"]
-    law = gamma_law(CONCENTRATION, scale=1 / CONCENTRATION).cdf if prior == "gamma" else "norm"
+    law = distribution_of(prior)
     z = table.pivot(index="item", columns="period", values="z")
     assert list(z.columns) == list(range(periods))
     for period in z:
-        assert kstest(z[period], law).pvalue > 1e-4
+        assert kstest(z[period], law.cdf).pvalue > 1e-4
     for period in range(1, periods):
         assert z[period].corr(z[period - 1], method="spearman") > 0.9
 
@@ -201,7 +236,7 @@ def test_periods_of_the_log_are_those_of_the_truth(model):
 def test_exposure_moves_counts(prior, exposure):
     simulation = pb.simulate("additive", prior=prior, items=20, interactions=20_000, exposure=exposure, seed=2)
     truth = simulation.truth["popularity"]
-    weight = truth["z"] ** exposure if prior == "gamma" else np.exp(exposure * truth["z"])
+    weight = truth["z"] ** exposure if prior != "normal" else np.exp(exposure * truth["z"])
     count = simulation.frame["item"].value_counts().reindex(truth["item"], fill_value=0)
     assert chisquare(count, len(simulation.frame) * weight / weight.sum()).pvalue > 1e-4
     assert simulation.test["item"].nunique() == (count > 0).sum()
@@ -285,7 +320,7 @@ def test_users_and_items_of_the_test_pairs_are_in_the_events(model, interactions
 def test_fixed_affinity_has_its_score_and_the_draws_of_embedding():
     one, other = (pb.simulate("product", affinity, seed=3, **OPTIONS) for affinity in ("embedding", "fixed"))
     for frame in (other.frame, other.test, other.events.to_frame()):
-        np.testing.assert_allclose(frame["score"], true_logit(other, frame), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(frame["score"], vector_product(other, frame), rtol=1e-12, atol=1e-12)
     for name in ("frame", "test"):
         pd.testing.assert_frame_equal(tables(one)[name], tables(other)[name].drop(columns="score"))
 
@@ -321,7 +356,10 @@ def test_populations_of_extreme_spread(variant, concentration):
             r"PB-C076: unknown affinity 'deep'.* Names: embedding, fixed, linear, factorization-machine",
         ),
         ({"saturation": "hil"}, r"PB-C076: unknown saturation 'hil'; did you mean 'hill'\?"),
-        ({"prior": "lognormal"}, r"PB-C076: unknown prior 'lognormal'.* Names: gamma, normal"),
+        (
+            {"prior": "lognormel"},
+            r"PB-C076: unknown prior 'lognormel'; did you mean 'lognormal'\? Names: gamma, lognormal",
+        ),
         ({"labels": "positive"}, r"PB-C076: unknown labels 'positive'; did you mean 'positives'\?"),
     ],
 )
@@ -347,6 +385,12 @@ def test_exposure_among_all_is_refused():
 def test_wrong_sizes_are_refused(name, size):
     with pytest.raises(ConfigError, match=rf"PB-C084: .* must be whole numbers from 1, .*; {name} is {size!r}"):
         pb.simulate(**{name: size})
+
+
+def test_numpy_integers_are_whole_numbers():
+    options = {"users": 10, "items": 5, "interactions": 30, "dim": 2, "periods": 1, "seed": 4}
+    same = pb.simulate(**{name: np.int64(value) for name, value in options.items()})
+    pd.testing.assert_frame_equal(same.frame, pb.simulate(**options).frame)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, True, None])

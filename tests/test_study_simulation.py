@@ -6,6 +6,7 @@ import pyro_popbias as pb
 from pyro_popbias.errors import ConfigError, RunFolderError
 from pyro_popbias.reading import read_table
 from pyro_popbias.running import run_fit
+from pyro_popbias.simulated_laws import LAWS
 from pyro_popbias.study_simulation import run_simulation
 
 SIZES = {"users": 30, "items": 20, "interactions": 600, "seed": 2}
@@ -43,8 +44,10 @@ def simulated(path, **sizes):
             {"saturation": "hill", "rate": 2.5, "concentration": 0.7, "dim": 64},
         ),
         ('saturation = { name = "tanh", rate = "learned" }', {"saturation": "tanh", "rate": 1.0, "dim": 64}),
-        # its saturation is the product model's, and no slope
-        ('name = "additive"\nsaturation = { name = "exponential", rate = 9.0 }', {"model": "additive", "dim": 64}),
+        ('name = "additive"\nslope = "free"', {"model": "additive", "dim": 64}),
+        *((f'prior = {{ name = "{name}" }}', {"prior": name, "dim": 64}) for name in LAWS if name != "normal"),
+        ('prior = { source = "log-share" }', {"dim": 64}),
+        ('prior = { source = "counts", counts = "other.csv" }', {"dim": 64}),
         ('name = "inverse-logistic"', {"model": "inverse-logistic", "dim": 64}),
     ],
 )

@@ -7,13 +7,10 @@ from pyro_popbias.distributions import kl as _kl  # noqa: F401  registers the pa
 from pyro_popbias.distributions.bernoulli import LogitBernoulli, ProductBernoulli
 from pyro_popbias.distributions.draws import draw
 from pyro_popbias.distributions.expectation import closed_form, expectation, register_expectation
-from pyro_popbias.distributions.logistic import (
-    expected_inverse_logistic,
-    expected_logistic,
-    log_logistic_normal,
-    logistic_normal,
-)
+from pyro_popbias.distributions.log_expectation import log_expectation
+from pyro_popbias.distributions.logistic import log_logistic_normal, logistic_normal
 from pyro_popbias.distributions.logistic_approximations import approximate_logistic_normal
+from pyro_popbias.distributions.logistic_integrals import expected_inverse_logistic, expected_logistic
 from pyro_popbias.distributions.quantile import quantile
 from pyro_popbias.distributions.selection import take
 
@@ -26,6 +23,7 @@ __all__ = [
     "expectation",
     "expected_inverse_logistic",
     "expected_logistic",
+    "log_expectation",
     "log_logistic_normal",
     "logistic_normal",
     "quantile",

@@ -14,6 +14,7 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
 LOG_HALF = -math.log(2.0)
+NO_MORE_THAN_ZERO = constraints.interval(-math.inf, 0.0)  # torch's less_than refuses the 0 that log g may round to
 
 
 def log_one_minus_product(logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ class LogitBernoulli(TorchDistribution):
 
 
 class ProductBernoulli(TorchDistribution):
-    """P(c=1) = sigma(logit) g, with g in (0, 1) given by log g and log(1 - g).
+    """P(c=1) = sigma(logit) g, with g in (0, 1), where either end may have been rounded to, given by log g and log(1 - g).
 
     Args:
         logit: `(..., B)` logit of h.
@@ -78,8 +79,8 @@ class ProductBernoulli(TorchDistribution):
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "logit": constraints.real,
-        "log_g": constraints.less_than(1e-300),
-        "log_one_minus_g": constraints.less_than(1e-300),
+        "log_g": NO_MORE_THAN_ZERO,
+        "log_one_minus_g": NO_MORE_THAN_ZERO,
     }
     support = constraints.boolean
     has_enumerate_support = False

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_popbias.distributions.quadrature import grid
+from pyro_popbias.distributions.quadrature import BLOCK, NODES, grid
+from pyro_popbias.distributions.selection import flat, take
 from pyro_popbias.errors import ConfigError
 
 
@@ -67,7 +68,21 @@ def expectation(saturation: Link, distribution: Distribution) -> Tensor:
     closed = closed_form(type(saturation), type(distribution))
     if closed is not None:
         return closed(saturation, distribution)
+    slope = saturation.slope
+    if not slope.dim():
+        return _in_blocks(saturation, slope, distribution)
     # the nodes come before the batch, so that law and parameter must have equally many dimensions
-    shape = torch.broadcast_shapes(distribution.batch_shape, saturation.slope.shape)
-    rule = grid(distribution.expand(shape), saturation.slope)
+    shape = torch.broadcast_shapes(distribution.batch_shape, slope.shape)
+    return _by_nodes(saturation, slope, distribution.expand(shape))
+
+
+def _by_nodes(saturation: Link, slope: Tensor, law: Distribution) -> Tensor:
+    rule = grid(law, slope)
     return rule.expectation(saturation.at_log(rule.log_z))
+
+
+def _in_blocks(saturation: Link, slope: Tensor, law: Distribution) -> Tensor:
+    """Return the expectations under laws of any number, of which no more than a block's nodes are held at once."""
+    laws = flat(law)
+    blocks = torch.arange(law.batch_shape.numel(), device=slope.device).split(BLOCK // NODES)
+    return torch.cat([_by_nodes(saturation, slope, take(laws, block)) for block in blocks]).reshape(law.batch_shape)

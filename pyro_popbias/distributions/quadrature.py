@@ -16,6 +16,7 @@ from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Wei
 from pyro_popbias.distributions.special import exp_minus_one_minus, log_gamma_remainder
 
 NODES = 128
+BLOCK = 2**17  # numbers, such as nodes of laws, that an integral holds at once: they fit into a cache
 TAIL = 18.0
 
 

@@ -1,4 +1,4 @@
-"""Some laws out of a batch of laws."""
+"""Some laws out of a batch of laws, and the batch in one dimension."""
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -12,4 +12,14 @@ def take(law: Distribution, index: Tensor) -> Distribution:
         index: `(B,)` positions.
     """
     parameters = {name: getattr(law, name).index_select(0, index) for name in law.arg_constraints}
+    return type(law)(**parameters, validate_args=False)
+
+
+def flat(law: Distribution) -> Distribution:
+    """Return a batch of laws, of any shape, in one dimension.
+
+    Args:
+        law: laws with independent parameters.
+    """
+    parameters = {name: getattr(law, name).reshape(-1) for name in law.arg_constraints}
     return type(law)(**parameters, validate_args=False)

@@ -4,13 +4,14 @@ import mpmath
 import pyro
 import pytest
 import torch
+from pyro_popbias.models import ExponentialSaturation, HillSaturation, TanhSaturation
 
 from pyro_popbias.distributions import ProductBernoulli
 from pyro_popbias.distributions.bernoulli import log_one_minus_product
 
 GRID = [-200.0, -40.0, -5.0, -0.1, 0.0, 0.1, 5.0, 36.0, 40.0, 200.0]
 RATES = [1e-12, 1e-6, 1e-3, 0.5, 1.0, 5.0, 30.0, 200.0]  # g = 1 - exp(-rate)
-RELATIVE = 1e-6
+TOLERANCES = [(torch.float64, 1e-6, 1e-290), (torch.float32, 5e-5, 1e-30)]
 
 
 def exact(logit, rate, label):
@@ -36,16 +37,36 @@ def law(logit, rate):
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_log_prob_and_gradient_against_exact_values(label):
+@pytest.mark.parametrize(("dtype", "relative", "floor"), TOLERANCES)
+def test_log_prob_and_gradient_against_exact_values(label, dtype, relative, floor):
     for x in GRID:
         for r in RATES:
-            logit = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-            rate = torch.tensor(r, dtype=torch.float64, requires_grad=True)
+            logit = torch.tensor(x, dtype=dtype, requires_grad=True)
+            rate = torch.tensor(r, dtype=dtype, requires_grad=True)
             value = law(logit, rate).log_prob(torch.tensor(float(label)))
             value.backward()
-            for got, expected in zip((value, logit.grad, rate.grad), exact(x, r, label), strict=True):
+            for got, expected in zip(
+                (value, logit.grad, rate.grad), exact(logit.item(), rate.item(), label), strict=True
+            ):
                 assert math.isfinite(got.item())
-                assert math.isclose(got.item(), expected, rel_tol=RELATIVE, abs_tol=1e-290), (x, r, label)
+                assert math.isclose(got.item(), expected, rel_tol=relative, abs_tol=floor), (x, r, label)
+
+
+@pytest.mark.parametrize("saturation", [ExponentialSaturation, HillSaturation, TanhSaturation])
+@pytest.mark.parametrize("z", [110.0, 1e10])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_that_rounds_to_one(saturation, z, dtype):
+    g, popularity, logit = saturation(torch.tensor(1.0, dtype=dtype)), torch.tensor(z, dtype=dtype), torch.zeros(())
+    law = ProductBernoulli(logit.to(dtype), g.log(popularity), g.log_complement(popularity), validate_args=True)
+    near = 1 / (1 + z) if saturation is HillSaturation else 0.0  # 1 - g
+    expected = {0: math.log1p(near) - math.log(2), 1: math.log1p(-near) - math.log(2)}
+    for label, value in expected.items():
+        assert law.log_prob(torch.tensor(float(label))).item() == pytest.approx(value, rel=5e-7)
+
+
+def test_logarithms_above_zero_are_refused():
+    with pytest.raises(ValueError, match=r"parameter log_g .* of distribution ProductBernoulli"):
+        ProductBernoulli(torch.zeros(()), torch.tensor(0.1), torch.tensor(-1.0), validate_args=True)
 
 
 def test_never_zero_gradient_where_the_exact_one_is_not():

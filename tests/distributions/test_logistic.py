@@ -10,10 +10,12 @@ from pyro_popbias.distributions import (
     expected_inverse_logistic,
     expected_logistic,
     log_logistic_normal,
-    logistic,
+    logistic_integrals,
     logistic_normal,
+    node_sums,
 )
 from pyro_popbias.distributions.logistic_approximations import APPROXIMATIONS
+from pyro_popbias.distributions.quadrature import grid
 from pyro_popbias.errors import UnknownNameError
 
 POSITIVE = {cls.__name__: cls for cls in (Gamma, Exponential, LogNormal, Weibull)}
@@ -202,10 +204,87 @@ def test_wide_laws_against_many_nodes(offset, monkeypatch):
     scale, slope = torch.meshgrid(double([1.0, 3.0]), torch.logspace(-2, 2, 25).double(), indexing="ij")
     found = []
     for factor in (1, 10):
-        monkeypatch.setattr(logistic, "NODES", 256 * factor)
+        monkeypatch.setattr(logistic_integrals, "NODES", 256 * factor)
         given = [each.clone().requires_grad_() for each in (torch.full_like(scale, offset), slope, 0 * scale, scale)]
         value = expected_logistic(*given[:2], LogNormal(*given[2:]))
         gradients = torch.autograd.grad(value.sum(), given)
         found.append((value, *(each * gradient for each, gradient in zip(given, gradients, strict=True))))
     assert (found[0][0] - found[1][0]).abs().max() <= QUADRATURE
     assert all((few - many).abs().max() <= GRADIENT for few, many in zip(*found, strict=True))
+
+
+SERIES = {"Gamma": lambda a, b: Gamma(a, b), "Exponential": lambda a, b: Exponential(b)}
+
+
+@pytest.mark.parametrize(("link", "family"), [(link, family) for link in ("additive", "sigmoid") for family in SERIES])
+def test_series_where_offsets_are_positive(reference, link, family):
+    records = [
+        record
+        for record in records_of(reference, "marginal", link, family)
+        if record["link"].get("x", 0.0) + record["link"].get("b0", 0.0) >= 0
+    ]
+    assert records
+    for record in records:
+        assert abs(evaluate(record)[0].item() - float(record["value"])) <= MIXTURE, record["id"]
+
+
+@pytest.mark.parametrize("family", SERIES)
+def test_series_and_quadrature_meet_at_zero(family):
+    a, slope = torch.meshgrid(torch.logspace(-1, 2, 7).double(), torch.logspace(-2, 1, 7).double(), indexing="ij")
+    offset = double([-1e-9, 0.0]).reshape(2, 1, 1).requires_grad_()
+    value = expected_logistic(offset, slope, SERIES[family](a, a))
+    (gradient,) = torch.autograd.grad(value[0].sum() - value[1].sum(), offset)
+    assert (value[0] - value[1]).abs().max() <= QUADRATURE
+    assert abs(gradient.sum().item()) <= a.numel() * GRADIENT
+
+
+# offsets of every group, of a slope of either sign under each of three laws
+OFFSETS = torch.linspace(-130, 130, 60).double()
+SLOT = torch.arange(60) % 3
+
+
+def laws(family):
+    numbers = [double([0.6, 1.2, 20.0]), double([0.8, 1.5, 3.0])][: len(POSITIVE[family].arg_constraints)]
+    return POSITIVE[family](*(each.requires_grad_() for each in numbers)), numbers
+
+
+@pytest.mark.parametrize("family", POSITIVE)
+@pytest.mark.parametrize("block", [1, 1000, 10**9])
+def test_slots_and_blocks_change_nothing(family, block, monkeypatch):
+    alone, (one, numbers) = [], laws(family)
+    slope = double([0.5, -1.5, 2.0])
+    for offset, slot in zip(OFFSETS, SLOT, strict=True):
+        law = POSITIVE[family](*(each[slot] for each in numbers))
+        alone.append((expected_logistic(offset, slope[slot], law), expected_inverse_logistic(offset, law)))
+    monkeypatch.setattr(node_sums, "BLOCK", block)
+    monkeypatch.setattr(logistic_integrals, "BLOCK", max(block, logistic_integrals.TERMS))
+    together = (
+        expected_logistic(OFFSETS, slope, one, slot=SLOT),
+        expected_inverse_logistic(OFFSETS, one, slot=SLOT),
+    )
+    for got, expected in zip(together, map(torch.stack, zip(*alone, strict=True)), strict=True):
+        assert (got - expected).abs().max() <= 1e-8  # nodes of the inverse reach as far as the steepest of its group
+        gradients = [torch.autograd.grad(each.mean(), numbers, retain_graph=True) for each in (got, expected)]
+        assert all((few - many).abs().max() <= GRADIENT for few, many in zip(*gradients, strict=True))
+
+
+def test_an_offset_that_is_no_number_spoils_no_other():
+    law, offset = Gamma(double(2.0), double(2.0)), double([math.nan, -1.0, 1.0, math.nan])
+    for value in (expected_logistic(offset, 1.0, law), expected_inverse_logistic(offset, law)):
+        assert value.isnan().tolist() == [True, False, False, True]
+
+
+@pytest.mark.parametrize("pairs", [10, 100_000])
+def test_a_law_has_its_nodes_once_and_an_extreme_pair_has_its_own(pairs, monkeypatch):
+    made = []
+
+    def counted(law, slope, nodes):
+        made.append(nodes * len(slope))
+        return grid(law, slope, nodes)
+
+    monkeypatch.setattr(logistic_integrals, "grid", counted)
+    offset = torch.linspace(-4, -1, pairs).double()
+    offset[0] = -100.0
+    law = LogNormal(double([0.1, 0.2]), double([0.5, 0.6]))
+    expected_logistic(offset, double(0.8), law, slot=torch.arange(pairs) % 2)
+    assert sorted(made) == [2 * logistic_integrals.NODES, logistic_integrals.NODES * 24]

@@ -10,7 +10,7 @@ from torch.distributions import LogNormal
 import pyro_popbias as pb
 from pyro_popbias import building
 from pyro_popbias.distributions import quantile
-from pyro_popbias.errors import DataWarning
+from pyro_popbias.errors import DataWarning, IncompatibleError
 from pyro_popbias.pairing import pair
 
 LOGITS = [-200.0, -80.0, -30.0, -5.0, -0.5, 0.0, 0.5, 5.0, 30.0, 80.0, 200.0]
@@ -23,8 +23,7 @@ EXACT = {
 SATURATIONS = [
     (name, saturation)
     for name, cls in pb.MODELS.items()
-    for saturation in [key().name for key, each in building.SATURATIONS.items() if each in cls.saturations]
-    or ["exponential"]
+    for saturation in [key().name for key, each in building.SATURATIONS.items() if each in cls.saturations] or [None]
 ]
 
 
@@ -79,8 +78,9 @@ def test_slots_choose_the_laws(name):
 @pytest.mark.parametrize(("name", "saturation"), SATURATIONS)
 def test_every_model_fits_and_predicts(name, saturation, short_training):
     sim = pb.simulate(model=name, users=40, items=20, interactions=150 if name == "pda" else 1500, seed=1)
+    given = {"saturation": {"name": saturation}} if saturation else {}
     study = pb.Study(
-        model={"name": name, "saturation": {"name": saturation}, "affinity": {"name": "embedding", "dim": 2}},
+        model={"name": name, "affinity": {"name": "embedding", "dim": 2}, **given},
         training={"epochs": 3, "batch_size": 200},
     )
     fit = pb.fit(sim.events, study=study, progress=False)
@@ -92,6 +92,31 @@ def test_every_model_fits_and_predicts(name, saturation, short_training):
         for column in ("score", "lower", "upper"):
             np.testing.assert_allclose(top[column], again[column], rtol=1e-6)
         assert (top["lower"] <= top["upper"]).all()
+
+
+@pytest.mark.parametrize("name", list(pb.MODELS))
+def test_options_that_a_model_does_not_look_at_are_refused(name):
+    cls = pb.MODELS[name]
+    if not cls.saturations:
+        with pytest.raises(
+            IncompatibleError, match=rf"PB-C091: model '{name}' has no saturation; leave saturation out, .*product"
+        ):
+            model_of(name, saturation={"name": "hill"})
+        model_of(name, saturation={"name": "exponential", "rate": 1.0})  # what `popbias init` writes
+    if not cls.free_slope:
+        with pytest.raises(IncompatibleError, match=rf"PB-C092: model '{name}' has no slope, .*: additive"):
+            model_of(name, slope="free")
+    assert model_of(
+        name, slope="positive"
+    )  # which says nothing of another model, and stands in the file of `popbias init`
+
+
+@pytest.mark.parametrize("name", list(pb.MODELS))
+def test_the_study_of_a_fit_can_be_fitted_again(name, tmp_path):
+    sim = pb.simulate(name, users=20, items=30, interactions=60, seed=0)
+    made = pb.pair(sim.events, study=pb.Study(model={"name": name}, training={"batch_size": 50}))
+    (tmp_path / "study.toml").write_text(made.study.to_toml())
+    assert pb.pair(sim.events, study=pb.Study.from_toml(tmp_path / "study.toml")).study.model == made.study.model
 
 
 def test_free_slope_may_fall():

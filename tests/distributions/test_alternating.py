@@ -1,7 +1,8 @@
 import math
 
 import pytest
-from pyro_popbias.models.saturation_expectations import alternating_weights
+
+from pyro_popbias.distributions.alternating import alternating_weights
 
 
 @pytest.mark.parametrize("terms", [8, 12, 16, 20])

@@ -1,0 +1,24 @@
+"""Sums of alternating series from a few terms, for series of moments.
+
+The weights are those of Cohen, Rodriguez Villegas and Zagier 2000, Convergence acceleration of alternating series,
+Experimental Mathematics 9.
+"""
+
+from fractions import Fraction
+from functools import cache
+
+TERMS = 16  # an error below 2 * 5.83^-16 = 1.1e-12, for every law on the positive numbers
+
+
+@cache
+def alternating_weights(terms: int) -> tuple[float, ...]:
+    """Return w with sum_k w_k a_k close to sum_k (-1)^k a_k over all k, for moments a_k of a law on [0, 1]."""
+    before, total = 1, 3
+    for _ in range(terms - 1):
+        before, total = total, 6 * total - before  # Chebyshev's T_n(3) = ((3 + sqrt 8)^n + (3 - sqrt 8)^n) / 2
+    term, partial, weights = Fraction(-1), Fraction(-total), []
+    for k in range(terms):
+        partial = term - partial
+        weights.append(float(partial / total))
+        term *= Fraction(2 * (k + terms) * (k - terms), (2 * k + 1) * (k + 1))
+    return tuple(weights)

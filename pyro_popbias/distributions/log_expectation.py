@@ -1,0 +1,87 @@
+"""log E[f(z)] of a positive f given by its logarithm, relatively right however small the expectation is.
+
+The integrand may live far out in a tail of the law, where the rule of `quadrature` has no nodes. So coarse nodes find where
+the integrand is, and the trapezoidal rule follows on that range of log z.
+"""
+
+import math
+from collections.abc import Callable
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Weibull
+
+from pyro_popbias.distributions.kl import moments
+from pyro_popbias.distributions.selection import flat
+from pyro_popbias.distributions.special import bounded_exp, exp_minus_one_minus, log_gamma_remainder
+
+COARSE, FINE = 1_000, 500  # nodes
+REACH = 40.0  # standard deviations of log z to either side; and nats below the largest integrand that are dropped
+
+
+@singledispatch
+def _log_density(law: Distribution, log_z: Tensor) -> Tensor:
+    """Return the log density of log z, `(n, D)` at nodes `(n, D)`."""
+    raise NotImplementedError(f"no density of log z for {type(law).__name__}")
+
+
+def _log_gamma(concentration: Tensor, rate: Tensor, log_z: Tensor) -> Tensor:
+    # log z = log(a/b) + s has log density -F(a) - a (e^s - 1 - s)
+    s = log_z - torch.log(concentration / rate)
+    far = s > 1.0  # there e^s may overflow, and nothing cancels
+    near = concentration * exp_minus_one_minus(torch.where(far, 1.0, s))
+    beyond = rate * bounded_exp(torch.where(far, log_z, 0.0)) - concentration * (1 + s)
+    return -log_gamma_remainder(concentration)[0] - torch.where(far, beyond, near)
+
+
+@_log_density.register
+def _log_density_gamma(law: Gamma, log_z: Tensor) -> Tensor:
+    return _log_gamma(law.concentration, law.rate, log_z)
+
+
+@_log_density.register
+def _log_density_exponential(law: Exponential, log_z: Tensor) -> Tensor:
+    return _log_gamma(torch.ones_like(law.rate), law.rate, log_z)
+
+
+@_log_density.register
+def _log_density_weibull(law: Weibull, log_z: Tensor) -> Tensor:
+    s = law.concentration * (log_z - torch.log(law.scale))
+    return torch.log(law.concentration) + s - bounded_exp(s)
+
+
+@_log_density.register
+def _log_density_lognormal(law: LogNormal, log_z: Tensor) -> Tensor:
+    s = (log_z - law.loc) / law.scale
+    return -0.5 * s.square() - torch.log(law.scale) - 0.5 * math.log(2 * math.pi)
+
+
+def log_expectation(log_function: Callable[[Tensor], Tensor], law: Distribution, turn: Tensor) -> Tensor:
+    """Return log E[f(z)] in nats, shaped as the batch of the law; differentiable in the law and in f.
+
+    Args:
+        log_function: from z `(n, D)` to log f(z); monotone, and nearly constant on one side of `turn`.
+        law: any batch shape: a Gamma, Exponential, Weibull or LogNormal law.
+        turn: the z at which f turns, a scalar.
+    """
+    shape, law = law.batch_shape, flat(law)
+
+    def integrand(log_z: Tensor) -> Tensor:
+        return _log_density(law, log_z) + log_function(bounded_exp(log_z))
+
+    def nodes(low: Tensor, high: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        unit = torch.linspace(0, 1, number, dtype=low.dtype, device=low.device).unsqueeze(-1)
+        return low + (high - low) * unit, (high - low) / (number - 1)
+
+    with torch.no_grad():
+        of_log = moments(law)
+        centre, reach = of_log.log_mean, REACH * of_log.log_variance.sqrt()
+        low, high = torch.minimum(centre, turn.log()) - reach, torch.maximum(centre, turn.log()) + reach
+        log_z, step = nodes(low, high, COARSE)
+        value = integrand(log_z)
+        there = value > value.amax(0) - REACH
+        low = torch.where(there, log_z, torch.inf).amin(0) - step
+        high = torch.where(there, log_z, -torch.inf).amax(0) + step
+        log_z, step = nodes(low, high, FINE)
+    return (torch.logsumexp(integrand(log_z), 0) + torch.log(step)).reshape(shape)

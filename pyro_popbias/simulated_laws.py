@@ -1,0 +1,152 @@
+"""The population laws of popularity for the simulation, by the formulas of the priors; a positive law has E[z] = 1.
+
+| law | z | Var z |
+| --- | --- | --- |
+| gamma | Gamma(a, a) | 1/a |
+| lognormal | LogNormal(-s^2/2, s), s^2 = log(1 + 1/a) | 1/a |
+| weibull | Weibull(1 / Gamma(1 + 1/k), k) with k of a | 1/a |
+| exponential | Exponential(1) | 1 |
+| normal | N(0, 1) | 1 |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import gamma, gammainc, gammaincinv, log_ndtr, ndtr, ndtri
+from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Normal, Weibull
+
+from pyro_popbias.models.weibull_prior import log_shape
+from pyro_popbias.simulated_models import MODELS
+
+KEPT = 0.95  # correlation of the normal scores of z in neighbouring periods
+SMALLEST = float(np.finfo(np.float64).tiny)  # draws of a law with a small concentration round to 0
+
+
+@dataclass(frozen=True)
+class PopulationLaw:
+    """The law of z that all cells share.
+
+    Attributes:
+        models: those that allow it.
+        parameters: names of its parameters, () or one.
+        draw: z of a generator, the concentration and a number of items.
+        score: normal scores of z: standard normal where z has the law.
+        value: the inverse.
+        log: the logarithm of z, or z itself where it may be negative: exposure is exponential in it.
+        law: the same law for the integrals, from the concentration.
+    """
+
+    models: tuple[str, ...]
+    parameters: tuple[str, ...]
+    draw: Callable[[np.random.Generator, float, int], np.ndarray]
+    score: Callable[[np.ndarray, float], np.ndarray]
+    value: Callable[[np.ndarray, float], np.ndarray]
+    log: Callable[[np.ndarray], np.ndarray]
+    law: Callable[[float], Distribution]
+
+
+def _law(family: Callable[..., Distribution], *numbers: float) -> Distribution:
+    return family(*(torch.tensor([number], dtype=torch.float64) for number in numbers))
+
+
+def _clipped(probability: np.ndarray) -> np.ndarray:
+    """Return normal scores of probabilities, of which neither end is infinite."""
+    return np.asarray(ndtri(np.clip(probability, 1e-12, 1 - 1e-12)))
+
+
+def _normal_of_log(a: float) -> tuple[float, float]:
+    """Return mean and standard deviation of log z of the LogNormal law."""
+    variance = float(np.log1p(1 / a))
+    return -0.5 * variance, float(np.sqrt(variance))
+
+
+def _log_normal_value(score: np.ndarray, a: float) -> np.ndarray:
+    mean, sd = _normal_of_log(a)
+    return np.maximum(np.exp(mean + sd * score), SMALLEST)
+
+
+def _weibull(a: float) -> tuple[float, float]:
+    """Return scale and shape of the Weibull law."""
+    shape = float(log_shape(torch.log(torch.tensor(a, dtype=torch.float64))).exp())
+    return float(1 / gamma(1 + 1 / shape)), shape
+
+
+def _weibull_score(z: np.ndarray, scale: float, shape: float) -> np.ndarray:
+    return _clipped(-np.expm1(-((z / scale) ** shape)))
+
+
+def _weibull_value(score: np.ndarray, scale: float, shape: float) -> np.ndarray:
+    # -log(1 - Phi(score)) is the exponential variable
+    return np.maximum(scale * (-log_ndtr(-score)) ** (1 / shape), SMALLEST)
+
+
+LAWS = {
+    "gamma": PopulationLaw(
+        MODELS,
+        ("concentration",),
+        lambda random, a, items: np.maximum(random.gamma(a, 1 / a, size=items), SMALLEST),
+        lambda z, a: _clipped(gammainc(a, a * z)),
+        lambda score, a: np.maximum(gammaincinv(a, ndtr(score)) / a, SMALLEST),
+        np.log,
+        lambda a: _law(Gamma, a, a),
+    ),
+    "lognormal": PopulationLaw(
+        MODELS,
+        ("concentration",),
+        lambda random, a, items: _log_normal_value(random.normal(size=items), a),
+        lambda z, a: (np.log(z) - _normal_of_log(a)[0]) / _normal_of_log(a)[1],
+        _log_normal_value,
+        np.log,
+        lambda a: _law(LogNormal, *_normal_of_log(a)),
+    ),
+    "weibull": PopulationLaw(
+        MODELS,
+        ("concentration",),
+        lambda random, a, items: _weibull_value(random.normal(size=items), *_weibull(a)),
+        lambda z, a: _weibull_score(z, *_weibull(a)),
+        lambda score, a: _weibull_value(score, *_weibull(a)),
+        np.log,
+        lambda a: _law(Weibull, *_weibull(a)),
+    ),
+    "exponential": PopulationLaw(
+        MODELS,
+        (),
+        lambda random, _, items: _weibull_value(random.normal(size=items), 1.0, 1.0),
+        lambda z, _: _weibull_score(z, 1.0, 1.0),
+        lambda score, _: _weibull_value(score, 1.0, 1.0),
+        np.log,
+        lambda _: _law(Exponential, 1.0),
+    ),
+    "normal": PopulationLaw(
+        ("additive",),
+        (),
+        lambda random, _, items: random.normal(size=items),
+        lambda z, _: z,
+        lambda score, _: score,
+        lambda z: z,
+        lambda _: _law(Normal, 0.0, 1.0),
+    ),
+}
+
+
+def draw_popularity(
+    law: PopulationLaw, random: np.random.Generator, *, concentration: float, items: int, periods: int
+) -> np.ndarray:
+    """Return z `(items, periods)`; every cell has the population law, and an item's neighbouring periods are alike.
+
+    Args:
+        law: the population law.
+        random: randomness.
+        concentration: a of the law.
+        items: K.
+        periods: T.
+    """
+    columns = [law.draw(random, concentration, items)]
+    score = law.score(columns[0], concentration)
+    for _ in range(1, periods):
+        # a stationary walk of the normal scores leaves the law of z as it is
+        score = KEPT * score + np.sqrt(1 - KEPT**2) * random.normal(size=items)
+        columns.append(law.value(score, concentration))
+    return np.stack(columns, axis=1)
