@@ -38,6 +38,7 @@ FLOORS = [
         "simulated_rows",
         "simulation",
         "intervention",
+        "findings",
         "posterior",
         "inference_data",
     ],
