@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from pyro_popbias.checking import Check, check
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.ids import as_text
@@ -257,6 +258,17 @@ class Fit:
             raise ConfigError(f"PB-C016: rows= are positions from 0 to {len(self.events) - 1}")
         label = (["interaction"], self.events.label[position])
         return xr.Dataset({"label": label}, coords={"interaction": position})
+
+    def check(self, seed: int = 0) -> Check:
+        """Return posterior predictive checks, and whether they pass.
+
+        Args:
+            seed: decides every draw.
+
+        Raises:
+            DataError: the fit has no interactions, or a column of theirs that it needs was not saved.
+        """
+        return check(self, seed=seed)
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.
