@@ -105,17 +105,18 @@ class Predictive:
         return self.model.prior.law(cell) if self.per_row else self.guide.popularity.posterior(cell)
 
     def _statistics(self) -> Statistics:
-        """Return the statistics, with the fit's probability of each row: x and z integrated over their laws."""
-        weights, law, probability = self.guide.weights(), self._law_of_items(self.rows.cell), []
-        for block in self.rows.blocks():
-            codes = self.rows.user[block], self.rows.item[block]
-            affinity = self.model.affinity.pairs(*codes, self.rows.score_of(block), weights)
-            found, _ = affinity.expect(partial(self.model.probability, law=law, slot=self.rows.slot[block]))
-            probability.append(found.cpu().numpy())
-        user = None if self.rows.negatives else self.rows.user.cpu().numpy()
-        return Statistics(
-            self.rows.slot.cpu().numpy(), user, scored=self.rows.scored, probability=np.concatenate(probability)
-        )
+        """Return the statistics, with the fit's probability of scored rows: x and z integrated over their laws."""
+        rows, weights, law = self.rows, self.guide.weights(), self._law_of_items(self.rows.cell)
+        probability = np.full(len(rows), 0.5)  # of no consequence where rows are not scored
+        for block in rows.blocks():
+            position = np.flatnonzero(rows.scored[block]) + block.start
+            row = torch.from_numpy(position).to(rows.user.device)
+            score = None if rows.score is None else rows.score.index_select(0, row)
+            affinity = self.model.affinity.pairs(rows.user[row], rows.item[row], score, weights)
+            found, _ = affinity.expect(partial(self.model.probability, law=law, slot=rows.slot[row]))
+            probability[position] = found.cpu().numpy()
+        user = None if rows.negatives else rows.user.cpu().numpy()
+        return Statistics(rows.slot.cpu().numpy(), user, scored=rows.scored, probability=probability)
 
     def _fitted(self, law: Callable[[Tensor], Distribution]) -> Iterator[World]:
         """Yield the fit's own worlds, with popularity from a law."""

@@ -59,7 +59,7 @@ class Statistics:
         slot: `(N,)` cell of each row, 0..D-1; every cell has rows.
         user: `(N,)` user code of each row; None leaves out the statistics of users.
         scored: `(N,)` which rows calibration and log-scores are of.
-        probability: `(N,)` the fit's probability of label 1.
+        probability: `(N,)` the fit's probability of label 1; only that of scored rows counts.
 
     Attributes:
         names: statistic and stratum of each number.
