@@ -44,9 +44,11 @@ class Check:
 
     @property
     def verdict(self) -> str:
-        """One line: how many rules do not hold, and which."""
+        """One line, of how many rules do not hold, and which."""
+        idle = sum(np.isnan(finding.value) for finding in self.findings)
         if self.passed:
-            return f"all {len(self.findings)} rules hold"
+            held = f"all {len(self.findings) - idle} rules hold" if idle < len(self.findings) else "no rule applies"
+            return f"{held}; {idle} do not apply" if 0 < idle < len(self.findings) else held
         names = [f"{finding.check}: {finding.name}" for finding in self.failures]
         return f"{len(names)} of {len(self.findings)} rules do not hold ({'; '.join(names)})"
 

@@ -8,7 +8,9 @@ import pytest
 
 import pyro_popbias as pb
 from pyro_popbias import training
+from pyro_popbias.checking import Check
 from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.findings import Finding
 from pyro_popbias.predictive_rules import RULES, findings_of
 from pyro_popbias.predictive_statistics import Statistics
 
@@ -173,6 +175,14 @@ def test_pda_says_why_it_does_not_apply(frame, short_training):
     assert [finding.check for finding in check.findings] == ["items", "law", "prior"]
     assert all("no clicks to replicate" in finding.words for finding in check.findings)
     assert np.isnan(check.to_frame()["value"]).all()
+    assert check.verdict == "no rule applies"
+
+
+def test_the_verdict_counts_rules_that_apply():
+    idle = Finding("accuracy", "kl", np.nan, np.nan, True, "a point has no law")
+    held, failed = (Finding("accuracy", "kl", value, 0.1, value < 0.1, "words") for value in (0.05, 0.2))
+    assert Check((held, idle), {}).verdict == "all 1 rules hold; 1 do not apply"
+    assert Check((held, failed, idle), {}).verdict == "1 of 3 rules do not hold (accuracy: kl)"
 
 
 def test_saved_and_loaded_runs_have_the_same_check(short, tmp_path):
