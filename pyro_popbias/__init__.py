@@ -12,6 +12,7 @@ from pyro_popbias.version import __version__
 if TYPE_CHECKING:
     from pyro_popbias import distributions, guides, models
     from pyro_popbias.errors import (
+        CheckFailed,
         CheckpointError,
         ConfigError,
         CorruptCheckpointError,
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "errors": (
-        "CheckpointError ConfigError CorruptCheckpointError DataError DataWarning IncompatibleError NumericalError "
-        "PopBiasError RunFolderError RunLockedError SchemaVersionError UnknownNameError"
+        "CheckFailed CheckpointError ConfigError CorruptCheckpointError DataError DataWarning IncompatibleError "
+        "NumericalError PopBiasError RunFolderError RunLockedError SchemaVersionError UnknownNameError"
     ),
     "fitted": "Fit fit load",
     "guides": "GUIDES",

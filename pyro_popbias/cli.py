@@ -164,6 +164,17 @@ def recommend(
 
 
 @app.command()
+def check(run: Path) -> None:
+    """Check a run against its rows: predictive checks, in words; ends with exit code 6 where a rule does not hold."""
+    from pyro_popbias.errors import CheckFailed
+
+    found = _load(run).check()
+    typer.echo(str(found))
+    if not found.passed:
+        raise CheckFailed(f"PB-C140: {run}: {found.verdict}; see above what each says")
+
+
+@app.command()
 def simulate(
     study: Path,
     events: Annotated[Path, typer.Option(help="file of the rows, in the study's columns: fit it with --data")],

@@ -66,3 +66,9 @@ class RunFolderError(PopBiasError, OSError):
 
 class RunLockedError(RunFolderError):
     """Another process is writing to the run folder."""
+
+
+class CheckFailed(PopBiasError):
+    """A check of a fit has found rules that do not hold."""
+
+    exit_code = 6

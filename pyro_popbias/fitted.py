@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pyro_popbias.checking import Check, check
 from pyro_popbias.containers import GROUPS, container
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
@@ -227,6 +228,17 @@ class Fit:
         return container(
             self, draws=draws, items=items, rows=rows, groups=there if groups is GROUPS else groups, seed=seed
         )
+
+    def check(self, seed: int = 0) -> Check:
+        """Return posterior predictive checks, and whether they pass.
+
+        Args:
+            seed: decides every draw.
+
+        Raises:
+            DataError: the fit has no interactions, or a column of theirs that it needs was not saved.
+        """
+        return check(self, seed=seed)
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.

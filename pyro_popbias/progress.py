@@ -6,6 +6,7 @@ The command line shows the log on standard error where that is no terminal, and 
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -59,3 +60,18 @@ class TrainingProgress:
         if time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES or phase == 3:
             self._shown = time.monotonic()
             log.info("%sphase %d, epoch %d: %s", self._title, int(row["phase"]), number, now)
+
+
+def counted(total: int, what: str) -> Iterator[int]:
+    """Yield 0 to total - 1, with a bar on a terminal, and else a line every few seconds in the log."""
+    shown = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    on_terminal = sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        for number in range(total):
+            yield number
+            bar.advance(task)
+            if time.monotonic() - shown >= SECONDS_BETWEEN_LINES:
+                shown = time.monotonic()
+                log.info("%s: %d of %d", what, number + 1, total)

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias import cli, running
+from pyro_popbias import checking, cli, running
+from pyro_popbias.findings import Finding
 
 pytestmark = pytest.mark.usefixtures("short_training")
 STUDY = """\
@@ -26,7 +27,7 @@ epochs = 3
 batch_size = 150
 device = "cpu"
 """
-COMMANDS = ["demo", "init", "fit", "popularity", "predict", "recommend", "simulate", "variants", "doctor"]
+COMMANDS = ["demo", "init", "fit", "popularity", "predict", "recommend", "check", "simulate", "variants", "doctor"]
 SHORT = "from pyro_popbias import training as t; t.STEPS, t.CYCLE, t.MOST_CYCLES = 5, 3, 2; "
 MAIN = "from pyro_popbias.cli import main; main()"
 
@@ -139,6 +140,29 @@ def test_tables_are_printed_without_output(popbias, folder):
     code, _, error = popbias("recommend", "run", "-o", "out.csv")
     assert (code, error.count("\n")) == (3, 1)
     assert "PB-D106: the run was saved without its interactions (--no-data)" in error
+
+
+def test_check_ends_with_exit_code_6_where_a_rule_does_not_hold(popbias, folder, monkeypatch, folder_hash):
+    assert popbias("fit", "study.toml", "--out", "run")[0] == 0
+    before = folder_hash(folder)
+    right, wrong = (Finding("items", "click rate", 0.1, bound, bound > 0.1, "plain words") for bound in (0.2, 0.05))
+    for findings, verdict in (([right], "all 1 rules hold"), ([right, wrong], "1 of 2 rules do not hold")):
+        monkeypatch.setattr(checking, "CHECKS", (lambda fit, seed, found=findings: ({}, found),))
+        code, out, error = popbias("check", "run")
+        assert out.splitlines()[0] == "ok    items    plain words"
+        assert verdict in out.splitlines()[-1]
+        expected = "error: PB-C140: run: 1 of 2 rules do not hold (items: click rate); see above what each says\n"
+        assert (code, error) == ((6, expected) if len(findings) > 1 else (0, ""))
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert folder_hash(folder) == before
+
+
+def test_check_needs_the_interactions(popbias, folder):
+    assert popbias("fit", "study.toml", "--out", "run", "--no-data")[0] == 0
+    code, out, error = popbias("check", "run")
+    assert (code, out, error.count("\n")) == (3, "", 1)
+    assert "PB-D140: the run was saved without its interactions (--no-data)" in error
 
 
 def test_simulate_then_fit(popbias, folder):

@@ -1,0 +1,103 @@
+"""The rows that a check replicates: every training and held-out row of a fit, with a fixed set of negatives.
+
+They are taken from the interactions themselves and not from the batches of training, so that a batch that lies about its
+labels is found out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_popbias.errors import DataError
+from pyro_popbias.interactions import Interactions
+from pyro_popbias.negatives import Negatives
+from pyro_popbias.pairing import BLOCK, finite_score, hold_out
+from pyro_popbias.sections import Fixed
+from pyro_popbias.study import Study
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """N rows of D distinct cells and U distinct users.
+
+    | field | shape | meaning |
+    | --- | --- | --- |
+    | user, item | (N,) | codes |
+    | cell | (D,) | cells with rows, item * periods + period, rising |
+    | slot | (N,) | position of each row's cell in `cell` |
+    | label | (N,) | 0 or 1 |
+    | score | (N,) | given affinity, where the data have one |
+    | scored | (N,) | rows for calibration and log-scores: held-out ones, or all where none is held out |
+    | negatives | | sampled negatives per positive; 0 where labels are the data's own |
+    """
+
+    user: Tensor
+    item: Tensor
+    cell: Tensor
+    slot: Tensor
+    label: np.ndarray
+    score: Tensor | None
+    scored: np.ndarray
+    negatives: int
+
+    @classmethod
+    def of(cls, events: Interactions, study: Study, *, seed: int, device: torch.device) -> "CheckedRows":
+        """Return the rows of a fit.
+
+        Args:
+            events: the interactions that were fitted.
+            study: the fit's, with its defaults filled in.
+            seed: decides the negatives.
+            device: where tensors live.
+        """
+        number = study.data.negatives or 0
+        usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
+        train, rest = hold_out(events, usable, study.training.validation, study.training.seed)
+        index, held_out = np.concatenate([train, rest]), np.repeat([False, True], [len(train), len(rest)])
+        user, cell = events.user[index].astype(np.int64), events.cell[index].astype(np.int64)
+        label = np.ones(len(index)) if number or events.label is None else events.label[index].astype(float)
+        if number:
+            drawn = Negatives(events, number).draw(torch.from_numpy(user), np.random.default_rng(seed)).numpy()
+            user, held_out = (np.concatenate([part, part.repeat(number)]) for part in (user, held_out))
+            # a negative is as popular as it was when the positive was chosen
+            cell = np.concatenate([cell, drawn * events.periods + (cell % events.periods).repeat(number)])
+            label = np.concatenate([label, np.zeros(len(drawn))])
+        distinct, slot = np.unique(cell, return_inverse=True)
+        score = _score(events, study)
+        return cls(
+            user=torch.from_numpy(user).to(device),
+            item=torch.from_numpy(cell // events.periods).to(device),
+            cell=torch.from_numpy(distinct).to(device),
+            slot=torch.from_numpy(slot).to(device),
+            label=label,
+            score=None if score is None else torch.from_numpy(score[index]).to(device),
+            scored=held_out if held_out.any() else np.ones(len(user), dtype=bool),
+            negatives=number,
+        )
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def blocks(self) -> Iterator[slice]:
+        """Yield slices of rows, so many that what is computed of them fits into memory."""
+        for start in range(0, len(self), BLOCK):
+            yield slice(start, start + BLOCK)
+
+    def score_of(self, block: slice) -> Tensor | None:
+        """Return the given affinities of a block, `(B,)`, or None."""
+        return None if self.score is None else self.score[block]
+
+
+def _score(events: Interactions, study: Study) -> np.ndarray | None:
+    affinity = study.model.affinity
+    if not isinstance(affinity, Fixed) or affinity.score is None:
+        return None
+    if affinity.score not in events.columns:
+        raise DataError(
+            f"PB-D141: the affinity is the column {affinity.score!r} of the data, which a run folder does not hold; check the "
+            "fit in Python, before it is saved"
+        )
+    return finite_score(events.columns[affinity.score], affinity.score)

@@ -1,0 +1,106 @@
+"""The checks of a fit, and their verdict in plain words."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pandas as pd
+
+from pyro_popbias.checked_rows import CheckedRows
+from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.findings import Finding
+from pyro_popbias.predictive import Predictive
+from pyro_popbias.predictive_rules import findings_of
+
+if TYPE_CHECKING:
+    from pyro_popbias.fitted import Fit
+
+Found = tuple[Mapping[str, pd.DataFrame], Sequence[Finding]]
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What the checks of a fit have found; its text is the verdict in plain words.
+
+    Attributes:
+        findings: one a rule.
+        tables: what they rest on, by name of the check: one row a statistic.
+    """
+
+    findings: tuple[Finding, ...]
+    tables: Mapping[str, pd.DataFrame]
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        """Findings whose rule does not hold."""
+        return tuple(finding for finding in self.findings if not finding.passed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rule holds, or does not apply."""
+        return not self.failures
+
+    @property
+    def verdict(self) -> str:
+        """One line, of how many rules do not hold, and which."""
+        idle = sum(np.isnan(finding.value) for finding in self.findings)
+        if self.passed:
+            held = f"all {len(self.findings) - idle} rules hold" if idle < len(self.findings) else "no rule applies"
+            return f"{held}; {idle} do not apply" if 0 < idle < len(self.findings) else held
+        names = [f"{finding.check}: {finding.name}" for finding in self.failures]
+        return f"{len(names)} of {len(self.findings)} rules do not hold ({'; '.join(names)})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a finding: check, name, value, bound, passed, words."""
+        columns = list(Finding.__annotations__)
+        return pd.DataFrame([vars(finding) for finding in self.findings], columns=columns)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'ok   ' if finding.passed else 'FAILS'} {finding.check:8} {finding.words}" for finding in self.findings
+        ]
+        return "\n".join([*lines, self.verdict])
+
+
+def check_predictive(fit: "Fit", seed: int) -> Found:
+    """Return the predictive checks of a fit: replicates of its labels from q, from the population law and from the prior."""
+    if fit.model.pairwise:
+        words = (
+            f"model {fit.study.model.name!r} compares a positive with a sampled negative: its scores are no probabilities, "
+            "so there are no clicks to replicate"
+        )
+        return {}, [Finding(check, "replicates", np.nan, np.nan, True, words) for check in ("items", "law", "prior")]
+    events = fit.events
+    assert events is not None  # noqa: S101  `check` refuses a fit without
+    rows = CheckedRows.of(events, fit.study, seed=seed, device=fit.guide.device)
+    per_row = fit.study.model.latent == "interaction"
+    tables = Predictive(fit.model, fit.guide, rows, per_row, seed).tables()
+    return tables, [finding for table in tables.values() for finding in findings_of(table)]
+
+
+CHECKS: tuple[Callable[["Fit", int], Found], ...] = (check_predictive,)
+
+
+def check(fit: "Fit", *, seed: int = 0) -> Check:
+    """Return what all checks find of a fit.
+
+    Args:
+        fit: the fit, with its interactions.
+        seed: decides every draw.
+
+    Raises:
+        DataError: the fit has no interactions, or not all of what the check needs.
+        ConfigError: the seed is no whole number from 0.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
+    if fit.events is None:
+        raise DataError(
+            "PB-D140: the run was saved without its interactions (--no-data), so there is nothing to hold it against; fit "
+            "again with them"
+        )
+    found = [each(fit, int(cast(int, seed))) for each in CHECKS]
+    findings = tuple(finding for _, some in found for finding in some)
+    return Check(findings, {name: table for tables, _ in found for name, table in tables.items()})

@@ -1,0 +1,165 @@
+"""Statistics of the labels of some rows, for predictive checks: functions of labels alone, observed or replicated.
+
+| statistic | strata | meaning |
+| --- | --- | --- |
+| click rate | decile 1..10 | share of label 1 among the rows of items in a decile by their number of rows, 10 the most |
+| spread of item rates | | standard deviation of the share of label 1, over items with 5 rows or more |
+| Gini of item rates | | of the share of label 1, an item weighing its rows: clicks against rows |
+| share of clicks | top 1 %, top 10 % | share that the items of most clicks have of all clicks |
+| clicks per user | mean | label 1 a user |
+| spread of user rates | | standard deviation of the share of label 1, over users with 5 rows or more |
+| calibration | bin 1..10 | share of label 1 in ten bins of the fit's probability, equal in rows |
+| log-score | head, middle, tail | mean log of the fit's probability of the label, nats a row, in decile 10, 6-9, 1-5 |
+
+Items with equally many rows share a decile, so that some may be empty. With several periods an item of a period counts as
+an item: it has a popularity of its own. Deciles, bins and the probabilities of the last two are the fit's, the same for
+observed and replicated labels. Statistics without rows, or with less than two items or users, are left out; so are those of
+users where negatives are sampled, since every user then has the same share of clicks, by the design.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from scipy.stats import rankdata
+
+LEAST_ROWS = 5  # of an item or user whose rate counts in a spread
+DECILES = BINS = 10
+TOPS = {"top 1 %": 0.01, "top 10 %": 0.1}
+STRATA = ("tail", "middle", "head")
+SMALLEST = 1e-12  # of a probability, and its distance to 1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Clicks of one set of labels, rows summed.
+
+    Attributes:
+        cell: `(D,)` clicks of each cell.
+        user: `(U,)` of each user.
+        bin: `(BINS,)` of scored rows in each bin of probability.
+        logit: `(3,)` sum of logits of the fit's probability over the clicked scored rows of tail, middle and head.
+    """
+
+    cell: np.ndarray
+    user: np.ndarray
+    bin: np.ndarray
+    logit: np.ndarray
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Return the clicks of both."""
+        return Counts(self.cell + other.cell, self.user + other.user, self.bin + other.bin, self.logit + other.logit)
+
+
+class Statistics:
+    """The statistics of some rows; labels are counted block after block.
+
+    Args:
+        slot: `(N,)` cell of each row, 0..D-1; every cell has rows.
+        user: `(N,)` user code of each row; None leaves out the statistics of users.
+        scored: `(N,)` which rows calibration and log-scores are of.
+        probability: `(N,)` the fit's probability of label 1; only that of scored rows counts.
+
+    Attributes:
+        names: statistic and stratum of each number.
+    """
+
+    def __init__(
+        self, slot: np.ndarray, user: np.ndarray | None, *, scored: np.ndarray, probability: np.ndarray
+    ) -> None:
+        self._slot, self._rows = slot, np.bincount(slot)
+        self._of_users = user is not None
+        self._user = np.zeros_like(slot) if user is None else np.unique(user, return_inverse=True)[1]
+        self._user_rows = np.bincount(self._user)
+        self._decile = deciles(self._rows)
+        p = probability.clip(SMALLEST, 1 - SMALLEST)
+        edges = np.quantile(p[scored], np.linspace(0, 1, BINS + 1))
+        # what is not scored has a bin and a stratum of its own, after the others
+        self._bin = np.where(scored, np.searchsorted(edges[1:-1], p, side="right"), BINS)
+        self._stratum = np.where(scored, np.searchsorted([5, 9], self._decile, side="right")[slot], len(STRATA))
+        self._logit = np.log(p) - np.log1p(-p)
+        self._bin_rows = np.bincount(self._bin, minlength=BINS + 1)[:BINS]
+        self._stratum_rows = np.bincount(self._stratum, minlength=len(STRATA) + 1)[: len(STRATA)]
+        # the sum of log(1 - p); a click adds the logit of p to it
+        base = np.bincount(self._stratum, weights=np.log1p(-p), minlength=len(STRATA) + 1)
+        self._base = base[: len(STRATA)]
+        self._decile_rows = np.bincount(self._decile, weights=self._rows, minlength=DECILES)
+        self._bins = [f"bin {k} (p {edges[k - 1]:.2f}-{edges[k]:.2f})" for k in range(1, BINS + 1)]
+        everything = self._everything(self.count([(slice(None), np.ones(len(slot), dtype=bool))]))
+        self.names = [name for name, value in everything.items() if np.isfinite(value)]
+
+    def count(self, blocks: Iterable[tuple[slice, np.ndarray]]) -> Counts:
+        """Return the clicks of labels that come as blocks of rows with `(B,)` truth values."""
+        counts = [self._count(block, clicked) for block, clicked in blocks]
+        return reduce(Counts.__add__, counts)
+
+    def _count(self, block: slice, clicked: np.ndarray) -> Counts:
+        row = np.flatnonzero(clicked)
+        slot, user, bin_, stratum, logit = (
+            part[block][row] for part in (self._slot, self._user, self._bin, self._stratum, self._logit)
+        )
+        return Counts(
+            np.bincount(slot, minlength=len(self._rows)),
+            np.bincount(user, minlength=len(self._user_rows)),
+            np.bincount(bin_, minlength=BINS + 1)[:BINS],
+            np.bincount(stratum, weights=logit, minlength=len(STRATA) + 1)[: len(STRATA)],
+        )
+
+    def of(self, counts: Counts) -> np.ndarray:
+        """Return the statistics of some labels, `(S,)`, in the order of `names`."""
+        everything = self._everything(counts)
+        return np.array([everything[name] for name in self.names])
+
+    def _everything(self, counts: Counts) -> dict[tuple[str, str], float]:
+        """Return every statistic by name and stratum; NaN where it has no rows."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            by_decile = np.bincount(self._decile, weights=counts.cell, minlength=DECILES) / self._decile_rows
+            by_bin = counts.bin / self._bin_rows
+            log_score = (self._base + counts.logit) / self._stratum_rows
+        found = {("click rate", f"decile {k + 1}"): rate for k, rate in enumerate(by_decile)}
+        found["spread of item rates", ""] = spread(counts.cell, self._rows)
+        found["Gini of item rates", ""] = gini(counts.cell, self._rows)
+        for name, share in TOPS.items():
+            found["share of clicks", name] = top_share(counts.cell, share)
+        found["clicks per user", "mean"] = counts.user.mean() if self._of_users else np.nan
+        found["spread of user rates", ""] = spread(counts.user, self._user_rows)
+        for statistic, strata, values in (("calibration", self._bins, by_bin), ("log-score", STRATA, log_score)):
+            found |= {(statistic, name): value for name, value in zip(strata, values, strict=True)}
+        return found
+
+
+def deciles(rows: np.ndarray) -> np.ndarray:
+    """Return the decile 0..9 of each item by its number of rows `(D,)`; equal numbers share the one of their mean rank."""
+    decile: np.ndarray = np.floor(DECILES * (rankdata(rows) - 0.5) / len(rows)).astype(np.int64)
+    return decile
+
+
+def spread(clicks: np.ndarray, rows: np.ndarray) -> float:
+    """Return the standard deviation of clicks / rows `(D,)` where there are enough rows; NaN for less than two such."""
+    enough = rows >= LEAST_ROWS
+    return float((clicks[enough] / rows[enough]).std()) if enough.sum() > 1 else np.nan
+
+
+def gini(clicks: np.ndarray, rows: np.ndarray) -> float:
+    """Return the Gini index of clicks / rows `(D,)`, each item weighing its rows; 0 where nothing is clicked.
+
+    One less twice the area under the curve of clicks against rows, items in the order of their rates.
+    """
+    if not clicks.any():
+        return 0.0
+    order = np.argsort(clicks / rows)
+    x, y = (np.concatenate([[0.0], np.cumsum(part[order])]) / part.sum() for part in (rows, clicks))
+    return float(1 - np.sum(np.diff(x) * (y[1:] + y[:-1])))
+
+
+def top_share(clicks: np.ndarray, share: float) -> float:
+    """Return the share of all clicks `(D,)` that the most clicked items have; 0 where nothing is clicked.
+
+    Args:
+        clicks: of each item.
+        share: how many items, of all; rounded up.
+    """
+    number = int(np.ceil(share * len(clicks)))
+    total = clicks.sum()
+    return float(np.partition(clicks, len(clicks) - number)[-number:].sum() / total) if total else 0.0
