@@ -175,6 +175,17 @@ def check(run: Path) -> None:
 
 
 @app.command()
+def report(
+    run: Path,
+    output: Annotated[Path, typer.Option("-o", "--output", help="an .html file")],
+    titles: Annotated[Path | None, typer.Option(help="a file with columns item and title")] = None,
+) -> None:
+    """Write a report of a run to look at: one HTML file that holds all it shows and runs nothing."""
+    _load(run).report(output, titles=titles)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
 def simulate(
     study: Path,
     events: Annotated[Path, typer.Option(help="file of the rows, in the study's columns: fit it with --data")],

@@ -240,6 +240,21 @@ class Fit:
         """
         return check(self, seed=seed)
 
+    def report(self, path: str | Path, titles: Any = None) -> None:
+        """Write a report to look at: one HTML file that holds all it shows and runs nothing.
+
+        Args:
+            path: the file.
+            titles: item to title: a mapping, a table with columns item and title, or its file.
+
+        Raises:
+            DataError: titles cannot be used.
+            RunFolderError: the file cannot be written.
+        """
+        from pyro_popbias.report import write_report  # matplotlib takes a while to import
+
+        write_report(self, path, titles=titles)
+
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.
 

@@ -55,7 +55,7 @@ FLOORS = [
         "containers",
     ],
     ["scoring", "titles", "plotting", "plots", "check_plots"],
-    ["fitted", "storage"],
+    ["fitted", "storage", "report"],
     ["checkpoints"],
     ["running", "study_simulation", "demo", "doctor", "cli"],
 ]

@@ -1,0 +1,152 @@
+"""A report of a fit: one HTML file that holds all it shows and runs nothing.
+
+No script, no link and nothing from elsewhere: the first element of its head is a content security policy that allows
+pictures of the file itself and the one style whose hash it names. Every text is escaped.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from pyro_popbias import check_plots, plots
+from pyro_popbias.checking import Check, check
+from pyro_popbias.errors import DataError
+from pyro_popbias.files import write_atomically
+from pyro_popbias.plotting import as_png, clean
+from pyro_popbias.posterior import CONDITIONAL
+from pyro_popbias.storage import card, versions
+from pyro_popbias.titles import read_titles
+
+if TYPE_CHECKING:
+    from pyro_popbias.fitted import Fit
+
+ITEMS = 200  # in the table; popularity.csv of a run folder has all
+LONGEST = 120  # characters of an id or title
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 0 auto; padding: 1rem; }
+h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
+p, li { overflow-wrap: anywhere; }
+.good { color: #1d6b34; } .bad { color: #a3271c; font-weight: 600; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; } .pictures img { max-width: 100%; height: auto; }
+.wide, pre { overflow-x: auto; } pre { background: #f4f4f4; padding: .8rem; }
+table { border-collapse: collapse; font-size: .9rem; } th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; }
+th, td { text-align: right; white-space: nowrap; } th:first-child, td:first-child { text-align: left; }
+th:nth-child(2), td:nth-child(2) { text-align: left; }
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the report holds it: a data address, and what it shows in words."""
+
+    source: str
+    words: str
+
+    @classmethod
+    def of(cls, ax: Axes) -> "Picture":
+        """Return the picture of some axes, named by their title."""
+        return cls(f"data:image/png;base64,{base64.b64encode(as_png(ax)).decode()}", ax.get_title())
+
+
+def write_report(fit: "Fit", path: str | Path, *, titles: Any = None, checked: Check | None = None) -> None:
+    """Write the report of a fit, whole or not at all.
+
+    Args:
+        fit: the fit.
+        path: the HTML file.
+        titles: item to title: a mapping, a table with columns item and title, or its file.
+        checked: the fit's checks; made here where left out.
+
+    Raises:
+        DataError: titles cannot be used.
+        RunFolderError: the file cannot be written.
+    """
+    write_atomically(Path(path), render(fit, read_titles(titles), checked).encode())
+
+
+def render(fit: "Fit", titles: Mapping[str, str], checked: Check | None = None) -> str:
+    """Return the report as HTML."""
+    template = (files("pyro_popbias") / "report.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    heading, *lines = (part for part in card(fit).split("\n") if part)
+    style_hash = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    return environment.from_string(template).render(
+        name=heading.removeprefix("# "),
+        card=lines,
+        conditional=CONDITIONAL,
+        style=Markup(STYLE),  # noqa: S704  a constant of this file
+        style_hash=style_hash,
+        study=fit.study.with_names_of_files().to_toml(),
+        versions=", ".join(f"{name} {version}" for name, version in versions().items()),
+        **_checks(fit, checked),
+        **_popularity(fit, titles),
+        **_training(fit),
+    )
+
+
+def _checks(fit: "Fit", checked: Check | None) -> dict[str, Any]:
+    """Return what the checks found, or why they were not made."""
+    try:
+        checked = checked or check(fit)
+    except DataError as error:
+        return {"passed": False, "verdict": f"No checks: {error}", "findings": (), "check_pictures": ()}
+    verdict = "Every check holds." if checked.passed else "Some checks fail: read these before you use the fit."
+    table = checked.tables.get("items")
+    drawn = () if table is None else (check_plots.click_rate_by_decile(table), check_plots.calibration(table))
+    return {
+        "passed": checked.passed,
+        "verdict": verdict,
+        "findings": sorted(checked.findings, key=lambda finding: finding.passed),
+        "check_pictures": [Picture.of(ax) for ax in drawn],
+    }
+
+
+def _popularity(fit: "Fit", titles: Mapping[str, str]) -> dict[str, Any]:
+    table = fit.popularity().sort_values("count", ascending=False, kind="stable").head(ITEMS)
+    title = table["item"].map(lambda item: clean(titles.get(item, ""), LONGEST))
+    table = table.assign(item=table["item"].map(lambda item: clean(item, LONGEST)))
+    table.insert(1, "title", title)
+    columns = [name for name in table.columns if name != "period" or fit.catalogue.periods > 1]
+    drawn = (
+        plots.forest(fit, titles=titles),
+        plots.prior_and_posterior(fit),
+        plots.against_count(fit),
+        plots.against_share(fit),
+    )
+    return {
+        "pictures": [Picture.of(ax) for ax in drawn],
+        "items": _cells(table[columns]),
+        "item_columns": [name.replace("_", " ") for name in columns],
+        "known_items": f"{len(fit.catalogue.items):,}",
+    }
+
+
+def _training(fit: "Fit") -> dict[str, Any]:
+    table = fit.parameters()
+    return {
+        "training_pictures": [Picture.of(plots.history(fit))],
+        "parameters": _cells(table),
+        "parameter_columns": list(table.columns),
+    }
+
+
+def _cells(table: pd.DataFrame) -> list[list[str]]:
+    """Return the cells of a table as text: numbers with three digits, nothing where there is none."""
+    return [[_shown(value) for value in row] for row in table.itertuples(index=False)]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.3g}"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,132 @@
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+import pyro_popbias as pb
+from pyro_popbias.errors import RunFolderError
+from pyro_popbias.report import render
+
+pytestmark = pytest.mark.usefixtures("short_training")
+ADDRESSES = {"href", "src", "action", "formaction", "data", "poster", "srcset", "background"}
+
+
+class Reader(HTMLParser):
+    """Collects what a report is made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(html):
+    reader = Reader()
+    reader.feed(html)
+    return reader
+
+
+def assert_inert(html):
+    found = read(html)
+    assert not {"script", "iframe", "object", "embed", "link", "base", "form", "svg"} & set(found.tags)
+    for tag, name, value in found.attributes:
+        assert not name.startswith("on"), (tag, name)
+        assert name not in ADDRESSES or (tag == "img" and value.startswith("data:image/png;base64,")), (tag, name)
+    head = html[html.index("<head>") + len("<head>") :].lstrip()
+    assert head.startswith('<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:;')
+    return found
+
+
+def study_of(**affinity):
+    section = {"affinity": affinity or {"name": "embedding", "dim": 2}}
+    return pb.Study(model=section, training={"epochs": 2, "batch_size": 200})
+
+
+@pytest.fixture(scope="module")
+def fit(short_training, make_frame):
+    return pb.fit(pb.Interactions.from_frame(make_frame(), label="label"), study=study_of(), progress=False)
+
+
+def test_report_holds_what_a_reader_needs(fit, tmp_path):
+    titles = pd.DataFrame({"item": ["i1", "i2"], "title": ["One", "Two & three"]})
+    fit.report(tmp_path / "report.html", titles=titles)
+    html = (tmp_path / "report.html").read_text()
+    found = assert_inert(html)
+    text = " ".join(found.text)
+    for expected in ("product with guide gamma", "One", "Two & three", "i14", "[training]", "Seed 0", "intercept"):
+        assert expected in text, expected
+    assert "Intervals of popularity are conditional on the estimated affinities" in text
+    assert found.tags.count("img") >= 7
+    assert all(value for tag, name, value in found.attributes if name == "alt")
+    for finding in fit.check().findings:
+        assert finding.words in text
+
+
+def test_style_is_the_one_of_the_policy(fit):
+    import base64
+    import hashlib
+
+    html = render(fit, {})
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in html
+
+
+def test_hostile_titles_are_text(fit, hostile):
+    items = list(fit.catalogue.items)
+    for start in range(0, len(hostile), len(items)):
+        part = hostile[start : start + len(items)]
+        html = render(fit, dict(zip(items, part, strict=False)), fit_checks(fit))
+        assert_inert(html)
+        assert "49" not in re.findall(r"<td>([^<]*)</td>", html)  # 7 * 7 of a template
+
+
+def fit_checks(fit):
+    from pyro_popbias.checking import Check
+
+    return Check(findings=(), tables={})
+
+
+def test_hostile_ids_are_text_in_every_export(hostile, make_frame, tmp_path):
+    frame = make_frame(items=len(hostile), rows=3000)
+    accepted = [each for each in hostile if each.strip() and each.isprintable() and len(each) < 1000]
+    names = {f"i{code}": each for code, each in enumerate(accepted)}
+    frame = frame[frame["item"].isin(names)].assign(item=lambda rows: rows["item"].map(names))
+    fit = pb.fit(pb.Interactions.from_frame(frame, label="label"), study=study_of(), progress=False)
+    assert_inert(render(fit, {}, fit_checks(fit)))
+    fit.save(tmp_path / "run")
+    from pyro_popbias.reading import write_table
+
+    write_table(fit.recommend(k=3), tmp_path / "top.csv")
+    for path in (tmp_path / "run" / "popularity.csv", tmp_path / "top.csv"):
+        for item in pd.read_csv(path, dtype=str, keep_default_na=False)["item"]:
+            assert not item.startswith(("=", "+", "-", "@", "\t", "\r")), item
+    assert set(pb.load(tmp_path / "run").popularity()["item"]) == set(frame["item"])
+    assert pb.load(tmp_path / "run").to_arviz(draws=3).posterior["item"].size == frame["item"].nunique()
+
+
+def test_given_vectors_are_named_in_the_study(frame):
+    vectors = {
+        f"{kind}_vectors": pd.DataFrame({"id": frame[kind].unique(), "a": 1.0, "b": 0.5}) for kind in ("user", "item")
+    }
+    events = pb.Interactions.from_frame(frame, label="label")
+    fit = pb.fit(events, study=study_of(name="fixed", **vectors), progress=False)
+    assert "user_vectors.parquet" in render(fit, {}, fit_checks(fit))
+
+
+def test_a_run_without_data_says_why_there_are_no_checks(fit, tmp_path):
+    from dataclasses import replace
+
+    assert "No checks: " in render(replace(fit, events=None), {})
+
+
+def test_a_report_that_cannot_be_written(fit, tmp_path):
+    with pytest.raises(RunFolderError, match="PB-R100: cannot write"):
+        fit.report(tmp_path / "missing" / "report.html")
