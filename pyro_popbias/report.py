@@ -36,7 +36,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; marg
 h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
 p, li { overflow-wrap: anywhere; }
 .good { color: #1d6b34; } .bad { color: #a3271c; font-weight: 600; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem; } .pictures img { max-width: 100%; height: auto; }
+.pictures { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1rem; }
+.pictures img { width: 34rem; max-width: 100%; height: auto; }
 .wide, pre { overflow-x: auto; } pre { background: #f4f4f4; padding: .8rem; }
 table { border-collapse: collapse; font-size: .9rem; } th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; }
 th, td { text-align: right; white-space: nowrap; } th:first-child, td:first-child { text-align: left; }
