@@ -123,8 +123,7 @@ def assemble(events: Interactions, study: Study) -> Pair:
     device = choose_device(training.device)
     number = study.data.negatives or 0
     negatives = Negatives(events, number, device=device) if number else None
-    usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
-    train, held_out = hold_out(events, usable, training.validation, training.seed)
+    train, held_out = split_rows(events, study)
     if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
@@ -133,7 +132,7 @@ def assemble(events: Interactions, study: Study) -> Pair:
     tensors = partial(
         Rows,
         events,
-        score=_score(events, study),
+        score=given_score(events, study),
         negatives=negatives,
         latent=study.model.latent,
         cells="all" if GUIDES[study.guide.name].whole else "of batch",
@@ -227,7 +226,8 @@ def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:
     return 0
 
 
-def _score(events: Interactions, study: Study) -> np.ndarray | None:
+def given_score(events: Interactions, study: Study) -> np.ndarray | None:
+    """Return the given affinity of every interaction, `(N,)`; None where affinities are of vectors or features."""
     affinity = study.model.affinity
     if not isinstance(affinity, Fixed) or affinity.score is None:
         return None
@@ -264,6 +264,18 @@ def choose_device(name: str) -> str:
     if name == "cuda" and not there:
         raise ConfigError("PB-C087: device = 'cuda', but torch finds no CUDA device; use device = 'auto' or 'cpu'")
     return "cuda" if there and name != "cpu" else "cpu"
+
+
+def split_rows(events: Interactions, study: Study) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of the training and of the held-out rows; where negatives are sampled, of positives only.
+
+    Args:
+        events: the interactions.
+        study: what was declared, with the defaults that depend on the data; it decides the rows, whenever it is asked.
+    """
+    labelled = events.label is not None and not study.data.negatives
+    usable = np.arange(len(events)) if labelled or events.label is None else np.flatnonzero(events.label)
+    return hold_out(events, usable, study.training.validation, study.training.seed)
 
 
 def hold_out(events: Interactions, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
