@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    ["errors", "version", "registry", "variant"],
+    ["errors", "version", "registry", "variant", "findings"],
     ["distributions"],
     ["labels", "ids", "features", "interactions", "reading", "files", "negatives", "batching", "tables"],
     ["models"],
@@ -40,6 +40,11 @@ FLOORS = [
         "intervention",
         "posterior",
         "inference_data",
+        "evidence",
+        "exact_posterior",
+        "importance",
+        "accuracy",
+        "convergence",
     ],
     ["scoring"],
     ["fitted", "storage"],
