@@ -13,11 +13,12 @@ from pyro_popbias.guides.amortized_guide import (
 from pyro_popbias.guides.auto_guide import AutoLowRankGuide, AutoNormalGuide, WholeGuide
 from pyro_popbias.guides.exponential import ExponentialGuide
 from pyro_popbias.guides.gamma import GammaGuide
+from pyro_popbias.guides.iterates import Iterates
 from pyro_popbias.guides.joint_guide import JointGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.point import PointGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, Cells, PopularityGuide, lies_inside, same_support
+from pyro_popbias.guides.popularity_guide import GUIDES, Bounds, Cells, PopularityGuide, lies_inside, same_support
 from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.weibull import WeibullGuide
 
@@ -30,9 +31,11 @@ __all__ = [
     "AmortizedNormalGuide",
     "AutoLowRankGuide",
     "AutoNormalGuide",
+    "Bounds",
     "Cells",
     "ExponentialGuide",
     "GammaGuide",
+    "Iterates",
     "JointGuide",
     "LogNormalGuide",
     "NormalGuide",

@@ -4,7 +4,7 @@ from typing import final
 
 import torch
 from pyro.distributions import Gamma
-from pyro_popbias.guides.popularity_guide import GUIDES
+from pyro_popbias.guides.popularity_guide import GUIDES, Bounds
 from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.start import nearest
 from torch import Tensor
@@ -22,6 +22,7 @@ class GammaGuide(RowGuide):
     family = Gamma
     columns = ("log_mean", "log_concentration")
     support = constraints.positive
+    bounds = Bounds(mean=0.02, high=0.15)
 
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:

@@ -43,6 +43,19 @@ class Cells:
         return len(self.rows)
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What KL(q || exact posterior) a trained guide must reach over cells with enough rows, in nats.
+
+    Attributes:
+        mean: bound of the mean.
+        high: bound of the 99th percentile.
+    """
+
+    mean: float
+    high: float
+
+
 class PopularityGuide(Variant, PyroModule):
     """Base of guides.
 
@@ -51,6 +64,7 @@ class PopularityGuide(Variant, PyroModule):
         kl: "analytic", or "sampled" where the family has no closed KL to some prior.
         maximises: what training maximises, as the history names it: "elbo", or "log_joint" where q is no law.
         whole: whether all cells are drawn together, at every step.
+        bounds: how near q comes to the exact posterior; None where the family promises nothing.
     """
 
     required: ClassVar[tuple[str, ...]] = ("fits", "build", "posterior")
@@ -58,6 +72,7 @@ class PopularityGuide(Variant, PyroModule):
     kl: ClassVar[Literal["analytic", "sampled"]] = "analytic"
     maximises: ClassVar[Literal["elbo", "log_joint"]] = "elbo"
     whole: ClassVar[bool] = False
+    bounds: ClassVar[Bounds | None] = None
 
     @classmethod
     def fits(cls, support: constraints.Constraint) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyro_popbias.errors import DataError
 from pyro_popbias.interactions import Interactions
 from pyro_popbias.negatives import Negatives
-from pyro_popbias.pairing import BLOCK, finite_score, hold_out
+from pyro_popbias.pairing import BLOCK, finite_score, split_rows
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import Study
 
@@ -54,8 +54,7 @@ class CheckedRows:
             device: where tensors live.
         """
         number = study.data.negatives or 0
-        usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
-        train, rest = hold_out(events, usable, study.training.validation, study.training.seed)
+        train, rest = split_rows(events, study)
         index, held_out = np.concatenate([train, rest]), np.repeat([False, True], [len(train), len(rest)])
         user, cell = events.user[index].astype(np.int64), events.cell[index].astype(np.int64)
         label = np.ones(len(index)) if number or events.label is None else events.label[index].astype(float)

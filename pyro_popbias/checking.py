@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.accuracy import accuracy
 from pyro_popbias.checked_rows import CheckedRows
+from pyro_popbias.convergence import convergence
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.findings import Finding
 from pyro_popbias.predictive import Predictive
@@ -80,7 +82,18 @@ def check_predictive(fit: "Fit", seed: int) -> Found:
     return tables, [finding for table in tables.values() for finding in findings_of(table)]
 
 
-CHECKS: tuple[Callable[["Fit", int], Found], ...] = (check_predictive,)
+def check_accuracy(fit: "Fit", seed: int) -> Found:
+    """Return how near q comes to the exact posterior of each item, given the affinities."""
+    found = accuracy(fit, seed=seed)
+    return {"accuracy": found.table}, found.findings()
+
+
+def check_convergence(fit: "Fit", _: int) -> Found:
+    """Return whether q stood still at the end of training."""
+    return {}, convergence(fit)
+
+
+CHECKS: tuple[Callable[["Fit", int], Found], ...] = (check_predictive, check_accuracy, check_convergence)
 
 
 def check(fit: "Fit", *, seed: int = 0) -> Check:

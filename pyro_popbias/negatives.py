@@ -64,9 +64,30 @@ class Negatives:
             user: `(N,)` user of each row that negatives are drawn for.
             period: `(N,)` its period, which is its negatives' too.
         """
-        found = np.empty((self._items, self._periods))
-        for t in range(self._periods):
-            rows = np.bincount(user[period == t], minlength=len(self._unknown))
-            rate = self.number * rows / self._unknown
-            found[:, t] = rate.sum() - np.bincount(self._item, weights=rate[self._user], minlength=self._items)
-        return found.reshape(-1).clip(min=0.0)
+        rate = self.rates(user, period)
+        taken = [np.bincount(self._item, weights=each[self._user], minlength=self._items) for each in rate.T]
+        return (rate.sum(0) - np.stack(taken, axis=1)).reshape(-1).clip(min=0.0)
+
+    def rates(self, user: np.ndarray, period: np.ndarray) -> np.ndarray:
+        """Return how often each item without a positive is drawn for a user in a period on average, `(U, T)`.
+
+        Args:
+            user: `(N,)` user of each row that negatives are drawn for.
+            period: `(N,)` its period.
+        """
+        size = len(self._unknown), self._periods
+        rows = np.bincount(user * np.int64(self._periods) + period, minlength=size[0] * size[1]).reshape(size)
+        return np.asarray(self.number * rows / self._unknown[:, None])
+
+    def without_positive(self, item: np.ndarray) -> np.ndarray:
+        """Return which users have no positive of some items, `(I, U)`.
+
+        Args:
+            item: `(I,)` distinct codes.
+        """
+        free = np.ones((len(item), len(self._unknown)), dtype=bool)
+        place = np.full(self._items, -1)
+        place[item] = np.arange(len(item))
+        chosen = place[self._item] >= 0
+        free[place[self._item[chosen]], self._user[chosen]] = False
+        return free

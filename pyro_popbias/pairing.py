@@ -129,7 +129,7 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     device = choose_device(training.device)
     number = study.data.negatives or 0
     negatives = Negatives(events, number, device=device) if number else None
-    train, held_out = split_rows(events, study, seed=training.seed if split_seed is None else split_seed)
+    train, held_out = split_rows(events, study, seed=split_seed)
     if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
@@ -138,7 +138,7 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     tensors = partial(
         Rows,
         events,
-        score=_score(events, study),
+        score=given_score(events, study),
         negatives=negatives,
         latent=study.model.latent,
         cells="all" if GUIDES[study.guide.name].whole else "of batch",
@@ -233,7 +233,8 @@ def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:
     return 0
 
 
-def _score(events: Interactions, study: Study) -> np.ndarray | None:
+def given_score(events: Interactions, study: Study) -> np.ndarray | None:
+    """Return the given affinity of every interaction, `(N,)`; None where affinities are of vectors or features."""
     affinity = study.model.affinity
     if not isinstance(affinity, Fixed) or affinity.score is None:
         return None
@@ -272,11 +273,17 @@ def choose_device(name: str) -> str:
     return "cuda" if there and name != "cpu" else "cpu"
 
 
-def split_rows(events: Interactions, study: Study, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions of a study's training and held-out rows; of its positives alone where negatives are sampled."""
+def split_rows(events: Interactions, study: Study, *, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of the training and of the held-out rows; where negatives are sampled, of positives only.
+
+    Args:
+        events: the interactions.
+        study: what was declared, with the defaults that depend on the data.
+        seed: decides which are held out; the study's by default.
+    """
     number = study.data.negatives or 0
     usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
-    return hold_out(events, usable, study.training.validation, seed)
+    return hold_out(events, usable, study.training.validation, study.training.seed if seed is None else seed)
 
 
 def hold_out(events: Interactions, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -169,13 +169,21 @@ class Training:
         batches = rows.batches(progress.steps)
         while progress.phase == 2:
             began = time.monotonic()
+            if progress.epoch % CYCLE == 0:
+                self._pair.guide.iterates.turn()
             factor = FALL ** -(progress.epoch % CYCLE / (CYCLE - 1))
-            terms = [self._step(batch, factor) for batch in islice(batches, STEPS)]
+            terms = [self._traced(batch, factor) for batch in islice(batches, STEPS)]
             rate = self._pair.study.training.guide_learning_rate * factor
             self._record(terms, rate, began, *progress.settled)
             if progress.epoch % CYCLE == 0 and self._is_stationary():
                 progress.phase = 3
             self._finish_epoch()
+
+    def _traced(self, batch: Batch, factor: float) -> Tensor:
+        """Take one step as `_step` does, and note where it has led."""
+        terms = self._step(batch, factor)
+        self._pair.guide.iterates.see(self._pair.guide.popularity.parameters())
+        return terms
 
     def _is_stationary(self) -> bool:
         """Return whether the last cycle has gained and moved next to nothing, or was the last allowed."""

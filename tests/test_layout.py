@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    ["errors", "version", "registry", "variant"],
+    ["errors", "version", "registry", "variant", "findings"],
     ["distributions"],
     ["labels", "ids", "features", "interactions", "reading", "files", "negatives", "batching", "tables"],
     ["models"],
@@ -53,6 +53,11 @@ FLOORS = [
         "row_draws",
         "loo",
         "containers",
+        "evidence",
+        "exact_posterior",
+        "importance",
+        "accuracy",
+        "convergence",
     ],
     ["scoring", "titles", "plotting", "plots", "check_plots"],
     ["fitted", "storage", "report"],

@@ -1,0 +1,58 @@
+"""What a training remembers of the way that q's parameters went: their means and variances over two windows of steps."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+TRACED = 2000  # numbers of each parameter, evenly spaced: a step costs the same with any number of cells
+
+
+class Iterates(nn.Module):
+    """Running moments of some of the numbers that are learned, over the present window and the one before.
+
+    Buffers, so that they are saved with the guide and a resumed training goes on with them; row 0 is the window before.
+
+    Args:
+        parameters: whose iterates they are; `see` must be given the same.
+
+    Attributes:
+        number: `(2,)` steps seen.
+        mean: `(2, n)` of the iterates.
+        squares: `(2, n)` sums of squared distances from the mean.
+    """
+
+    number: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        super().__init__()
+        size = len(_some(parameters))
+        self.register_buffer("number", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(2, size, dtype=torch.float64))
+        self.register_buffer("squares", torch.zeros(2, size, dtype=torch.float64))
+
+    @torch.no_grad()
+    def turn(self) -> None:
+        """Begin a new window; the present one becomes the one before."""
+        for part in (self.number, self.mean, self.squares):
+            part[0] = part[1]
+            part[1] = 0
+
+    @torch.no_grad()
+    def see(self, parameters: Iterable[Parameter]) -> None:
+        """Take note of the parameters after a step."""
+        # Welford's update
+        value = _some(parameters)
+        self.number[1] += 1
+        distance = value - self.mean[1]
+        self.mean[1] += distance / self.number[1]
+        self.squares[1] += distance * (value - self.mean[1])
+
+
+def _some(parameters: Iterable[Parameter]) -> Tensor:
+    """Return evenly spaced numbers of parameters, `(n,)`."""
+    flat = [parameter.detach().reshape(-1) for parameter in parameters]
+    return torch.cat([each[:: -(-len(each) // TRACED)].double() for each in flat])

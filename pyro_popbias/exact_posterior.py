@@ -1,0 +1,174 @@
+"""The exact posterior of each cell's popularity, given affinities and the model's parameters, by quadrature over a line.
+
+Given the affinities, cells are independent, and the posterior of a cell is one-dimensional. The line is t = log z where
+popularity is positive, whose density has the Jacobian z, and t = z where it is real. On equidistant nodes over all of a
+smooth density the trapezoidal rule is exact to rounding (Trefethen and Weideman, SIAM Review 2014); each cell has ends of
+its own, beyond which the density is below exp(-DROP) of its highest.
+
+| tensor | shape | meaning |
+| --- | --- | --- |
+| t | (n, D) | nodes of D cells, one range for the posterior and one for q |
+| density | (n, D) | in nats, of t |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_popbias.evidence import Evidence
+from pyro_popbias.guides import same_support
+from pyro_popbias.models import PopularityModel
+
+NODES = 128
+COARSE = 24  # nodes of the search for the ends
+ROUNDS = 60
+DROP = 28.0  # nats: what lies beyond the ends has a mass below 1e-10
+FURTHEST = 690.0  # of log z: exp(-690) is still a number
+
+Density = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where t lives: t to z, z to t, and log |dz/dt|."""
+
+    z: Callable[[Tensor], Tensor]
+    t: Callable[[Tensor], Tensor]
+    log_jacobian: Callable[[Tensor], Tensor]
+
+
+LOGARITHM = Line(torch.exp, torch.log, lambda t: t)
+ITSELF = Line(lambda t: t, lambda z: z, torch.zeros_like)
+
+
+def line_of(law: TorchDistribution) -> Line:
+    """Return the line of a law: the logarithm where z is positive."""
+    assert law.support is not None  # noqa: S101  every law of popularity has one
+    return LOGARITHM if same_support(law.support, constraints.positive) else ITSELF
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The exact posteriors of D cells, and q beside them.
+
+    Attributes:
+        line: where t lives.
+        t: `(n, D)` nodes of the posterior.
+        log_density: `(n, D)` of t under the posterior, in nats.
+        log_evidence: `(D,)` log of the integral of likelihood times prior, in nats.
+        kl: `(D,)` KL(q || posterior) in nats.
+        q_t: `(n, D)` nodes of q.
+        log_ratio: `(n, D)` log posterior - log q at q's nodes, in nats.
+    """
+
+    line: Line
+    t: Tensor
+    log_density: Tensor
+    log_evidence: Tensor
+    kl: Tensor
+    q_t: Tensor
+    log_ratio: Tensor
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of z, `(D,)` each."""
+        weight, z = (self.log_density + _log_step(self.t)).exp(), self.line.z(self.t)
+        mean = (weight * z).sum(0)
+        return mean, (weight * (z - mean).square()).sum(0).sqrt()
+
+    def mass(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return the posterior's mass between two values of z, `(D,)` each."""
+        density = self.log_density.exp()
+        step = _log_step(self.t).exp()
+        # the trapezoidal rule up to each node, with its first correction at that end (Euler and Maclaurin)
+        below = (density.cumsum(0) - 0.5 * density - torch.gradient(density, dim=0)[0] / 12) * step
+        ends = []
+        for z in (low, high):
+            place = ((self.line.t(z) - self.t[0]) / step).clamp(0, len(self.t) - 1.001)
+            k = place.long().unsqueeze(0)
+            part = place - place.floor()
+            # the density is linear between nodes, so that its integral is a parabola
+            here, there = density.gather(0, k)[0], density.gather(0, k + 1)[0]
+            ends.append(below.gather(0, k)[0] + step * part * (here + 0.5 * part * (there - here)))
+        return (ends[1] - ends[0]).clamp(0.0, 1.0)
+
+
+def exact_posterior(
+    model: PopularityModel, prior: TorchDistribution, q: TorchDistribution, evidence: Evidence, *, nodes: int = NODES
+) -> Exact:
+    """Return the exact posteriors of D cells.
+
+    Args:
+        model: whose likelihood it is, at its present parameters.
+        prior: `(D,)` prior of each cell.
+        q: `(D,)` the guide's law of each cell.
+        evidence: rows of the cells.
+        nodes: n.
+    """
+    line = line_of(q)
+
+    def log_joint(t: Tensor) -> Tensor:
+        z = line.z(t)
+        return prior.log_prob(z) + line.log_jacobian(t) + evidence.log_likelihood(model, z)
+
+    def log_q(t: Tensor) -> Tensor:
+        return q.log_prob(line.z(t)) + line.log_jacobian(t)
+
+    middle = line.t(q.mean)
+    spread = line.log_jacobian(middle).neg().exp() * q.stddev  # to first order, of t
+    ends = find_ends(log_q, middle - 4 * spread, middle + 4 * spread)
+    q_t = _between(*ends, nodes)
+    of_q, of_joint = log_q(q_t), log_joint(q_t)
+
+    def reaching(t: Tensor) -> Tensor:
+        # the second moment of z reaches further up than the density does
+        return log_joint(t) + 2 * torch.relu(line.log_jacobian(t) - line.log_jacobian(middle))
+
+    t = _between(*find_ends(reaching, *ends), nodes)
+    joint = log_joint(t)
+    log_evidence = torch.logsumexp(joint + _log_step(t), dim=0)
+    weight = torch.softmax(of_q, dim=0)
+    log_ratio = of_joint - log_evidence - of_q
+    kl = -torch.where(weight > 0, weight * log_ratio, 0.0).sum(0)
+    return Exact(line, t, joint - log_evidence, log_evidence, kl, q_t, log_ratio)
+
+
+def find_ends(log_density: Density, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ends `(D,)` beyond which densities are below exp(-DROP) of their highest.
+
+    Args:
+        log_density: from nodes `(n, D)` to `(n, D)`, in nats, up to a constant.
+        low: `(D,)` where the search starts.
+        high: likewise, above `low`.
+    """
+    found = torch.zeros_like(low, dtype=torch.bool)
+    for _ in range(ROUNDS):
+        t = _between(low.clamp(-FURTHEST, FURTHEST - 1), high.clamp(1 - FURTHEST, FURTHEST), COARSE)
+        value = log_density(t)
+        inside = (value > value.amax(0) - DROP).int()
+        first, last = inside.argmax(0), COARSE - 1 - inside.flip(0).argmax(0)
+        width = t[-1] - t[0]
+        lower = t.gather(0, (first - 1).clamp(min=0).unsqueeze(0))[0]
+        upper = t.gather(0, (last + 1).clamp(max=COARSE - 1).unsqueeze(0))[0]
+        lower = torch.where(first == 0, t[0] - width, lower)
+        upper = torch.where(last == COARSE - 1, t[-1] + width, upper)
+        # a cell that is done stays as it is, so that its ends do not depend on the others
+        low, high = torch.where(found, low, lower), torch.where(found, high, upper)
+        found |= (first > 0) & (last < COARSE - 1) & (last - first > COARSE // 3)
+        if found.all():
+            break
+    return low, high
+
+
+def _between(low: Tensor, high: Tensor, nodes: int) -> Tensor:
+    """Return equidistant nodes `(n, D)`."""
+    unit = torch.linspace(0, 1, nodes, dtype=low.dtype, device=low.device).unsqueeze(-1)
+    return low + (high - low) * unit
+
+
+def _log_step(t: Tensor) -> Tensor:
+    """Return the logarithm of the distance between nodes, `(D,)`."""
+    return torch.log(t[1] - t[0])
