@@ -11,6 +11,7 @@ from pyro_popbias.version import __version__
 
 if TYPE_CHECKING:
     from pyro_popbias import distributions, guides, models
+    from pyro_popbias.comparison import compare
     from pyro_popbias.errors import (
         CheckFailed,
         CheckpointError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pyro_popbias.variant_table import variants
 
 _HOMES = {
+    "comparison": "compare",
     "errors": (
         "CheckFailed CheckpointError ConfigError CorruptCheckpointError DataError DataWarning IncompatibleError "
         "NumericalError PopBiasError RunFolderError RunLockedError SchemaVersionError UnknownNameError"

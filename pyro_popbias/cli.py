@@ -175,6 +175,20 @@ def check(run: Path) -> None:
 
 
 @app.command()
+def compare(
+    paths: Annotated[list[Path], typer.Argument(help="run folders, or one study file with --guides")],
+    guides: Annotated[str, typer.Option(help="guides to fit the study with, as gamma,lognormal")] = "",
+    test: Annotated[Path | None, typer.Option(help="labelled rows that no fit has seen")] = None,
+    output: OptionalOutput = None,
+) -> None:
+    """Print or write fits side by side, the best held-out log-score first."""
+    from pyro_popbias.running import run_comparison
+
+    names = [name.strip() for name in guides.split(",") if name.strip()]
+    _emit(run_comparison(paths, guides=names, test=test), output)
+
+
+@app.command()
 def report(
     run: Path,
     output: Annotated[Path, typer.Option("-o", "--output", help="an .html file")],

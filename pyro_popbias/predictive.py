@@ -104,8 +104,9 @@ class Predictive:
     def _law_of_items(self, cell: Tensor) -> Distribution:
         return self.model.prior.law(cell) if self.per_row else self.guide.popularity.posterior(cell)
 
-    def _statistics(self) -> Statistics:
-        """Return the statistics, with the fit's probability of scored rows: x and z integrated over their laws."""
+    @torch.no_grad()
+    def probability(self) -> np.ndarray:
+        """Return the fit's probability of scored rows, x and z integrated over their laws; one half elsewhere, `(N,)`."""
         rows, weights, law = self.rows, self.guide.weights(), self._law_of_items(self.rows.cell)
         probability = np.full(len(rows), 0.5)  # of no consequence where rows are not scored
         for block in rows.blocks():
@@ -115,8 +116,12 @@ class Predictive:
             affinity = self.model.affinity.pairs(rows.user[row], rows.item[row], score, weights)
             found, _ = affinity.expect(partial(self.model.probability, law=law, slot=rows.slot[row]))
             probability[position] = found.cpu().numpy()
+        return probability
+
+    def _statistics(self) -> Statistics:
+        rows = self.rows
         user = None if rows.negatives else rows.user.cpu().numpy()
-        return Statistics(rows.slot.cpu().numpy(), user, scored=rows.scored, probability=probability)
+        return Statistics(rows.slot.cpu().numpy(), user, scored=rows.scored, probability=self.probability())
 
     def _fitted(self, law: Callable[[Tensor], Distribution]) -> Iterator[World]:
         """Yield the fit's own worlds, with popularity from a law."""

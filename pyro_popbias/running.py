@@ -5,10 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pandas as pd
+
 from pyro_popbias.checkpoints import Checkpoints, identity, locked
+from pyro_popbias.comparison import compare
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.files import remove_temporaries
-from pyro_popbias.fitted import Fit
+from pyro_popbias.fitted import Fit, fit, load
+from pyro_popbias.interactions import Interactions
 from pyro_popbias.pairing import assemble, with_names
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.reading import read_interactions
@@ -29,6 +33,58 @@ def logged(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+def declared(
+    path: Path,
+    *,
+    data: Path | None = None,
+    model: str | None = None,
+    guide: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Study:
+    """Return the study of a file, which names the files that it reads by their whole paths.
+
+    Args:
+        path: the study file.
+        data: a file of interactions in place of the study's.
+        model: name of a model in place of the study's.
+        guide: name of a guide in place of the study's.
+        overrides: assignments such as "training.epochs=5".
+
+    Raises:
+        ConfigError: the study cannot be used, or names no file or no columns of ids.
+    """
+    study = with_names(Study.from_toml(path, overrides), model=model, guide=guide)
+    section = study.data
+    source = str(data) if data is not None else section.path
+    if source is None:
+        raise ConfigError(f"PB-C014: {path} has no [data] path; set it, or pass --data FILE")
+    if section.user is None or section.item is None:
+        raise ConfigError(f"PB-C014: {path} must name the columns of ids, [data] user and item")
+    prior = study.model.prior
+    if prior.counts is not None:
+        study = study.replace("model", prior=prior.model_copy(update={"counts": str(Path(prior.counts).absolute())}))
+    # a run's study names the files that were read
+    files = {"path": source, "user_features": section.user_features, "item_features": section.item_features}
+    return study.replace("data", **{key: file and str(Path(file).absolute()) for key, file in files.items()})
+
+
+def read_data(study: Study) -> Interactions:
+    """Return the interactions of a study that names its file and columns."""
+    section = study.data
+    assert section.path is not None and section.user is not None and section.item is not None  # noqa: S101, PT018  declared
+    return read_interactions(
+        section.path,
+        user=section.user,
+        item=section.item,
+        label=section.label,
+        positive_if=section.positive_if,
+        time=section.time,
+        periods=section.periods,
+        user_features=section.user_features,
+        item_features=section.item_features,
+    )
 
 
 def run_fit(
@@ -57,33 +113,11 @@ def run_fit(
     Raises:
         PopBiasError: a study, data or run folder that cannot be used; nothing on disk has changed then.
     """
-    study = with_names(Study.from_toml(path, overrides), model=model, guide=guide)
-    section = study.data
-    source = str(data) if data is not None else section.path
-    if source is None:
-        raise ConfigError(f"PB-C014: {path} has no [data] path; set it, or pass --data FILE")
-    if section.user is None or section.item is None:
-        raise ConfigError(f"PB-C014: {path} must name the columns of ids, [data] user and item")
-    # the run's study names the files that were read
-    files = {"path": source, "user_features": section.user_features, "item_features": section.item_features}
-    study = study.replace("data", **{key: file and str(Path(file).absolute()) for key, file in files.items()})
-    prior = study.model.prior
-    if prior.counts is not None:
-        study = study.replace("model", prior=prior.model_copy(update={"counts": str(Path(prior.counts).absolute())}))
+    study = declared(path, data=data, model=model, guide=guide, overrides=overrides)
     if not resume:
         refuse_full(folder)
-    events = read_interactions(
-        source,
-        user=section.user,
-        item=section.item,
-        label=section.label,
-        positive_if=section.positive_if,
-        time=section.time,
-        periods=section.periods,
-        user_features=section.user_features,
-        item_features=section.item_features,
-    )
-    yield f"{events!r} from {source}"
+    events = read_data(study)
+    yield f"{events!r} from {study.data.path}"
     pair = assemble(events, study)
     checkpoints = Checkpoints(folder, identity(pair))
     snapshot = checkpoints.latest() if resume else None
@@ -106,3 +140,32 @@ def run_fit(
         first = score[history["phase"] == 1].max()
         yield f"held-out log-loss {-score.iloc[-1]:.4f} nats a row (after phase 1: {-first:.4f})"
     yield f"run folder: {folder}"
+
+
+def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: Path | None = None) -> pd.DataFrame:
+    """Return fits side by side: of run folders, or of one study file under several guides.
+
+    Args:
+        paths: run folders, or a study file.
+        guides: names of guides to fit the study with, in turn; none where paths are run folders.
+        test: a file of labelled rows that no fit has seen, read by the keys of the study's [data].
+
+    Raises:
+        ConfigError: guides are named for more than one path, or a single run is all there is to compare.
+        PopBiasError: a study, data or run folder that cannot be used.
+    """
+    if guides:
+        if len(paths) != 1:
+            raise ConfigError(f"PB-C163: --guides goes with one study file, not {len(paths)} paths")
+        study = declared(paths[0])
+        events = read_data(study)
+        fits = {guide: fit(events, study=with_names(study, guide=guide)) for guide in dict.fromkeys(guides)}
+    else:
+        fits = {str(path): load(path) for path in dict.fromkeys(paths)}
+    first = next(iter(fits.values())).study
+    if test is not None and (first.data.user is None or first.data.item is None):
+        raise ConfigError(
+            "PB-C014: --test is read by the keys of the first run's study, which names no [data] user and item"
+        )
+    rows = None if test is None else read_data(first.replace("data", path=str(test)))
+    return compare(fits, test=rows)

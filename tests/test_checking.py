@@ -1,5 +1,6 @@
 """The verdict: right fits pass, wrong ones do not, and the words say what."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_a_right_fit_passes(seed):
     assert check.passed, str(check)
     items = check.tables["items"]
     assert (items["p_value"] < 0.02).mean() <= 0.1  # of rows that were fitted: about 1/2, and seldom small
-    assert "all 12 rules hold" in str(check)
+    assert re.search(r"all \d+ rules hold", str(check))
 
 
 def test_swapped_labels_are_found(right):

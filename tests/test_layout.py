@@ -60,7 +60,7 @@ FLOORS = [
         "convergence",
     ],
     ["scoring", "titles", "plotting", "plots", "check_plots"],
-    ["fitted", "storage", "report"],
+    ["fitted", "storage", "report", "comparison"],
     ["checkpoints"],
     ["running", "study_simulation", "demo", "doctor", "cli"],
 ]

@@ -1,0 +1,134 @@
+"""Fits side by side: one row a fit, the best held-out log-score first.
+
+| column | unit | meaning |
+| --- | --- | --- |
+| name | | the caller's |
+| model, prior, guide | | of the study |
+| log_score | nats a row | mean log-probability of held-out labels, or of a test's, with popularity from q; higher is better |
+| calibration_error | probability | distance between click rate and probability, mean over ten bins of these rows |
+| elbo | nats | of the last epoch; only where all fits share model, prior and data: elsewhere it compares nothing |
+| kl | nats | mean exact KL(q || posterior) of an item given the affinities; NaN where there is no exact posterior |
+| seconds | s | of training |
+| memory | MiB | of parameters |
+| note | | why a number is missing, or compares less than it seems to |
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pyro_popbias.accuracy import accuracy
+from pyro_popbias.checked_rows import CheckedRows
+from pyro_popbias.errors import ConfigError
+from pyro_popbias.interactions import Interactions
+from pyro_popbias.predictive import Predictive
+
+if TYPE_CHECKING:
+    from pyro_popbias.fitted import Fit
+
+BINS = 10
+SMALLEST = 1e-12  # of a probability whose logarithm is taken
+MEBIBYTE = 1024**2
+
+
+def compare(fits: "Mapping[str, Fit]", test: Interactions | None = None) -> pd.DataFrame:
+    """Return one row a fit, ordered by log_score; see the module for its columns.
+
+    Args:
+        fits: fits by name.
+        test: labelled rows that no fit has seen; each fit's own held-out rows where left out.
+
+    Raises:
+        ConfigError: there are no fits, or the test has no labels.
+        DataError: ids of the test are unseen by a fit.
+    """
+    if not isinstance(fits, Mapping) or not fits:
+        raise ConfigError("PB-C161: compare takes a mapping from names to fits, one fit at least")
+    if test is not None and test.label is None:
+        raise ConfigError("PB-C162: the test has no labels, so there is nothing to score; read it with label=")
+    rows = [{"name": name, **_of_fit(fit, test)} for name, fit in fits.items()]
+    table = pd.DataFrame(rows)
+    if len({_objective_key(fit) for fit in fits.values()}) > 1:
+        table["elbo"] = np.nan
+        table["note"] = [_joined(note, "no ELBO: models, priors or data differ") for note in table["note"]]
+    if test is None and len({_rows_key(fit) for fit in fits.values()}) > 1:
+        table["note"] = [_joined(note, "held-out rows differ between fits") for note in table["note"]]
+    return table.sort_values("log_score", ascending=False, kind="stable", ignore_index=True)
+
+
+def _of_fit(fit: "Fit", test: Interactions | None) -> dict[str, Any]:
+    section, notes = fit.study, []
+    scored, reason = _scores(fit, test)
+    notes.append(reason)
+    divergence = np.nan
+    if fit.events is not None:
+        found = accuracy(fit)
+        divergence = found.table["kl"].mean() if not found.reason else np.nan
+        notes.append(found.reason and f"no exact KL: {found.reason}")
+    tensors = [*fit.model.parameters(), *fit.guide.parameters()]
+    return {
+        "model": section.model.name,
+        "prior": section.model.prior.name,
+        "guide": section.guide.name,
+        **scored,
+        "elbo": float(fit.history["elbo"].iloc[-1]),
+        "kl": divergence,
+        "seconds": float(fit.history["seconds"].sum()),
+        "memory": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / MEBIBYTE,
+        "note": _joined(*notes),
+    }
+
+
+def _scores(fit: "Fit", test: Interactions | None) -> tuple[dict[str, float], str]:
+    """Return log-score and calibration error, and why they are missing or empty."""
+    nothing = {"log_score": np.nan, "calibration_error": np.nan}
+    if fit.model.pairwise:
+        return nothing, "its scores are no probabilities"
+    if test is not None:
+        frame = test.to_frame()
+        found = fit.predict(frame, popularity="posterior", unseen="prior")["score"].to_numpy()
+        label = np.asarray(test.label, dtype=float)
+    elif fit.events is None:
+        return nothing, "saved without its interactions"
+    else:
+        rows = CheckedRows.of(fit.events, fit.study, seed=0, device=fit.guide.device)
+        if rows.scored.all():
+            return nothing, "no rows were held out"
+        per_row = fit.study.model.latent == "interaction"
+        found = Predictive(fit.model, fit.guide, rows, per_row).probability()[rows.scored]
+        label = rows.label[rows.scored]
+    return {"log_score": log_score(found, label), "calibration_error": calibration_error(found, label)}, ""
+
+
+def log_score(probability: np.ndarray, label: np.ndarray) -> float:
+    """Return the mean log-probability of labels `(N,)`, in nats a row."""
+    right = np.where(label > 0, probability, 1 - probability)
+    return float(np.log(right.clip(SMALLEST)).mean())
+
+
+def calibration_error(probability: np.ndarray, label: np.ndarray) -> float:
+    """Return the mean distance between click rate and mean probability, over ten bins equal in rows."""
+    order = np.argsort(probability, kind="stable")
+    bins = [part for part in np.array_split(order, BINS) if len(part)]
+    distance = [abs(label[part].mean() - probability[part].mean()) * len(part) for part in bins]
+    return float(np.sum(distance) / len(probability))
+
+
+def _rows_key(fit: "Fit") -> tuple[Any, ...]:
+    training, catalogue = fit.study.training, fit.catalogue
+    counts = torch.from_numpy(np.stack([catalogue.count, catalogue.positives]))
+    return training.seed, training.validation, fit.study.data.negatives, tuple(counts.reshape(-1).tolist())
+
+
+def _objective_key(fit: "Fit") -> tuple[Any, ...]:
+    model = fit.study.model
+    vectors = {"user_vectors", "item_vectors"}
+    parts = model.model_dump_json(exclude={"affinity", "prior"}), model.affinity.model_dump_json(exclude=vectors)
+    return *parts, model.prior.model_dump_json(exclude={"counts"}), *_rows_key(fit)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

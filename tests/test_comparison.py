@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pyro_popbias as pb
+from pyro_popbias.cli import app
+from pyro_popbias.comparison import calibration_error, log_score
+from pyro_popbias.errors import ConfigError
+from pyro_popbias.running import run_comparison
+
+pytestmark = pytest.mark.usefixtures("short_training")
+COLUMNS = [
+    "name",
+    "model",
+    "prior",
+    "guide",
+    "log_score",
+    "calibration_error",
+    "elbo",
+    "kl",
+    "seconds",
+    "memory",
+    "note",
+]
+
+
+def fit_of(events, model="product", guide="gamma", **training):
+    section = {"name": model, "affinity": {"name": "embedding", "dim": 2}}
+    options = {"epochs": 2, "batch_size": 200, "validation": 0.2, **training}
+    return pb.fit(events, study=pb.Study(model=section, guide={"name": guide}, training=options), progress=False)
+
+
+@pytest.fixture
+def fits(events):
+    return {guide: fit_of(events, guide=guide) for guide in ("gamma", "point", "lognormal")}
+
+
+def test_one_row_a_fit_best_first(fits):
+    table = pb.compare(fits)
+    assert list(table.columns) == COLUMNS
+    assert table["log_score"].is_monotonic_decreasing
+    rows = table.set_index("name")
+    for name, fit in fits.items():
+        held_out = fit.history["validation_log_score"].iloc[-1]
+        assert rows.loc[name, "log_score"] == pytest.approx(held_out, abs=1e-9)
+    assert rows["kl"].notna().to_dict() == {"gamma": True, "point": False, "lognormal": True}
+    assert rows["elbo"].notna().to_dict() == {"gamma": True, "point": False, "lognormal": True}
+    assert rows.loc["point", "note"].startswith("no exact KL: ")
+    assert (rows["memory"] > 0).all()
+    assert (rows["calibration_error"] >= 0).all()
+
+
+def test_elbos_of_other_models_or_rows_are_not_compared(events, fits):
+    table = pb.compare({"product": fits["gamma"], "additive": fit_of(events, "additive", seed=3)})
+    assert table["elbo"].isna().all()
+    assert table["note"].str.contains("no ELBO: models, priors or data differ").all()
+    assert table["note"].str.contains("held-out rows differ between fits").all()
+
+
+def test_a_ranking_score_has_no_log_score(events, fits):
+    table = pb.compare({"pda": fit_of(events, "pda"), "product": fits["gamma"]})
+    assert table["name"].tolist() == ["product", "pda"]
+    assert table["note"].iloc[1].startswith("its scores are no probabilities; no exact KL: ")
+
+
+def test_a_test_of_rows_that_no_fit_has_seen(frame, events):
+    train, test = events.split("random", test=0.3, seed=0)
+    fit = fit_of(train, validation=0.0)
+    row = pb.compare({"a": fit}, test=test).iloc[0]
+    score = fit.predict(test.to_frame(), popularity="posterior", unseen="prior")["score"]
+    assert row["log_score"] == pytest.approx(log_score(score.to_numpy(), test.label))
+    assert np.isnan(pb.compare({"a": fit}).iloc[0]["log_score"])
+    assert pb.compare({"a": fit}).iloc[0]["note"] == "no rows were held out"
+
+
+def test_calibration_error_of_known_bins():
+    probability = np.repeat([0.2, 0.8], 500)
+    label = np.concatenate([np.tile([1, 0, 0, 0, 0], 100), np.tile([1, 1, 1, 1, 0], 100)])
+    assert calibration_error(probability, label) == pytest.approx(0.0)
+    assert calibration_error(probability + 0.1, label) == pytest.approx(0.1)
+
+
+def test_calls_that_cannot_be_answered(frame, fits):
+    with pytest.raises(ConfigError, match="PB-C161: compare takes a mapping"):
+        pb.compare({})
+    with pytest.raises(ConfigError, match="PB-C162: the test has no labels"):
+        pb.compare(fits, test=pb.Interactions.from_frame(frame.drop(columns="label")))
+    with pytest.raises(ConfigError, match="PB-C163: --guides goes with one study file, not 2 paths"):
+        run_comparison(["a", "b"], guides=["gamma"])
+
+
+def test_the_command_fits_guides_and_reads_runs(frame, tmp_path, fits):
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "study.toml").write_text(
+        '[data]\npath = "rows.csv"\nuser = "user"\nitem = "item"\nlabel = "label"\n'
+        '[model]\naffinity = { name = "embedding", dim = 2 }\n[training]\nepochs = 2\nbatch_size = 200\n'
+    )
+    out = tmp_path / "table.csv"
+    done = CliRunner().invoke(
+        app, ["compare", str(tmp_path / "study.toml"), "--guides", "gamma, weibull", "-o", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    assert set(pd.read_csv(out)["name"]) == {"gamma", "weibull"}
+    runs = [str(tmp_path / name) for name in ("gamma", "lognormal")]
+    for run, name in zip(runs, ("gamma", "lognormal"), strict=True):
+        fits[name].save(run)
+    done = CliRunner().invoke(app, ["compare", *runs, "--test", str(tmp_path / "rows.csv"), "-o", str(out)])
+    assert isinstance(done.exception, ConfigError)  # a fit from Python has no [data] keys
+    assert "PB-C014: --test is read by the keys" in str(done.exception)
+    done = CliRunner().invoke(app, ["compare", *runs, "-o", str(out)])
+    assert set(pd.read_csv(out)["name"]) == set(runs)
