@@ -1,4 +1,4 @@
-"""The demo: a catalogue with a known truth, a fit, and how well the truth came back."""
+"""The demo: a catalogue with a known truth, a fit, how well the truth came back, and what checks and report say of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +10,20 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 from scipy.stats import spearmanr
 
+from pyro_popbias.checking import Check, check
 from pyro_popbias.fitted import Fit, fit
 from pyro_popbias.posterior import CONDITIONAL
 from pyro_popbias.reading import write_table
+from pyro_popbias.report import write_report
 from pyro_popbias.simulation import Simulation, simulate
 from pyro_popbias.study import Study
 
 
 def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 100_000) -> Iterator[str]:
-    """Simulate, fit with known and with learned affinities, compare with the truth; yield lines of report.
+    """Simulate, fit with known and with learned affinities, compare with the truth, check; yield lines of report.
 
     Args:
-        out: folder for the picture and the tables.
+        out: folder for the report, the picture and the tables.
         users: number of users.
         items: number of items.
         interactions: number of rows.
@@ -35,15 +37,19 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
         simulation.events,
         study=Study(model={"affinity": {"name": "embedding", "dim": 2, "scale": 0.5}}, training=training),
     )
+    checked: dict[str, Check] = {}
     for name, fitted in (("affinities known", known), ("affinities learned", learned)):
         yield f"{name}:"
         yield from (f"  {line}" for line in compare(fitted, simulation))
+        checked[name] = check(fitted)
+        yield f"  check: {checked[name].verdict}"
     yield CONDITIONAL
     out.mkdir(parents=True, exist_ok=True)
     draw_demo(known, learned, simulation).savefig(out / "demo.png", dpi=110)
     write_table(learned.popularity(), out / "popularity.csv")
     write_table(learned.recommend(k=10), out / "recommendations.csv")
-    yield f"wrote {out}/demo.png, popularity.csv, recommendations.csv"
+    write_report(learned, out / "report.html", checked=checked["affinities learned"])
+    yield f"wrote {out}/report.html, demo.png, popularity.csv, recommendations.csv"
 
 
 def compare(fitted: Fit, simulation: Simulation) -> Iterator[str]:
