@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_popbias.errors import DataError
 from pyro_popbias.interactions import Interactions
 from pyro_popbias.negatives import Negatives
-from pyro_popbias.pairing import BLOCK, finite_score, split_rows
-from pyro_popbias.sections import Fixed
+from pyro_popbias.pairing import BLOCK, given_score, split_rows
 from pyro_popbias.study import Study
 
 
@@ -65,7 +63,7 @@ class CheckedRows:
             cell = np.concatenate([cell, drawn * events.periods + (cell % events.periods).repeat(number)])
             label = np.concatenate([label, np.zeros(len(drawn))])
         distinct, slot = np.unique(cell, return_inverse=True)
-        score = _score(events, study)
+        score = given_score(events, study)
         return cls(
             user=torch.from_numpy(user).to(device),
             item=torch.from_numpy(cell // events.periods).to(device),
@@ -88,15 +86,3 @@ class CheckedRows:
     def score_of(self, block: slice) -> Tensor | None:
         """Return the given affinities of a block, `(B,)`, or None."""
         return None if self.score is None else self.score[block]
-
-
-def _score(events: Interactions, study: Study) -> np.ndarray | None:
-    affinity = study.model.affinity
-    if not isinstance(affinity, Fixed) or affinity.score is None:
-        return None
-    if affinity.score not in events.columns:
-        raise DataError(
-            f"PB-D141: the affinity is the column {affinity.score!r} of the data, which a run folder does not hold; check the "
-            "fit in Python, before it is saved"
-        )
-    return finite_score(events.columns[affinity.score], affinity.score)

@@ -61,7 +61,7 @@ class Check:
 
     def __str__(self) -> str:
         lines = [
-            f"{'ok   ' if finding.passed else 'FAILS'} {finding.check:8} {finding.words}" for finding in self.findings
+            f"{'ok   ' if finding.passed else 'FAILS'} {finding.check:11} {finding.words}" for finding in self.findings
         ]
         return "\n".join([*lines, self.verdict])
 

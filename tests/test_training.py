@@ -29,12 +29,11 @@ def short(monkeypatch):
 @pytest.fixture(params=pb.GUIDES)
 def make(request, events, model_for):
     def make(**options):
+        model = {**model_for(request.param), "affinity": {"name": "embedding", "dim": 4}}
+        if model["name"] == "product":
+            model["saturation"] = {"name": "exponential", "rate": "learned"}
         study = pb.Study(
-            model={
-                **model_for(request.param),
-                "affinity": {"name": "embedding", "dim": 4},
-                "saturation": {"name": "exponential", "rate": "learned"},
-            },
+            model=model,
             guide={"name": request.param},
             training={"epochs": EPOCHS, "batch_size": 150, "device": "cpu", **options},
         )
