@@ -7,7 +7,7 @@
 | log_score | nats a row | mean log-probability of held-out labels, or of a test's, with popularity from q; higher is better |
 | calibration_error | probability | distance between click rate and probability, mean over ten bins of these rows |
 | elbo | nats | of the last epoch; only where all fits share model, prior and data: elsewhere it compares nothing |
-| kl | nats | mean exact KL(q || posterior) of an item given the affinities; NaN where there is no exact posterior |
+| kl | nats | mean exact KL of q to an item's posterior given the affinities; NaN where there is none |
 | seconds | s | of training |
 | memory | MiB | of parameters |
 | note | | why a number is missing, or compares less than it seems to |

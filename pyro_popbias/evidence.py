@@ -2,7 +2,7 @@
 
 Where negatives are sampled, what the ELBO sees of them on average is the expected log-likelihood over the draws: every user
 without a positive of the item has a row of label 0, weighted by how often the pair is drawn. Rows of a cell that are many
-are replaced by few, at which every likelihood here has the same sum: log P(c | x, z) is analytic in x up to |Im x| = pi,
+are replaced by few, at which every likelihood here has the same sum: log P(c | x, z) is analytic in x up to Im x = +-pi,
 where the logistic function has its poles, so that a sum over rows is a sum over Chebyshev nodes to rounding.
 """
 

@@ -34,7 +34,7 @@ Density = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Line:
-    """Where t lives: t to z, z to t, and log |dz/dt|."""
+    """Where t lives: t to z, z to t, and the logarithm of the derivative dz/dt."""
 
     z: Callable[[Tensor], Tensor]
     t: Callable[[Tensor], Tensor]
