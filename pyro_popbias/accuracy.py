@@ -20,6 +20,7 @@ from pyro_popbias.exact_posterior import Exact, exact_posterior
 from pyro_popbias.findings import Finding
 from pyro_popbias.guides import Bounds
 from pyro_popbias.importance import ENOUGH, effective_share, k_hat, largest_k
+from pyro_popbias.models import BayesianEmbeddingAffinity
 
 ROWS = 20  # of a cell, from which the bounds hold
 CHUNK = 500_000  # rows looked at together
@@ -143,7 +144,8 @@ def why_not(fit: Trained) -> str:
     if fit.model.pairwise:
         return f"the likelihood of {fit.study.model.name!r} compares items, so that no cell has a posterior of its own; {nuts}"
     if fit.guide.affinity is not None:
-        return f"the affinity is Bayesian, so that no cell has a posterior of its own; {nuts}"
+        why = "the affinity is Bayesian, so that no cell has a posterior of its own"
+        return f"{why}; {nuts}" if isinstance(fit.model.affinity, BayesianEmbeddingAffinity) else why
     if fit.guide.popularity.maximises != "elbo":
         return f"guide {fit.study.guide.name!r} is a point and no law"
     if fit.study.model.latent == "interaction":

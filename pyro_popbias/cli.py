@@ -182,8 +182,11 @@ def compare(
     output: OptionalOutput = None,
 ) -> None:
     """Print or write fits side by side, the best held-out log-score first."""
+    from pyro_popbias.reading import file_ending
     from pyro_popbias.running import run_comparison
 
+    if output is not None:
+        file_ending(output)  # refused before hours of training and not after
     names = [name.strip() for name in guides.split(",") if name.strip()]
     _emit(run_comparison(paths, guides=names, test=test), output)
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pyro_popbias.accuracy import accuracy
 from pyro_popbias.checked_rows import CheckedRows
 from pyro_popbias.errors import ConfigError
+from pyro_popbias.files import sha256
 from pyro_popbias.interactions import Interactions
 from pyro_popbias.predictive import Predictive
 
@@ -43,9 +43,8 @@ def compare(fits: "Mapping[str, Fit]", test: Interactions | None = None) -> pd.D
 
     Raises:
         ConfigError: there are no fits, or the test has no labels.
-        DataError: ids of the test are unseen by a fit.
     """
-    if not isinstance(fits, Mapping) or not fits:
+    if not isinstance(fits, Mapping) or not fits or not all(hasattr(fit, "history") for fit in fits.values()):
         raise ConfigError("PB-C161: compare takes a mapping from names to fits, one fit at least")
     if test is not None and test.label is None:
         raise ConfigError("PB-C162: the test has no labels, so there is nothing to score; read it with label=")
@@ -84,13 +83,15 @@ def _of_fit(fit: "Fit", test: Interactions | None) -> dict[str, Any]:
 
 def _scores(fit: "Fit", test: Interactions | None) -> tuple[dict[str, float], str]:
     """Return log-score and calibration error, and why they are missing or empty."""
-    nothing = {"log_score": np.nan, "calibration_error": np.nan}
+    nothing, unseen = {"log_score": np.nan, "calibration_error": np.nan}, ""
     if fit.model.pairwise:
         return nothing, "its scores are no probabilities"
     if test is not None:
         frame = test.to_frame()
         found = fit.predict(frame, popularity="posterior", unseen="prior")["score"].to_numpy()
         label = np.asarray(test.label, dtype=float)
+        known = frame["user"].isin(fit.catalogue.users) & frame["item"].isin(fit.catalogue.items)
+        unseen = "" if known.all() else f"{(~known).sum()} of {len(frame)} rows of the test have unseen ids"
     elif fit.events is None:
         return nothing, "saved without its interactions"
     else:
@@ -100,7 +101,7 @@ def _scores(fit: "Fit", test: Interactions | None) -> tuple[dict[str, float], st
         per_row = fit.study.model.latent == "interaction"
         found = Predictive(fit.model, fit.guide, rows, per_row).probability()[rows.scored]
         label = rows.label[rows.scored]
-    return {"log_score": log_score(found, label), "calibration_error": calibration_error(found, label)}, ""
+    return {"log_score": log_score(found, label), "calibration_error": calibration_error(found, label)}, unseen
 
 
 def log_score(probability: np.ndarray, label: np.ndarray) -> float:
@@ -118,16 +119,25 @@ def calibration_error(probability: np.ndarray, label: np.ndarray) -> float:
 
 
 def _rows_key(fit: "Fit") -> tuple[Any, ...]:
-    training, catalogue = fit.study.training, fit.catalogue
-    counts = torch.from_numpy(np.stack([catalogue.count, catalogue.positives]))
-    return training.seed, training.validation, fit.study.data.negatives, tuple(counts.reshape(-1).tolist())
+    """Return what decides which rows are held out; of a run without interactions, its ids and counts stand for them."""
+    training, catalogue, events = fit.study.training, fit.catalogue, fit.events
+    columns = [catalogue.count, catalogue.positives]
+    if events is not None:
+        columns += [column for column in (events.user, events.item, events.label, events.time) if column is not None]
+    ids = "\0".join([*catalogue.users, "", *catalogue.items]).encode()
+    rows = sha256(ids + b"".join(np.ascontiguousarray(column).tobytes() for column in columns))
+    return training.seed, training.validation, fit.study.data.negatives, events is None, rows
 
 
 def _objective_key(fit: "Fit") -> tuple[Any, ...]:
+    """Return what an ELBO is of: the model, its prior and given numbers, and the rows."""
     model = fit.study.model
     vectors = {"user_vectors", "item_vectors"}
     parts = model.model_dump_json(exclude={"affinity", "prior"}), model.affinity.model_dump_json(exclude=vectors)
-    return *parts, model.prior.model_dump_json(exclude={"counts"}), *_rows_key(fit)
+    given = [
+        buffer.cpu().numpy().tobytes() for part in (fit.model.affinity, fit.model.prior) for buffer in part.buffers()
+    ]
+    return *parts, model.prior.model_dump_json(exclude={"counts"}), sha256(b"".join(given)), *_rows_key(fit)
 
 
 def _joined(*notes: str) -> str:

@@ -48,6 +48,8 @@ def reason_against(fit: "Fit") -> str:
         guide.weights().keys() - guide.global_weights().keys()
     ):
         return "the vectors were estimated from the rows that LOO would leave out"
+    if fit.study.model.latent == "interaction":
+        return "every row has a popularity of its own, which leaves with it"
     if fit.study.data.negatives:
         return "the rows are positives alone, and each would have to leave with its sampled negatives"
     if guide.popularity.maximises != "elbo":

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 
 from pyro_popbias import check_plots, plots
 from pyro_popbias.checking import Check, check
-from pyro_popbias.errors import DataError
+from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.files import write_atomically
 from pyro_popbias.plotting import as_png, clean
 from pyro_popbias.posterior import CONDITIONAL
@@ -35,7 +35,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 0 auto; padding: 1rem; }
 h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
 p, li { overflow-wrap: anywhere; }
-.good { color: #1d6b34; } .bad { color: #a3271c; font-weight: 600; }
+.good { color: #1d6b34; } .idle { color: #666; } .bad { color: #a3271c; font-weight: 600; }
 .pictures { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1rem; }
 .pictures img { width: 34rem; max-width: 100%; height: auto; }
 .wide, pre { overflow-x: auto; } pre { background: #f4f4f4; padding: .8rem; }
@@ -71,7 +71,10 @@ def write_report(fit: "Fit", path: str | Path, *, titles: Any = None, checked: C
         DataError: titles cannot be used.
         RunFolderError: the file cannot be written.
     """
-    write_atomically(Path(path), render(fit, read_titles(titles), checked).encode())
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise RunFolderError(f"PB-R100: cannot write {path}: there is no folder {path.parent}")
+    write_atomically(path, render(fit, read_titles(titles), checked).encode())
 
 
 def render(fit: "Fit", titles: Mapping[str, str], checked: Check | None = None) -> str:
@@ -100,19 +103,22 @@ def _checks(fit: "Fit", checked: Check | None) -> dict[str, Any]:
         checked = checked or check(fit)
     except DataError as error:
         return {"passed": False, "verdict": f"No checks: {error}", "findings": (), "check_pictures": ()}
-    verdict = "Every check holds." if checked.passed else "Some checks fail: read these before you use the fit."
+    remedy = "" if checked.passed else ": read these before you use the fit"
     table = checked.tables.get("items")
     drawn = () if table is None else (check_plots.click_rate_by_decile(table), check_plots.calibration(table))
     return {
         "passed": checked.passed,
-        "verdict": verdict,
+        "verdict": f"{checked.verdict[0].upper()}{checked.verdict[1:]}{remedy}.",
         "findings": sorted(checked.findings, key=lambda finding: finding.passed),
         "check_pictures": [Picture.of(ax) for ax in drawn],
     }
 
 
 def _popularity(fit: "Fit", titles: Mapping[str, str]) -> dict[str, Any]:
-    table = fit.popularity().sort_values("count", ascending=False, kind="stable").head(ITEMS)
+    table = fit.popularity()
+    rows = table.groupby("item", sort=False)["count"].sum().sort_values(ascending=False, kind="stable")
+    place = table["item"].map(pd.Series(range(len(rows)), index=rows.index))
+    table = table.assign(place=place).query("place < @ITEMS").sort_values("place", kind="stable").drop(columns="place")
     title = table["item"].map(lambda item: clean(titles.get(item, ""), LONGEST))
     table = table.assign(item=table["item"].map(lambda item: clean(item, LONGEST)))
     table.insert(1, "title", title)
@@ -128,6 +134,7 @@ def _popularity(fit: "Fit", titles: Mapping[str, str]) -> dict[str, Any]:
         "items": _cells(table[columns]),
         "item_columns": [name.replace("_", " ") for name in columns],
         "known_items": f"{len(fit.catalogue.items):,}",
+        "shown_items": min(ITEMS, len(fit.catalogue.items)),
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pyro_popbias.building import check_fit
 from pyro_popbias.checkpoints import Checkpoints, identity, locked
 from pyro_popbias.comparison import compare
 from pyro_popbias.errors import ConfigError
@@ -151,16 +152,23 @@ def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: P
         test: a file of labelled rows that no fit has seen, read by the keys of the study's [data].
 
     Raises:
-        ConfigError: guides are named for more than one path, or a single run is all there is to compare.
+        ConfigError: guides are named for other than one study file, or a file stands where a run folder should.
         PopBiasError: a study, data or run folder that cannot be used.
     """
     if guides:
-        if len(paths) != 1:
-            raise ConfigError(f"PB-C163: --guides goes with one study file, not {len(paths)} paths")
-        study = declared(paths[0])
-        events = read_data(study)
-        fits = {guide: fit(events, study=with_names(study, guide=guide)) for guide in dict.fromkeys(guides)}
+        if len(paths) != 1 or paths[0].is_dir():
+            raise ConfigError(f"PB-C163: --guides goes with one study file, not with {', '.join(map(str, paths))}")
+        studies = {guide: declared(paths[0], guide=guide) for guide in dict.fromkeys(guides)}
+        for study in studies.values():  # all of them before the first is fitted
+            check_fit(study.model.name, study.model.prior.name, study.guide.name)
+        events = read_data(next(iter(studies.values())))
+        fits = {guide: fit(events, study=study) for guide, study in studies.items()}
     else:
+        files = [str(path) for path in paths if path.is_file()]
+        if files:
+            raise ConfigError(
+                f"PB-C164: {', '.join(files)} is a file; compare run folders, or name --guides for a study file"
+            )
         fits = {str(path): load(path) for path in dict.fromkeys(paths)}
     first = next(iter(fits.values())).study
     if test is not None and (first.data.user is None or first.data.item is None):

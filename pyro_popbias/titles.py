@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pyro_popbias.errors import DataError
 from pyro_popbias.ids import as_text
 from pyro_popbias.interactions import as_frame, check_columns
@@ -22,7 +24,7 @@ def read_titles(given: Any) -> dict[str, str]:
     if given is None:
         return {}
     if isinstance(given, Mapping):
-        return {str(item): str(title) for item, title in given.items()}
+        return {str(item): str(title) for item, title in given.items() if not pd.isna(title)}
     table = read_table(given, text=("item",)) if isinstance(given, str | Path) else as_frame(given)
     check_columns(table, ["item", "title"])
     items = as_text(table["item"], "titles.item")

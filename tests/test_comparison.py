@@ -1,12 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import pyro_popbias as pb
+from pyro_popbias import running
 from pyro_popbias.cli import app
 from pyro_popbias.comparison import calibration_error, log_score
-from pyro_popbias.errors import ConfigError
+from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.running import run_comparison
 
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -81,13 +84,38 @@ def test_calibration_error_of_known_bins():
     assert calibration_error(probability + 0.1, label) == pytest.approx(0.1)
 
 
-def test_calls_that_cannot_be_answered(frame, fits):
+def test_calls_that_cannot_be_answered(frame, fits, tmp_path):
     with pytest.raises(ConfigError, match="PB-C161: compare takes a mapping"):
         pb.compare({})
     with pytest.raises(ConfigError, match="PB-C162: the test has no labels"):
         pb.compare(fits, test=pb.Interactions.from_frame(frame.drop(columns="label")))
-    with pytest.raises(ConfigError, match="PB-C163: --guides goes with one study file, not 2 paths"):
-        run_comparison(["a", "b"], guides=["gamma"])
+    with pytest.raises(ConfigError, match="PB-C161: compare takes a mapping"):
+        pb.compare({"a": 3})
+    with pytest.raises(ConfigError, match="PB-C163: --guides goes with one study file, not with a, b"):
+        run_comparison([Path("a"), Path("b")], guides=["gamma"])
+    (tmp_path / "study.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"PB-C164: .*study.toml is a file; compare run folders, or name --guides"):
+        run_comparison([tmp_path / "study.toml"])
+
+
+def test_no_guide_is_fitted_before_all_are_known_to_fit(tmp_path, monkeypatch):
+    path = tmp_path / "study.toml"
+    path.write_text('[data]\npath = "rows.csv"\nuser = "user"\nitem = "item"\n')
+    monkeypatch.setattr(running, "read_data", None)  # nothing is read either
+    with pytest.raises(UnknownNameError, match="PB-C076: unknown guide 'bogus'"):
+        run_comparison([path], guides=["gamma", "bogus"])
+    with pytest.raises(IncompatibleError, match="PB-C078: guide 'normal' does not live on"):
+        run_comparison([path], guides=["gamma", "normal"])
+
+
+def test_other_data_of_the_same_counts_are_other_data(frame, fits):
+    renamed = frame.assign(user=frame["user"] + "x")
+    other = fit_of(pb.Interactions.from_frame(renamed, label="label", time="time"))
+    table = pb.compare({"one": fits["gamma"], "other": other})
+    assert table["elbo"].isna().all()
+    assert table["note"].str.contains("held-out rows differ").all()
+    unseen = pb.compare({"one": fits["gamma"]}, test=other.events)
+    assert unseen["note"].str.contains("400 of 400 rows of the test have unseen ids").all()
 
 
 def test_the_command_fits_guides_and_reads_runs(frame, tmp_path, fits):

@@ -136,3 +136,10 @@ def test_without_interactions_it_is_refused(fits, tmp_path):
     save(fits[0], tmp_path / "run", data=False)
     with pytest.raises(DataError, match="PB-D106: the run was saved without its interactions"):
         loo(pb.load(tmp_path / "run"))
+
+
+def test_a_popularity_of_a_rows_own_has_no_loo(events, short_training):
+    fit = pb.fit(events, study=study_of(GIVEN, latent="interaction"), progress=False)
+    found = loo(fit)
+    assert np.isnan(found.elpd_loo)
+    assert found.reason == "every row has a popularity of its own, which leaves with it"

@@ -95,9 +95,9 @@ def test_popularity_is_recovered_where_affinities_are_known(guide, record_proper
         table = fit.popularity(interval=0.9).merge(simulation.truth["popularity"], on=["item", "period"])
         coverage.append(table["z"].between(table["lower"], table["upper"]).mean())
         divergence.append(exact_kl(fit).mean())
-        # an independent quadrature of the same, on one fixed grid for all items
+        # an independent quadrature of the same, on one fixed grid for all items, which cuts off long tails
         exact = accuracy(fit).table
-        assert exact["kl"].to_numpy() == pytest.approx(exact_kl(fit), abs=1e-4)
+        assert exact["kl"].to_numpy() == pytest.approx(exact_kl(fit), rel=2e-3, abs=1e-4)
     record_property("coverage", coverage)
     record_property("kl", divergence)
     shown = f"{guide}: coverage {np.round(coverage, 3).tolist()}, KL {np.round(divergence, 5).tolist()} nats"

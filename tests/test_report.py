@@ -130,3 +130,27 @@ def test_a_run_without_data_says_why_there_are_no_checks(fit, tmp_path):
 def test_a_report_that_cannot_be_written(fit, tmp_path):
     with pytest.raises(RunFolderError, match="PB-R100: cannot write"):
         fit.report(tmp_path / "missing" / "report.html")
+
+
+def test_items_of_several_periods_are_counted_once(make_frame, monkeypatch):
+    from pyro_popbias import report
+
+    monkeypatch.setattr(report, "ITEMS", 4)
+    events = pb.Interactions.from_frame(make_frame(), label="label", time="time", periods=2)
+    fit = pb.fit(events, study=study_of(), progress=False)
+    html = render(fit, {}, fit_checks(fit))
+    assert "The 4 items of most rows, of 15" in html
+    most = fit.popularity().groupby("item")["count"].sum().nlargest(4).index
+    rows = re.findall(r"<tr><td>(i\d+)</td>", html)
+    assert set(rows) == set(most)
+    assert len(rows) == 8
+
+
+def test_the_verdict_counts_rules_that_do_not_apply(make_frame):
+    study = pb.Study(model={"name": "pda", "affinity": {"name": "embedding", "dim": 2}}, training={"epochs": 2})
+    fit = pb.fit(pb.Interactions.from_frame(make_frame(), label="label"), study=study, progress=False)
+    html, check = render(fit, {}), fit.check()
+    assert check.verdict[1:] in html
+    idle = sum(finding.value != finding.value for finding in check.findings)
+    assert idle >= 4
+    assert html.count('<li class="idle">') == idle

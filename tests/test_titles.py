@@ -7,7 +7,7 @@ from pyro_popbias.titles import read_titles
 
 def test_titles(tmp_path):
     assert read_titles(None) == {}
-    assert read_titles({1: "a"}) == {"1": "a"}
+    assert read_titles({1: "a", 2: None, 3: float("nan")}) == {"1": "a"}
     pd.DataFrame({"item": [1, 2], "title": ["a", None]}).to_csv(tmp_path / "titles.csv", index=False)
     assert read_titles(tmp_path / "titles.csv") == {"1": "a"}
 
