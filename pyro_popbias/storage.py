@@ -32,7 +32,7 @@ from pyro_popbias.item_counts import count_items, read_counts
 from pyro_popbias.reading import to_csv
 from pyro_popbias.restarts import Chain
 from pyro_popbias.sections import Fixed
-from pyro_popbias.study import Study
+from pyro_popbias.study import COUNTS, Study
 from pyro_popbias.version import __version__
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SCORE = "affinity score"  # column of the interactions, where affinities are given row by row
 CHAINS = "chains.safetensors"  # the pairs of other restarts
-COUNTS = "counts.parquet"  # of a prior, where it was given a frame; files stay where they are, and are not opened again
 
 
 def save(fit: "Fit", folder: Path, *, data: bool = True) -> None:
@@ -112,14 +111,11 @@ def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
             frame = pd.DataFrame(getattr(fit.model.affinity, name).cpu().numpy()).rename(columns=str)
             frame.insert(0, "id", ids)
             files[f"{name}.parquet"] = _parquet(frame)
-        study = study.replace(
-            "model", affinity=affinity.model_copy(update={name: f"{name}.parquet" for name in vectors})
-        )
     prior = study.model.prior
     if prior.counts is not None and not isinstance(prior.counts, str):
         counts = count_items(read_counts(prior.counts, study.data), catalogue.items)
         files[COUNTS] = _parquet(pd.DataFrame({"item": catalogue.items, "count": counts}))
-        study = study.replace("model", prior=prior.model_copy(update={"counts": COUNTS}))
+    study = study.with_names_of_files()
     tensors = _state(fit.chains[0])
     tensors |= {name: torch.from_numpy(getattr(catalogue, name).copy()) for name in ("count", "positives")}
     if catalogue.edges is not None:

@@ -15,7 +15,7 @@ from pyro_popbias.registry import nearest
 from pyro_popbias.sections import Data, Fixed, Guide, Model, Section, Training
 
 SCHEMA = 1
-COUNTS = "counts.parquet"  # where a run folder keeps a frame of counts
+COUNTS = "counts.parquet"  # where a run folder keeps a frame of counts; files stay where they are
 
 
 class Study(Section):
