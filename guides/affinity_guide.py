@@ -9,11 +9,11 @@ import torch
 from pyro import poutine
 from pyro.distributions import Normal
 from pyro.nn import PyroModule, PyroParam
-from pyro_popbias.models.affinity import AffinityLatent
 from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_popbias.batching import Batch
+from pyro_popbias.models.affinity import AffinityLatent
 from pyro_popbias.tables import gather
 
 START_SCALE = 0.1  # of the prior's scale: wider rows would drown what their means have to learn first

@@ -18,14 +18,15 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.nn.functional import softsign
+
 from pyro_popbias.guides.gamma import GammaGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.popularity_guide import GUIDES, Cells, PopularityGuide
 from pyro_popbias.guides.row_guide import RowGuide
-from torch import Tensor
-from torch.distributions import Distribution, constraints
-from torch.nn.functional import softsign
 
 HIDDEN = 32
 AFFINITY = 2  # position of the mean affinity among the inputs

@@ -13,13 +13,13 @@ import pyro
 import torch
 from pyro.distributions import LogNormal, Normal, TorchDistribution
 from pyro.infer.autoguide import AutoGuide, AutoLowRankMultivariateNormal, AutoNormal, init_to_value
-from pyro_popbias.guides.lognormal import LogNormalGuide
-from pyro_popbias.guides.normal import NormalGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, Cells, PopularityGuide
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.batching import Batch
+from pyro_popbias.guides.lognormal import LogNormalGuide
+from pyro_popbias.guides.normal import NormalGuide
+from pyro_popbias.guides.popularity_guide import GUIDES, Cells, PopularityGuide
 
 
 class WholeGuide(PopularityGuide):

@@ -4,14 +4,14 @@ from typing import final
 
 import torch
 from pyro.distributions import LogNormal
-from pyro_popbias.guides.popularity_guide import GUIDES, Bounds
-from pyro_popbias.guides.row_guide import RowGuide
-from pyro_popbias.guides.start import nearest
 from torch import Tensor
 from torch import distributions as laws
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
+from pyro_popbias.guides.popularity_guide import GUIDES, Bounds
+from pyro_popbias.guides.row_guide import RowGuide
+from pyro_popbias.guides.start import nearest
 
 
 @final

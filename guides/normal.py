@@ -4,11 +4,12 @@ from typing import final
 
 import torch
 from pyro.distributions import Normal
-from pyro_popbias.guides.popularity_guide import GUIDES
-from pyro_popbias.guides.row_guide import RowGuide
 from torch import Tensor
 from torch import distributions as laws
 from torch.distributions import Distribution, constraints
+
+from pyro_popbias.guides.popularity_guide import GUIDES
+from pyro_popbias.guides.row_guide import RowGuide
 
 
 @final

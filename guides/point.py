@@ -3,11 +3,12 @@
 from typing import final
 
 from pyro.distributions import Delta
-from pyro_popbias.guides.popularity_guide import GUIDES
-from pyro_popbias.guides.row_guide import RowGuide
 from torch import Tensor
 from torch import distributions as laws
 from torch.distributions import Distribution, constraints
+
+from pyro_popbias.guides.popularity_guide import GUIDES
+from pyro_popbias.guides.row_guide import RowGuide
 
 
 @final

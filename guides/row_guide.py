@@ -9,10 +9,10 @@ from typing import ClassVar, Literal, Self
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroParam
-from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, has_closed_kl, same_support
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, has_closed_kl, same_support
 from pyro_popbias.tables import gather
 
 

@@ -6,13 +6,13 @@ from typing import ClassVar, Literal, Self, final
 
 import torch
 from pyro.nn import PyroParam
-from pyro_popbias.models.affinity import Affinity
-from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
-from pyro_popbias.models.prior import PopularityPrior
 from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
 
 from pyro_popbias.distributions import LogitBernoulli, expected_logistic
+from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
+from pyro_popbias.models.prior import PopularityPrior
 
 
 @final

@@ -8,6 +8,12 @@ import torch
 from pyro import poutine
 from pyro.distributions import Normal
 from pyro.nn import PyroParam
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.distributions import constraints
+
+from pyro_popbias.batching import Batch, Group
 from pyro_popbias.models.affinity import (
     Affinity,
     AffinityLatent,
@@ -16,12 +22,6 @@ from pyro_popbias.models.affinity import (
     Weights,
     log_normal,
 )
-from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
-from torch.distributions import constraints
-
-from pyro_popbias.batching import Batch, Group
 from pyro_popbias.tables import gather
 
 START_SCALE = 0.2  # of the prior's scale: vectors start near their prior mean, but apart

@@ -4,9 +4,10 @@ from typing import final
 
 import torch
 from pyro.distributions import Exponential
-from pyro_popbias.models.prior import PRIORS, SharedPrior
 from torch import Tensor
 from torch.distributions import Distribution, constraints
+
+from pyro_popbias.models.prior import PRIORS, SharedPrior
 
 
 @final

@@ -6,12 +6,12 @@ from typing import final
 import pyro
 import torch
 from pyro.nn import PyroParam
-from pyro_popbias.models.affinity import Affinity, AffinityLaw, Weights, log_normal
 from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_popbias.batching import Batch, Group
 from pyro_popbias.features import Features
+from pyro_popbias.models.affinity import Affinity, AffinityLaw, Weights, log_normal
 from pyro_popbias.tables import gather
 
 START_SCALE = 0.2  # of the prior's scale

@@ -2,11 +2,11 @@
 
 from typing import final
 
-from pyro_popbias.models.affinity import Affinity, AffinityLaw, VectorAffinity, Weights
 from torch import Tensor
 
 from pyro_popbias.batching import Batch
 from pyro_popbias.errors import ConfigError
+from pyro_popbias.models.affinity import Affinity, AffinityLaw, VectorAffinity, Weights
 from pyro_popbias.tables import gather
 
 

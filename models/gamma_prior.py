@@ -4,13 +4,13 @@ from typing import final
 
 import torch
 from pyro.distributions import Gamma
-from pyro_popbias.models.prior import PRIORS, ConcentratedPrior
 from torch import Tensor
 from torch import distributions as laws
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.special import inverse_trigamma
+from pyro_popbias.models.prior import PRIORS, ConcentratedPrior
 
 
 @final

@@ -5,8 +5,9 @@ from typing import Self, final
 
 import torch
 from pyro.distributions import TorchDistribution
-from pyro_popbias.models.prior import PopularityPrior, SharedPrior
 from torch import Tensor
+
+from pyro_popbias.models.prior import PopularityPrior, SharedPrior
 
 POPULATION = "population_"  # before the names of the population law's parameters
 

@@ -6,11 +6,11 @@ from typing import final
 import pyro
 import torch
 from pyro.distributions import Normal
-from pyro_popbias.models.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
 from torch import Tensor
 
 from pyro_popbias.batching import Batch
 from pyro_popbias.features import Features
+from pyro_popbias.models.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
 
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 

@@ -5,12 +5,12 @@ from typing import final
 
 import torch
 from pyro.distributions import LogNormal
-from pyro_popbias.models.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
 
 from pyro_popbias.distributions.kl import moments
+from pyro_popbias.models.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 
 
 @final

@@ -4,11 +4,11 @@ from typing import final
 
 import torch
 from pyro.distributions import Normal
-from pyro_popbias.models.prior import PRIORS, SharedPrior
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
+from pyro_popbias.models.prior import PRIORS, SharedPrior
 
 
 @final

@@ -21,13 +21,13 @@ import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
-from pyro_popbias.models.affinity import Affinity, AffinityLaw
-from pyro_popbias.models.prior import PopularityPrior
-from pyro_popbias.models.saturation import Saturation
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.batching import Batch
+from pyro_popbias.models.affinity import Affinity, AffinityLaw
+from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.models.saturation import Saturation
 from pyro_popbias.registry import Registry
 from pyro_popbias.variant import Variant
 

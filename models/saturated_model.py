@@ -5,12 +5,13 @@ from typing import Self
 
 import torch
 from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import constraints
+
 from pyro_popbias.models.affinity import Affinity
 from pyro_popbias.models.popularity_model import Options, PopularityModel
 from pyro_popbias.models.prior import PopularityPrior
 from pyro_popbias.models.saturation import Saturation
-from torch import Tensor
-from torch.distributions import constraints
 
 
 class SaturatedModel(PopularityModel):

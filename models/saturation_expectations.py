@@ -2,13 +2,6 @@
 
 import torch
 from pyro.distributions import Delta
-from pyro_popbias.models.saturation import (
-    ExponentialSaturation,
-    HillSaturation,
-    PowerSaturation,
-    Saturation,
-    TanhSaturation,
-)
 from torch import Tensor
 from torch.distributions import Exponential, Gamma, LogNormal, Weibull
 
@@ -16,6 +9,13 @@ from pyro_popbias.distributions.alternating import TERMS, alternating_weights
 from pyro_popbias.distributions.expectation import register_expectation
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.logistic import logistic_normal
+from pyro_popbias.models.saturation import (
+    ExponentialSaturation,
+    HillSaturation,
+    PowerSaturation,
+    Saturation,
+    TanhSaturation,
+)
 
 
 @register_expectation(ExponentialSaturation, Gamma)

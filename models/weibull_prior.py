@@ -5,12 +5,12 @@ from typing import final
 
 import torch
 from pyro.distributions import Weibull
-from pyro_popbias.models.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
 
 from pyro_popbias.distributions.kl import EULER, moments
+from pyro_popbias.models.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 
 INVERSE_STEPS = 30
 NEWTON_STEPS = 3  # exact to rounding for a from 1e-6 to 1e6

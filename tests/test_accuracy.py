@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 from pyro.distributions import LogNormal
-from pyro_popbias.guides.popularity_guide import Bounds
 
 import pyro_popbias as pb
 from pyro_popbias import accuracy as module
 from pyro_popbias import training
 from pyro_popbias.accuracy import COLUMNS, ROWS, Accuracy, accuracy
+from pyro_popbias.guides.popularity_guide import Bounds
 from pyro_popbias.importance import ENOUGH, effective_share, k_hat, largest_k
 
 GATED = [name for name, cls in pb.GUIDES.items() if cls.bounds is not None]

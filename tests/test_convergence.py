@@ -3,12 +3,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from pyro_popbias.guides.iterates import TRACED, Iterates
 from torch.nn import Parameter
 
 import pyro_popbias as pb
 from pyro_popbias import training
 from pyro_popbias.convergence import LARGEST, convergence, median_r_hat, r_hat
+from pyro_popbias.guides.iterates import TRACED, Iterates
 
 
 @pytest.fixture(scope="module")

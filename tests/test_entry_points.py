@@ -6,9 +6,9 @@ import sys
 from types import ModuleType
 
 import pytest
-from pyro_popbias.guides import PopularityGuide
 
 from pyro_popbias.errors import ConfigError
+from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.registry import Registry
 
 GROUP = "pyro_popbias.guides"

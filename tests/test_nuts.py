@@ -8,10 +8,10 @@ import pytest
 import torch
 from pyro.infer import MCMC, NUTS
 from pyro.infer.mcmc.util import diagnostics
-from pyro_popbias.models.pda import PAIRS
 from torch.nn.functional import logsigmoid
 
 import pyro_popbias as pb
+from pyro_popbias.models.pda import PAIRS
 from pyro_popbias.negatives import Negatives
 from pyro_popbias.pairing import split_rows
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from pyro_popbias.models import PRIORS
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import expit, gamma
@@ -10,6 +9,7 @@ from scipy.stats import chisquare, kstest
 import pyro_popbias as pb
 from pyro_popbias import simulated_rows
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
+from pyro_popbias.models import PRIORS
 from pyro_popbias.simulated_affinities import AFFINITIES
 from pyro_popbias.simulated_laws import LAWS
 from pyro_popbias.simulated_models import MODELS, PRODUCTS

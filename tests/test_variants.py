@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from pyro.distributions import HalfNormal
-from pyro_popbias.guides import RowGuide
-from pyro_popbias.models import PRIORS
 from torch.distributions import constraints
 
 import pyro_popbias as pb
 from pyro_popbias import training
 from pyro_popbias.errors import IncompatibleError
+from pyro_popbias.guides import RowGuide
+from pyro_popbias.models import PRIORS
 from pyro_popbias.training import train
 
 TABLE = pb.variants()

@@ -4,10 +4,10 @@ import mpmath
 import pyro
 import pytest
 import torch
-from pyro_popbias.models import ExponentialSaturation, HillSaturation, TanhSaturation
 
 from pyro_popbias.distributions import ProductBernoulli
 from pyro_popbias.distributions.bernoulli import log_one_minus_product
+from pyro_popbias.models import ExponentialSaturation, HillSaturation, TanhSaturation
 
 GRID = [-200.0, -40.0, -5.0, -0.1, 0.0, 0.1, 5.0, 36.0, 40.0, 200.0]
 RATES = [1e-12, 1e-6, 1e-3, 0.5, 1.0, 5.0, 30.0, 200.0]  # g = 1 - exp(-rate)

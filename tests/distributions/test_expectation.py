@@ -1,12 +1,12 @@
 import pytest
 import torch
-from pyro_popbias.models import ExponentialSaturation, HillSaturation, PowerSaturation, TanhSaturation
 from torch.distributions import Exponential, Gamma, LogNormal, Weibull
 
 from pyro_popbias.distributions import closed_form, expectation, register_expectation
 from pyro_popbias.distributions.expectation import _CLOSED
 from pyro_popbias.distributions.quadrature import grid
 from pyro_popbias.errors import ConfigError
+from pyro_popbias.models import ExponentialSaturation, HillSaturation, PowerSaturation, TanhSaturation
 
 FAMILIES = {cls.__name__: cls for cls in (Gamma, Exponential, LogNormal, Weibull)}
 LINKS = {  # name in the reference -> class, name of its parameter there

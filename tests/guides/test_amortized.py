@@ -2,14 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyro_popbias.guides import AmortizedGuide, Cells
-from pyro_popbias.guides.amortized_guide import AFFINITY
 from torch.distributions import constraints
 
 import pyro_popbias as pb
 from pyro_popbias.building import local_parameters
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.features import Features
+from pyro_popbias.guides import AmortizedGuide, Cells
+from pyro_popbias.guides.amortized_guide import AFFINITY
 
 AMORTIZED = [name for name, cls in pb.GUIDES.items() if issubclass(cls, AmortizedGuide)]
 FIXED = {"name": "fixed", "score": "score"}

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from pyro_popbias.guides import Cells, WholeGuide
 from torch.distributions import LogNormal, Normal
 
 import pyro_popbias as pb
 from pyro_popbias import building
 from pyro_popbias.building import local_parameters
 from pyro_popbias.errors import ConfigError, IncompatibleError
+from pyro_popbias.guides import Cells, WholeGuide
 
 WHOLE = [name for name, cls in pb.GUIDES.items() if cls.whole]
 PRIORS = ("gamma", "normal")

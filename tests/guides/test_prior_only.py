@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from pyro_popbias.models import PopularityModel
 from scipy.optimize import minimize
 from torch.distributions import kl_divergence, transform_to
 
 import pyro_popbias as pb
 from pyro_popbias.building import local_parameters
+from pyro_popbias.models import PopularityModel
 
 STANDARD_ERRORS = 4
 DRAWS = 200  # of a sampled KL

@@ -4,13 +4,13 @@ from itertools import product
 
 import pytest
 import torch
+from torch.distributions import Exponential, Gamma, LogNormal, Weibull, constraints, kl_divergence
+
+from pyro_popbias import GUIDES
 from pyro_popbias.guides import RowGuide
 from pyro_popbias.guides.start import nearest
 from pyro_popbias.models import PRIORS
 from pyro_popbias.models.prior import ConcentratedPrior
-from torch.distributions import Exponential, Gamma, LogNormal, Weibull, constraints, kl_divergence
-
-from pyro_popbias import GUIDES
 
 CONCENTRATIONS = [0.05, 0.2, 1.0, 2.0, 30.0, 500.0]
 PAIRS = [

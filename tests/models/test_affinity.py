@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyro_popbias.models import AffinityLaw
-from pyro_popbias.models.embedding_affinity import _Products
 
 import pyro_popbias as pb
 from pyro_popbias import tables
 from pyro_popbias.building import local_parameters
 from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.models import AffinityLaw
+from pyro_popbias.models.embedding_affinity import _Products
 from pyro_popbias.pairing import pair
 from pyro_popbias.training import Training, train
 

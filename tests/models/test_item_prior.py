@@ -9,13 +9,13 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.distributions import Exponential, Gamma, LogNormal, Normal, Weibull
-from pyro_popbias.guides import Cells
-from pyro_popbias.models import PRIORS, ItemPrior
 from torch.distributions import constraints, kl_divergence
 
 from pyro_popbias import GUIDES
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.special import inverse_trigamma
+from pyro_popbias.guides import Cells
+from pyro_popbias.models import PRIORS, ItemPrior
 
 LOCAL = [name for name, cls in GUIDES.items() if not cls.whole]
 POSITIVE = [name for name, cls in PRIORS.items() if cls.support is constraints.positive]

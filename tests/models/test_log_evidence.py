@@ -3,6 +3,10 @@
 import mpmath
 import pytest
 import torch
+from torch.distributions import Exponential, Gamma, LogNormal, Weibull
+
+from pyro_popbias.building import local_parameters
+from pyro_popbias.distributions import expectation
 from pyro_popbias.models import (
     ExponentialSaturation,
     FixedScoreAffinity,
@@ -11,10 +15,6 @@ from pyro_popbias.models import (
     Product,
     TanhSaturation,
 )
-from torch.distributions import Exponential, Gamma, LogNormal, Weibull
-
-from pyro_popbias.building import local_parameters
-from pyro_popbias.distributions import expectation
 
 COMPLEMENTS = {
     ExponentialSaturation: lambda z: mpmath.exp(-z),

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from pyro_popbias.models import popularity_counts
 from scipy.optimize import minimize
 from scipy.stats import nbinom
+
+from pyro_popbias.models import popularity_counts
 
 ITEMS, LEVEL = 1000, 60.0
 

@@ -5,15 +5,15 @@ import math
 import pytest
 import torch
 from pyro import poutine
-from pyro_popbias.guides import Cells
-from pyro_popbias.models import PRIORS
-from pyro_popbias.models.prior import ConcentratedPrior
-from pyro_popbias.models.weibull_prior import log_shape
 from torch.distributions import kl_divergence
 
 import pyro_popbias as pb
 from pyro_popbias.building import build, build_prior, local_parameters
 from pyro_popbias.errors import ConfigError, UnknownNameError
+from pyro_popbias.guides import Cells
+from pyro_popbias.models import PRIORS
+from pyro_popbias.models.prior import ConcentratedPrior
+from pyro_popbias.models.weibull_prior import log_shape
 
 CONCENTRATED = [name for name, cls in PRIORS.items() if issubclass(cls, ConcentratedPrior)]
 STANDARD = [name for name in PRIORS if name not in CONCENTRATED]

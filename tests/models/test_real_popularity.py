@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyro_popbias.guides import lies_inside, same_support
 from scipy.special import expit
 from torch.distributions import Gamma, LogNormal, Normal, constraints
 
 import pyro_popbias as pb
 from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError, IncompatibleError
+from pyro_popbias.guides import lies_inside, same_support
 
 SLOPE, INTERCEPT = 1.0, -0.5
 ITEMS = 500

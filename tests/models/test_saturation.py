@@ -1,14 +1,14 @@
 import mpmath
 import pytest
 import torch
+
+import pyro_popbias as pb
 from pyro_popbias.models.saturation import (
     ExponentialSaturation,
     HillSaturation,
     PowerSaturation,
     TanhSaturation,
 )
-
-import pyro_popbias as pb
 
 mpmath.mp.dps = 350
 RELATIVE, GRADIENT = 1e-12, 1e-9
