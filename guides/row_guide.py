@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, has_closed_kl, same_support
-from pyro_popbias.tables import gather
+from pyro_popbias.sparse_lookup import gather
 
 
 class RowGuide(PopularityGuide):

@@ -22,7 +22,7 @@ from pyro_popbias.models.affinity import (
     Weights,
     log_normal,
 )
-from pyro_popbias.tables import gather
+from pyro_popbias.sparse_lookup import gather
 
 START_SCALE = 0.2  # of the prior's scale: vectors start near their prior mean, but apart
 SCALE_CENTRE = 0.5  # of a learned scale's prior, log scale ~ Normal(log 0.5, 1)

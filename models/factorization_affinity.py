@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from pyro_popbias.batching import Batch, Group
 from pyro_popbias.features import Features
 from pyro_popbias.models.affinity import Affinity, AffinityLaw, Weights, log_normal
-from pyro_popbias.tables import gather
+from pyro_popbias.sparse_lookup import gather
 
 START_SCALE = 0.2  # of the prior's scale
 WEIGHT_SCALE = 1.0  # of the prior of a linear weight

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Adam, Optimizer, SparseAdam
 
-from pyro_popbias.tables import has_sparse_gradient
+from pyro_popbias.sparse_lookup import has_sparse_gradient
 
 
 class RowAdam:

@@ -12,7 +12,8 @@ from pyro.infer import SVI, Predictive
 from torch.distributions import constraints
 
 import pyro_popbias as pb
-from pyro_popbias import tables, training
+from pyro_popbias import sparse_lookup as tables
+from pyro_popbias import training
 from pyro_popbias.building import local_parameters
 
 pytestmark = pytest.mark.usefixtures("short_training")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias import tables
+from pyro_popbias import sparse_lookup as tables
 from pyro_popbias.building import local_parameters
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.models import AffinityLaw
