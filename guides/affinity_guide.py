@@ -12,7 +12,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_popbias.batching import Batch
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.models.affinity import AffinityLatent
 from pyro_popbias.sparse_lookup import gather
 

@@ -16,7 +16,7 @@ from pyro.infer.autoguide import AutoGuide, AutoLowRankMultivariateNormal, AutoN
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.batching import Batch
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.popularity_guide import GUIDES, Cells, PopularityGuide

@@ -6,7 +6,7 @@ import torch
 from pyro.nn import PyroModule
 from torch.distributions import Normal
 
-from pyro_popbias.batching import Batch
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides.affinity_guide import AffinityGuide
 from pyro_popbias.guides.iterates import Iterates
 from pyro_popbias.guides.popularity_guide import PopularityGuide

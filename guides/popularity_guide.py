@@ -15,8 +15,8 @@ from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.batching import Batch
-from pyro_popbias.features import Features
+from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.features import Features
 from pyro_popbias.registry import Registry
 from pyro_popbias.variant import Variant
 

@@ -17,7 +17,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import Normal, constraints
 
-from pyro_popbias.batching import Batch
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.variant import Variant
 
 INTERCEPT_SCALE = 5.0

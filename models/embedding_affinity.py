@@ -13,7 +13,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
-from pyro_popbias.batching import Batch, Group
+from pyro_popbias.data.batches import Batch, Group
 from pyro_popbias.models.affinity import (
     Affinity,
     AffinityLatent,

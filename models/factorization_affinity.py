@@ -9,8 +9,8 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_popbias.batching import Batch, Group
-from pyro_popbias.features import Features
+from pyro_popbias.data.batches import Batch, Group
+from pyro_popbias.data.features import Features
 from pyro_popbias.models.affinity import Affinity, AffinityLaw, Weights, log_normal
 from pyro_popbias.sparse_lookup import gather
 

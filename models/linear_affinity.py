@@ -8,8 +8,8 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor
 
-from pyro_popbias.batching import Batch
-from pyro_popbias.features import Features
+from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.features import Features
 from pyro_popbias.models.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
 
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature

@@ -24,7 +24,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.batching import Batch
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.models.affinity import Affinity, AffinityLaw
 from pyro_popbias.models.prior import PopularityPrior
 from pyro_popbias.models.saturation import Saturation

@@ -12,6 +12,8 @@ from pyro_popbias.version import __version__
 if TYPE_CHECKING:
     from pyro_popbias import distributions, guides, models
     from pyro_popbias.comparison import compare
+    from pyro_popbias.data.interactions import Interactions
+    from pyro_popbias.data.readers import read_interactions, read_movielens
     from pyro_popbias.errors import (
         CheckFailed,
         CheckpointError,
@@ -29,11 +31,9 @@ if TYPE_CHECKING:
     )
     from pyro_popbias.fitted import Fit, fit, load
     from pyro_popbias.guides import GUIDES
-    from pyro_popbias.interactions import Interactions
     from pyro_popbias.models import MODELS
     from pyro_popbias.objective import Objective
     from pyro_popbias.pairing import Pair, pair
-    from pyro_popbias.reading import read_interactions, read_movielens
     from pyro_popbias.simulation import Simulation, simulate
     from pyro_popbias.study import Study
     from pyro_popbias.variant_table import variants
@@ -46,11 +46,11 @@ _HOMES = {
     ),
     "fitted": "Fit fit load",
     "guides": "GUIDES",
-    "interactions": "Interactions",
+    "data.interactions": "Interactions",
     "models": "MODELS",
     "objective": "Objective",
     "pairing": "Pair pair",
-    "reading": "read_interactions read_movielens",
+    "data.readers": "read_interactions read_movielens",
     "simulation": "Simulation simulate",
     "study": "Study",
     "variant_table": "variants",

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from pyro_popbias import sections
+from pyro_popbias.data.features import Features
+from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.interactions import Catalogue, as_frame
+from pyro_popbias.data.readers import read_table
 from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
-from pyro_popbias.features import Features
 from pyro_popbias.guides import GUIDES, AffinityGuide, Cells, JointGuide, lies_inside
-from pyro_popbias.ids import as_text
-from pyro_popbias.interactions import Catalogue, as_frame
 from pyro_popbias.models import (
     MODELS,
     PRIORS,
@@ -37,7 +38,6 @@ from pyro_popbias.models import (
     TanhSaturation,
 )
 from pyro_popbias.models.prior import START_CONCENTRATION, ConcentratedPrior
-from pyro_popbias.reading import read_table
 from pyro_popbias.study import Study
 
 # of a whole guide: numbers kept for each that is learned (itself, gradient, two moments), and for each cell drawn

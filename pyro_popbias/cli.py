@@ -69,7 +69,7 @@ def _emit(frame: "pd.DataFrame", output: Path | None) -> None:
     if output is None:
         typer.echo(frame.to_string(index=False, max_rows=40))
     else:
-        from pyro_popbias.reading import write_table
+        from pyro_popbias.data.readers import write_table
 
         write_table(frame, output)
         typer.echo(f"{len(frame)} rows -> {output}")
@@ -87,8 +87,8 @@ def demo(out: Annotated[Path, typer.Option(help="folder for the figure and the t
 @app.command()
 def init(output: Annotated[Path, typer.Option("-o", "--output")] = Path("study.toml")) -> None:
     """Write a commented study file."""
+    from pyro_popbias.data.atomic_files import write_atomically
     from pyro_popbias.errors import RunFolderError
-    from pyro_popbias.files import write_atomically
 
     if output.exists():
         raise RunFolderError(f"PB-R101: {output} exists; choose another name or remove it")
@@ -143,7 +143,7 @@ def popularity(run: Path, output: OptionalOutput = None) -> None:
 @app.command()
 def predict(run: Path, pairs: Path, output: Output, popularity: Mode = "population") -> None:
     """Write P(c=1 | do(u,i)) of pairs, a file with columns user and item."""
-    from pyro_popbias.reading import read_table
+    from pyro_popbias.data.readers import read_table
 
     _emit(_load(run).predict(read_table(pairs, text=("user", "item")), popularity=popularity), output)
 
@@ -157,7 +157,7 @@ def recommend(
     popularity: Mode = "population",
 ) -> None:
     """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
-    from pyro_popbias.reading import read_table
+    from pyro_popbias.data.readers import read_table
 
     ids = None if users is None else read_table(users, text=("user",))["user"]
     _emit(_load(run).recommend(ids, k=k, popularity=popularity), output)
@@ -182,7 +182,7 @@ def compare(
     output: OptionalOutput = None,
 ) -> None:
     """Print or write fits side by side, the best held-out log-score first."""
-    from pyro_popbias.reading import file_ending
+    from pyro_popbias.data.readers import file_ending
     from pyro_popbias.running import run_comparison
 
     if output is not None:

@@ -21,9 +21,9 @@ import pandas as pd
 
 from pyro_popbias.accuracy import accuracy
 from pyro_popbias.checked_rows import CheckedRows
+from pyro_popbias.data.atomic_files import sha256
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.files import sha256
-from pyro_popbias.interactions import Interactions
 from pyro_popbias.predictive import Predictive
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ import pandas as pd
 import xarray as xr
 
 from pyro_popbias.arviz_seam import to_container
+from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.interactions import Interactions, check_columns
 from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
-from pyro_popbias.ids import as_text
 from pyro_popbias.inference_data import Cells, Draws, check_size, constants_dataset
-from pyro_popbias.interactions import Interactions, check_columns
 from pyro_popbias.loo import reason_against
 from pyro_popbias.pairing import finite_score, split_rows
 from pyro_popbias.registry import nearest

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pyro_popbias.checking import Check, check
 from pyro_popbias.containers import GROUPS, container
+from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.interactions import Catalogue, Interactions, as_frame, check_columns
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.ids import as_text
-from pyro_popbias.interactions import Catalogue, Interactions, as_frame, check_columns
 from pyro_popbias.intervention import Scores, check_mode
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.pairing import Pair, assemble, finite_score, with_names

@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from pyro_popbias.data.interactions import Catalogue
 from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.interactions import Catalogue
 from pyro_popbias.restarts import Chain
 
 LARGEST = 2 * 1024**3  # bytes of draws

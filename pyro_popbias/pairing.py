@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pyro_popbias.batching import Batch, Rows
 from pyro_popbias.building import SATURATIONS, build, check_given, local_parameters
+from pyro_popbias.data.batches import Batch, Rows
+from pyro_popbias.data.interactions import Interactions, check_columns
+from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.guides import GUIDES, Cells, JointGuide
-from pyro_popbias.interactions import Interactions, check_columns
 from pyro_popbias.models import MODELS, PRIORS, PopularityModel
 from pyro_popbias.models.prior import ConcentratedPrior
-from pyro_popbias.negatives import Negatives
 from pyro_popbias.objective import Objective
 from pyro_popbias.prior_sources import make_prior
 from pyro_popbias.sections import Fixed, Power

@@ -9,10 +9,10 @@ from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyro_popbias.data.interactions import Catalogue
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.interactions import Catalogue
 from pyro_popbias.models import PopularityModel
 
 CONDITIONAL = (

@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 
 from pyro_popbias import check_plots, plots
 from pyro_popbias.checking import Check, check
+from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import DataError, RunFolderError
-from pyro_popbias.files import write_atomically
 from pyro_popbias.plotting import as_png, clean
 from pyro_popbias.posterior import CONDITIONAL
 from pyro_popbias.storage import card, versions

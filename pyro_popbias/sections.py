@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pyro_popbias.labels import parse_rule
+from pyro_popbias.data.labels import parse_rule
 from pyro_popbias.registry import nearest
 
 Rate = Annotated[float, Field(strict=True, ge=1e-8, le=10.0, allow_inf_nan=False)]

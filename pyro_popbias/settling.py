@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_popbias.batching import Batch
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.pairing import BLOCK, Pair
 
 DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge need gradients of little noise

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
-from pyro_popbias.interactions import Interactions
 from pyro_popbias.registry import nearest
 from pyro_popbias.simulated_affinities import AFFINITIES
 from pyro_popbias.simulated_laws import LAWS, draw_popularity

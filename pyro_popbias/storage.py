@@ -19,17 +19,17 @@ import safetensors.torch
 import torch
 
 from pyro_popbias.building import build
+from pyro_popbias.data.atomic_files import TEMPORARY, sha256, sync_folder, write_atomically
+from pyro_popbias.data.features import Features
+from pyro_popbias.data.interactions import Catalogue, Interactions
+from pyro_popbias.data.readers import to_csv
 from pyro_popbias.errors import (
     CorruptCheckpointError,
     RunFolderError,
     SchemaVersionError,
 )
-from pyro_popbias.features import Features
-from pyro_popbias.files import TEMPORARY, sha256, sync_folder, write_atomically
 from pyro_popbias.guides import Cells
-from pyro_popbias.interactions import Catalogue, Interactions
 from pyro_popbias.item_counts import count_items, read_counts
-from pyro_popbias.reading import to_csv
 from pyro_popbias.restarts import Chain
 from pyro_popbias.sections import Fixed
 from pyro_popbias.study import COUNTS, Study

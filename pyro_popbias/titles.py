@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.interactions import as_frame, check_columns
+from pyro_popbias.data.readers import read_table
 from pyro_popbias.errors import DataError
-from pyro_popbias.ids import as_text
-from pyro_popbias.interactions import as_frame, check_columns
-from pyro_popbias.reading import read_table
 
 
 def read_titles(given: Any) -> dict[str, str]:

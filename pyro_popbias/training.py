@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from pyro_popbias.batching import Batch, Rows
 from pyro_popbias.building import local_parameters
+from pyro_popbias.data.batches import Batch, Rows
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.optimizer import RowAdam

@@ -12,8 +12,8 @@ import xarray as xr
 import pyro_popbias as pb
 from pyro_popbias import containers, inference_data, row_draws
 from pyro_popbias.arviz_seam import load_arviz
-from pyro_popbias.batching import Rows
 from pyro_popbias.containers import BY_ROW, GROUPS
+from pyro_popbias.data.batches import Rows
 from pyro_popbias.errors import ConfigError, IncompatibleError
 
 az = load_arviz()

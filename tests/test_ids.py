@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pyro_popbias.data.ids import as_text, examples
 from pyro_popbias.errors import DataError
-from pyro_popbias.ids import as_text, examples
 
 
 @pytest.mark.parametrize(

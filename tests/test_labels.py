@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pyro_popbias.data.labels import as_labels, parse_rule
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.labels import as_labels, parse_rule
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence
 import pyro_popbias as pb
 from pyro_popbias import training
 from pyro_popbias.accuracy import accuracy
-from pyro_popbias.batching import Rows
+from pyro_popbias.data.batches import Rows
 from pyro_popbias.guides import AutoNormalGuide, LogNormalGuide
 from pyro_popbias.objective import Objective
 

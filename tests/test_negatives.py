@@ -5,7 +5,7 @@ import torch
 
 import pyro_popbias as pb
 from pyro_popbias.building import local_parameters
-from pyro_popbias.negatives import Negatives
+from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.pairing import pair
 
 STANDARD_ERRORS = 4

@@ -11,8 +11,8 @@ from pyro.infer.mcmc.util import diagnostics
 from torch.nn.functional import logsigmoid
 
 import pyro_popbias as pb
+from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.models.pda import PAIRS
-from pyro_popbias.negatives import Negatives
 from pyro_popbias.pairing import split_rows
 
 ITEMS = 50

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
+from pyro_popbias.data.atomic_files import sha256, write_atomically
 from pyro_popbias.errors import (
     CheckpointError,
     CorruptCheckpointError,
@@ -14,7 +15,6 @@ from pyro_popbias.errors import (
     RunFolderError,
     SchemaVersionError,
 )
-from pyro_popbias.files import sha256, write_atomically
 
 pytestmark = pytest.mark.usefixtures("short_training")
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}

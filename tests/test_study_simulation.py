@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
+from pyro_popbias.data.readers import read_table
 from pyro_popbias.errors import ConfigError, RunFolderError
-from pyro_popbias.reading import read_table
 from pyro_popbias.running import run_fit
 from pyro_popbias.simulated_laws import LAWS
 from pyro_popbias.study_simulation import run_simulation

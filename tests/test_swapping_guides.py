@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.batching import Rows
+from pyro_popbias.data.batches import Rows
 
 pytestmark = pytest.mark.usefixtures("short_training")
 TABLE = pb.variants().query("allowed")

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 import pyro_popbias as pb
+from pyro_popbias.data.readers import read_table
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError
-from pyro_popbias.reading import read_table
 from pyro_popbias.running import run_fit
 
 pytestmark = pytest.mark.usefixtures("short_training")

@@ -6,8 +6,8 @@ from torch.distributions import constraints
 
 import pyro_popbias as pb
 from pyro_popbias.building import local_parameters
+from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.kl import moments
-from pyro_popbias.features import Features
 from pyro_popbias.guides import AmortizedGuide, Cells
 from pyro_popbias.guides.amortized_guide import AFFINITY
 

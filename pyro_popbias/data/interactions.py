@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from pyro_popbias.data.features import Features
+from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.labels import as_labels
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.features import Features
-from pyro_popbias.ids import as_text
-from pyro_popbias.labels import as_labels
 from pyro_popbias.registry import nearest
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError
-from pyro_popbias.interactions import Interactions
 
 
 class Negatives:

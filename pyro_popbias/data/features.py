@@ -11,8 +11,8 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.data.ids import as_text
 from pyro_popbias.errors import DataError, DataWarning
-from pyro_popbias.ids import as_text
 
 FAR = 10.0  # a column whose sd, or whose mean in sds, is above this is far from the unit of the coefficients' prior
 EXAMPLES = 5

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_popbias.interactions import Interactions
-from pyro_popbias.negatives import Negatives
+from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.negatives import Negatives
 
 
 @dataclass(frozen=True)

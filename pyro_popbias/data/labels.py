@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.data.ids import examples
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.ids import examples
 
 _COMPARISONS = {
     ">=": operator.ge,

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from pyro_popbias.data.interactions import Interactions, check_columns
 from pyro_popbias.errors import ConfigError, DataError, RunFolderError
-from pyro_popbias.interactions import Interactions, check_columns
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 FORMULA = r"[=+\-@\t\r\n\x00]"  # how text begins that a spreadsheet may take for one
@@ -176,7 +176,7 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
         ConfigError: the ending is not known.
         RunFolderError: it cannot be written.
     """
-    from pyro_popbias.files import write_atomically
+    from pyro_popbias.data.atomic_files import write_atomically
 
     path = Path(path)
     buffer = io.BytesIO()
