@@ -5,15 +5,15 @@ if __name__ != "pyro_popbias.models":
 
 from pyro_popbias.models import saturation_expectations as _saturation_expectations  # noqa: F401  registers the pairs
 from pyro_popbias.models.additive import Additive
-from pyro_popbias.models.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
-from pyro_popbias.models.embedding_affinity import BayesianEmbeddingAffinity, EmbeddingAffinity
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
+from pyro_popbias.models.affinities.embedding import BayesianEmbeddingAffinity, EmbeddingAffinity
+from pyro_popbias.models.affinities.factorization import FactorizationAffinity
+from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
+from pyro_popbias.models.affinities.linear import LinearAffinity
 from pyro_popbias.models.exponential_prior import ExponentialPrior
-from pyro_popbias.models.factorization_affinity import FactorizationAffinity
-from pyro_popbias.models.fixed_affinity import FixedScoreAffinity, FixedVectorAffinity
 from pyro_popbias.models.gamma_prior import GammaPrior
 from pyro_popbias.models.inverse_logistic import InverseLogistic
 from pyro_popbias.models.item_prior import ItemPrior
-from pyro_popbias.models.linear_affinity import LinearAffinity
 from pyro_popbias.models.lognormal_prior import LogNormalPrior
 from pyro_popbias.models.normal_prior import NormalPrior
 from pyro_popbias.models.pda import PDA

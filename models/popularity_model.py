@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
-from pyro_popbias.models.affinity import Affinity, AffinityLaw
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityLaw
 from pyro_popbias.models.prior import PopularityPrior
 from pyro_popbias.models.saturation import Saturation
 from pyro_popbias.registry import Registry

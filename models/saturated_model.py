@@ -8,7 +8,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_popbias.models.affinity import Affinity
+from pyro_popbias.models.affinities.affinity import Affinity
 from pyro_popbias.models.popularity_model import Options, PopularityModel
 from pyro_popbias.models.prior import PopularityPrior
 from pyro_popbias.models.saturation import Saturation

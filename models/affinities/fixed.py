@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.models.affinity import Affinity, AffinityLaw, VectorAffinity, Weights
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityLaw, VectorAffinity, Weights
 from pyro_popbias.sparse_lookup import gather
 
 

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from pyro_popbias.data.batches import Batch, Group
 from pyro_popbias.data.features import Features
-from pyro_popbias.models.affinity import Affinity, AffinityLaw, Weights, log_normal
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityLaw, Weights, log_normal
 from pyro_popbias.sparse_lookup import gather
 
 START_SCALE = 0.2  # of the prior's scale

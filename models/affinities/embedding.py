@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
 from pyro_popbias.data.batches import Batch, Group
-from pyro_popbias.models.affinity import (
+from pyro_popbias.models.affinities.affinity import (
     Affinity,
     AffinityLatent,
     AffinityLaw,

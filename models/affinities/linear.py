@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.features import Features
-from pyro_popbias.models.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
 
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 
