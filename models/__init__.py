@@ -10,15 +10,16 @@ from pyro_popbias.models.affinities.embedding import BayesianEmbeddingAffinity, 
 from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
 from pyro_popbias.models.affinities.linear import LinearAffinity
-from pyro_popbias.models.exponential_prior import ExponentialPrior
-from pyro_popbias.models.gamma_prior import GammaPrior
 from pyro_popbias.models.inverse_logistic import InverseLogistic
-from pyro_popbias.models.item_prior import ItemPrior
-from pyro_popbias.models.lognormal_prior import LogNormalPrior
-from pyro_popbias.models.normal_prior import NormalPrior
 from pyro_popbias.models.pda import PDA
 from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
-from pyro_popbias.models.prior import PRIORS, PopularityPrior, SharedPrior
+from pyro_popbias.models.priors.exponential import ExponentialPrior
+from pyro_popbias.models.priors.gamma import GammaPrior
+from pyro_popbias.models.priors.item import ItemPrior
+from pyro_popbias.models.priors.lognormal import LogNormalPrior
+from pyro_popbias.models.priors.normal import NormalPrior
+from pyro_popbias.models.priors.prior import PRIORS, PopularityPrior, SharedPrior
+from pyro_popbias.models.priors.weibull import WeibullPrior
 from pyro_popbias.models.product import Product
 from pyro_popbias.models.saturation import (
     ExponentialSaturation,
@@ -27,7 +28,6 @@ from pyro_popbias.models.saturation import (
     Saturation,
     TanhSaturation,
 )
-from pyro_popbias.models.weibull_prior import WeibullPrior
 
 __all__ = [
     "MODELS",

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Normal, constraints
 from pyro_popbias.distributions import LogitBernoulli, expected_logistic
 from pyro_popbias.models.affinities.affinity import Affinity
 from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
-from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.models.priors.prior import PopularityPrior
 
 
 @final

@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from pyro_popbias.models.affinities.affinity import Affinity
 from pyro_popbias.models.popularity_model import Options, PopularityModel
-from pyro_popbias.models.prior import PopularityPrior
+from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturation import Saturation
 
 

@@ -37,7 +37,7 @@ from pyro_popbias.models import (
     Saturation,
     TanhSaturation,
 )
-from pyro_popbias.models.prior import START_CONCENTRATION, ConcentratedPrior
+from pyro_popbias.models.priors.prior import START_CONCENTRATION, ConcentratedPrior
 from pyro_popbias.study import Study
 
 # of a whole guide: numbers kept for each that is learned (itself, gradient, two moments), and for each cell drawn

@@ -17,7 +17,7 @@ from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.guides import GUIDES, Cells, JointGuide
 from pyro_popbias.models import MODELS, PRIORS, PopularityModel
-from pyro_popbias.models.prior import ConcentratedPrior
+from pyro_popbias.models.priors.prior import ConcentratedPrior
 from pyro_popbias.objective import Objective
 from pyro_popbias.prior_sources import make_prior
 from pyro_popbias.sections import Fixed, Power

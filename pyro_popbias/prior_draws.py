@@ -24,7 +24,7 @@ from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE, Weights
 from pyro_popbias.models.affinities.embedding import SCALE_CENTRE
 from pyro_popbias.models.affinities.factorization import WEIGHT_SCALE as FACTORIZATION_WEIGHT_SCALE
 from pyro_popbias.models.affinities.linear import WEIGHT_SCALE
-from pyro_popbias.models.prior import START_CONCENTRATION, ConcentratedPrior
+from pyro_popbias.models.priors.prior import START_CONCENTRATION, ConcentratedPrior
 from pyro_popbias.models.saturated_model import SaturatedModel
 
 

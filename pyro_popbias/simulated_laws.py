@@ -17,7 +17,7 @@ import torch
 from scipy.special import gamma, gammainc, gammaincinv, log_ndtr, ndtr, ndtri
 from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Normal, Weibull
 
-from pyro_popbias.models.weibull_prior import log_shape
+from pyro_popbias.models.priors.weibull import log_shape
 from pyro_popbias.simulated_models import MODELS
 
 KEPT = 0.95  # correlation of the normal scores of z in neighbouring periods

@@ -10,7 +10,7 @@ from pyro_popbias import GUIDES
 from pyro_popbias.guides import RowGuide
 from pyro_popbias.guides.start import nearest
 from pyro_popbias.models import PRIORS
-from pyro_popbias.models.prior import ConcentratedPrior
+from pyro_popbias.models.priors.prior import ConcentratedPrior
 
 CONCENTRATIONS = [0.05, 0.2, 1.0, 2.0, 30.0, 500.0]
 PAIRS = [

@@ -12,8 +12,8 @@ from pyro_popbias.building import build, build_prior, local_parameters
 from pyro_popbias.errors import ConfigError, UnknownNameError
 from pyro_popbias.guides import Cells
 from pyro_popbias.models import PRIORS
-from pyro_popbias.models.prior import ConcentratedPrior
-from pyro_popbias.models.weibull_prior import log_shape
+from pyro_popbias.models.priors.prior import ConcentratedPrior
+from pyro_popbias.models.priors.weibull import log_shape
 
 CONCENTRATED = [name for name, cls in PRIORS.items() if issubclass(cls, ConcentratedPrior)]
 STANDARD = [name for name in PRIORS if name not in CONCENTRATED]

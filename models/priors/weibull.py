@@ -10,7 +10,7 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
 
 from pyro_popbias.distributions.kl import EULER, moments
-from pyro_popbias.models.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
+from pyro_popbias.models.priors.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 
 INVERSE_STEPS = 30
 NEWTON_STEPS = 3  # exact to rounding for a from 1e-6 to 1e6

@@ -7,7 +7,7 @@ from pyro.distributions import Exponential
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.models.prior import PRIORS, SharedPrior
+from pyro_popbias.models.priors.prior import PRIORS, SharedPrior
 
 
 @final

@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_popbias.models.prior import PopularityPrior, SharedPrior
+from pyro_popbias.models.priors.prior import PopularityPrior, SharedPrior
 
 POPULATION = "population_"  # before the names of the population law's parameters
 

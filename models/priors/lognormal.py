@@ -10,7 +10,7 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
 
 from pyro_popbias.distributions.kl import moments
-from pyro_popbias.models.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
+from pyro_popbias.models.priors.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 
 
 @final

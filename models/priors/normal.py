@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
-from pyro_popbias.models.prior import PRIORS, SharedPrior
+from pyro_popbias.models.priors.prior import PRIORS, SharedPrior
 
 
 @final

@@ -10,7 +10,7 @@ from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.special import inverse_trigamma
-from pyro_popbias.models.prior import PRIORS, ConcentratedPrior
+from pyro_popbias.models.priors.prior import PRIORS, ConcentratedPrior
 
 
 @final

@@ -1,0 +1,1 @@
+"""Priors of popularity, one family a file."""
