@@ -3,7 +3,6 @@
 if __name__ != "pyro_popbias.models":
     raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")
 
-from pyro_popbias.models import saturation_expectations as _saturation_expectations  # noqa: F401  registers the pairs
 from pyro_popbias.models.additive import Additive
 from pyro_popbias.models.affinities.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
 from pyro_popbias.models.affinities.embedding import BayesianEmbeddingAffinity, EmbeddingAffinity
@@ -28,6 +27,7 @@ from pyro_popbias.models.saturation import (
     Saturation,
     TanhSaturation,
 )
+from pyro_popbias.models.saturations import expectations as _saturation_expectations  # noqa: F401  registers the pairs
 
 __all__ = [
     "MODELS",

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from pyro_popbias.models.affinities.affinity import Affinity
 from pyro_popbias.models.popularity_model import Options, PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
-from pyro_popbias.models.saturation import Saturation
+from pyro_popbias.models.saturations.saturation import Saturation
 
 
 class SaturatedModel(PopularityModel):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.models.saturation import (
+from pyro_popbias.models.saturations.saturation import (
     ExponentialSaturation,
     HillSaturation,
     PowerSaturation,

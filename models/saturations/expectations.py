@@ -9,7 +9,7 @@ from pyro_popbias.distributions.alternating import TERMS, alternating_weights
 from pyro_popbias.distributions.expectation import register_expectation
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.logistic import logistic_normal
-from pyro_popbias.models.saturation import (
+from pyro_popbias.models.saturations.saturation import (
     ExponentialSaturation,
     HillSaturation,
     PowerSaturation,
