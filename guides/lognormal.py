@@ -9,9 +9,9 @@ from torch import distributions as laws
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
+from pyro_popbias.guides.nearest_member import nearest
 from pyro_popbias.guides.popularity_guide import GUIDES, Bounds
 from pyro_popbias.guides.row_guide import RowGuide
-from pyro_popbias.guides.start import nearest
 
 
 @final

@@ -10,9 +10,9 @@ from torch import distributions as laws
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
+from pyro_popbias.guides.nearest_member import nearest
 from pyro_popbias.guides.popularity_guide import GUIDES
 from pyro_popbias.guides.row_guide import RowGuide
-from pyro_popbias.guides.start import nearest
 
 # log Gamma(1 + k_p / k_q) of the KL between two Weibull laws overflows where k_q is far below k_p
 LEAST_CONCENTRATION = 0.1

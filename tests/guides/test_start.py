@@ -8,7 +8,7 @@ from torch.distributions import Exponential, Gamma, LogNormal, Weibull, constrai
 
 from pyro_popbias import GUIDES
 from pyro_popbias.guides import RowGuide
-from pyro_popbias.guides.start import nearest
+from pyro_popbias.guides.nearest_member import nearest
 from pyro_popbias.models import PRIORS
 from pyro_popbias.models.priors.prior import ConcentratedPrior
 
