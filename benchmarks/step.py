@@ -32,7 +32,7 @@ from pyro_popbias.building import local_parameters
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.pairing import Pair, assemble
-from pyro_popbias.study import Study
+from pyro_popbias.study.study import Study
 from pyro_popbias.training import Training
 
 USERS, ITEMS, DIM, BATCH = 6_040, 3_706, 64, 16_384

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pyro_popbias.objective import Objective
     from pyro_popbias.pairing import Pair, pair
     from pyro_popbias.simulation import Simulation, simulate
-    from pyro_popbias.study import Study
+    from pyro_popbias.study.study import Study
     from pyro_popbias.variant_table import variants
 
 _HOMES = {
@@ -52,7 +52,7 @@ _HOMES = {
     "pairing": "Pair pair",
     "data.readers": "read_interactions read_movielens",
     "simulation": "Simulation simulate",
-    "study": "Study",
+    "study.study": "Study",
     "variant_table": "variants",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -10,7 +10,6 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_popbias import sections
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Catalogue, as_frame
@@ -38,7 +37,8 @@ from pyro_popbias.models import (
     TanhSaturation,
 )
 from pyro_popbias.models.priors.prior import START_CONCENTRATION, ConcentratedPrior
-from pyro_popbias.study import Study
+from pyro_popbias.study import sections
+from pyro_popbias.study.study import Study
 
 # of a whole guide: numbers kept for each that is learned (itself, gradient, two moments), and for each cell drawn
 COPIES, DRAWN = 4, 20

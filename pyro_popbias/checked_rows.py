@@ -14,7 +14,7 @@ from torch import Tensor
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.pairing import BLOCK, given_score, split_rows
-from pyro_popbias.study import Study
+from pyro_popbias.study.study import Study
 
 
 @dataclass(frozen=True)

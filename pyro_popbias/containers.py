@@ -26,7 +26,7 @@ from pyro_popbias.loo import reason_against
 from pyro_popbias.pairing import finite_score, split_rows
 from pyro_popbias.registry import nearest
 from pyro_popbias.row_draws import ChosenRows, log_likelihood, predictive
-from pyro_popbias.sections import Fixed
+from pyro_popbias.study.sections import Fixed
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit

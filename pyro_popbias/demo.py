@@ -16,7 +16,7 @@ from pyro_popbias.fitted import Fit, fit
 from pyro_popbias.posterior import CONDITIONAL
 from pyro_popbias.report import write_report
 from pyro_popbias.simulation import Simulation, simulate
-from pyro_popbias.study import Study
+from pyro_popbias.study.study import Study
 
 
 def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 100_000) -> Iterator[str]:

@@ -21,7 +21,7 @@ from pyro_popbias.errors import DataError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.pairing import BLOCK, given_score, split_rows
-from pyro_popbias.study import Study
+from pyro_popbias.study.study import Study
 
 DIGITS = 28.0  # nats of relative precision that the replacing rows keep
 

@@ -26,9 +26,9 @@ from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
 from pyro_popbias.restarts import Chain, best_of, restart_seeds
 from pyro_popbias.scoring import Scorer, Seen
-from pyro_popbias.sections import Fixed
 from pyro_popbias.storage import read_run, save
-from pyro_popbias.study import Study
+from pyro_popbias.study.sections import Fixed
+from pyro_popbias.study.study import Study
 from pyro_popbias.training import train
 
 

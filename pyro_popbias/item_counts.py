@@ -15,7 +15,7 @@ from pyro_popbias.data.ids import as_text, examples
 from pyro_popbias.data.interactions import Interactions, as_frame, as_times, check_columns
 from pyro_popbias.data.readers import read_table
 from pyro_popbias.errors import DataError, DataWarning
-from pyro_popbias.sections import Data
+from pyro_popbias.study.sections import Data
 
 LARGEST = 2.0**53  # every whole number up to it is a float
 FEWEST = 5  # items whose counts equal the data's own by no accident

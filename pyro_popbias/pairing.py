@@ -20,8 +20,8 @@ from pyro_popbias.models import MODELS, PRIORS, PopularityModel
 from pyro_popbias.models.priors.prior import ConcentratedPrior
 from pyro_popbias.objective import Objective
 from pyro_popbias.prior_sources import make_prior
-from pyro_popbias.sections import Fixed, Power
-from pyro_popbias.study import Study
+from pyro_popbias.study.sections import Fixed, Power
+from pyro_popbias.study.study import Study
 
 BLOCK = 262_144  # rows evaluated at once
 

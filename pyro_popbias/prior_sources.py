@@ -15,7 +15,7 @@ from pyro_popbias.errors import DataWarning, IncompatibleError
 from pyro_popbias.item_counts import check_disjoint, count_items, read_counts
 from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior, popularity_counts
 from pyro_popbias.models.priors.prior import ConcentratedPrior
-from pyro_popbias.study import Study
+from pyro_popbias.study.study import Study
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pyro_popbias.fitted import Fit, fit, load
 from pyro_popbias.pairing import assemble, with_names
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.storage import refuse_full, write_run
-from pyro_popbias.study import Study
+from pyro_popbias.study.study import Study
 from pyro_popbias.training import train
 
 

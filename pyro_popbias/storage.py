@@ -31,8 +31,8 @@ from pyro_popbias.errors import (
 from pyro_popbias.guides import Cells
 from pyro_popbias.item_counts import count_items, read_counts
 from pyro_popbias.restarts import Chain
-from pyro_popbias.sections import Fixed
-from pyro_popbias.study import COUNTS, Study
+from pyro_popbias.study.sections import Fixed
+from pyro_popbias.study.study import COUNTS, Study
 from pyro_popbias.version import __version__
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pyro_popbias.building import check_given
 from pyro_popbias.data.labels import holds, parse_rule
 from pyro_popbias.data.readers import file_ending, write_table
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.sections import Data, Fixed, Model
 from pyro_popbias.simulation import Simulation, simulate
-from pyro_popbias.study import Study
+from pyro_popbias.study.sections import Data, Fixed, Model
+from pyro_popbias.study.study import Study
 
 
 def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str, int]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from pyro_popbias.errors import DataError, DataWarning, RunFolderError
 from pyro_popbias.item_counts import _check_pairs, check_disjoint, count_items, read_counts
-from pyro_popbias.sections import Data
+from pyro_popbias.study.sections import Data
 
 ITEMS = pd.Index(["i0", "i1", "007"], dtype=str)
 TABLE = pd.DataFrame({"item": ["i1", "other", "007"], "count": [3, 9, 1]})

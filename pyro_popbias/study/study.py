@@ -12,7 +12,7 @@ from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import MODELS
 from pyro_popbias.registry import nearest
-from pyro_popbias.sections import Data, Fixed, Guide, Model, Section, Training
+from pyro_popbias.study.sections import Data, Fixed, Guide, Model, Section, Training
 
 SCHEMA = 1
 COUNTS = "counts.parquet"  # where a run folder keeps a frame of counts; files stay where they are
