@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pyro_popbias.models import MODELS
     from pyro_popbias.objective import Objective
     from pyro_popbias.pairing import Pair, pair
-    from pyro_popbias.simulation import Simulation, simulate
+    from pyro_popbias.simulation.simulate import Simulation, simulate
     from pyro_popbias.study.study import Study
     from pyro_popbias.variant_table import variants
 
@@ -51,7 +51,7 @@ _HOMES = {
     "objective": "Objective",
     "pairing": "Pair pair",
     "data.readers": "read_interactions read_movielens",
-    "simulation": "Simulation simulate",
+    "simulation.simulate": "Simulation simulate",
     "study.study": "Study",
     "variant_table": "variants",
 }

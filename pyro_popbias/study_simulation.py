@@ -10,7 +10,7 @@ from pyro_popbias.building import check_given
 from pyro_popbias.data.labels import holds, parse_rule
 from pyro_popbias.data.readers import file_ending, write_table
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.simulation import Simulation, simulate
+from pyro_popbias.simulation.simulate import Simulation, simulate
 from pyro_popbias.study.sections import Data, Fixed, Model
 from pyro_popbias.study.study import Study
 

@@ -7,13 +7,13 @@ from scipy.special import expit, gamma
 from scipy.stats import chisquare, kstest
 
 import pyro_popbias as pb
-from pyro_popbias import simulated_rows
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.models import PRIORS
-from pyro_popbias.simulated_affinities import AFFINITIES
-from pyro_popbias.simulated_laws import LAWS
-from pyro_popbias.simulated_models import MODELS, PRODUCTS
-from pyro_popbias.simulation import TESTED
+from pyro_popbias.simulation import sampling as simulated_rows
+from pyro_popbias.simulation.affinities import AFFINITIES
+from pyro_popbias.simulation.likelihoods import MODELS, PRODUCTS
+from pyro_popbias.simulation.populations import LAWS
+from pyro_popbias.simulation.simulate import TESTED
 
 CONCENTRATION, RATE = 1.5, 0.7
 OPTIONS = {"users": 60, "items": 40, "interactions": 5_000, "dim": 3, "concentration": CONCENTRATION, "rate": RATE}

@@ -6,7 +6,7 @@ import pyro_popbias as pb
 from pyro_popbias.data.readers import read_table
 from pyro_popbias.errors import ConfigError, RunFolderError
 from pyro_popbias.running import run_fit
-from pyro_popbias.simulated_laws import LAWS
+from pyro_popbias.simulation.populations import LAWS
 from pyro_popbias.study_simulation import run_simulation
 
 SIZES = {"users": 30, "items": 20, "interactions": 600, "seed": 2}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.simulated_affinities import SimulatedAffinity
-from pyro_popbias.simulated_laws import PopulationLaw
-from pyro_popbias.simulated_models import Likelihood
+from pyro_popbias.simulation.affinities import SimulatedAffinity
+from pyro_popbias.simulation.likelihoods import Likelihood
+from pyro_popbias.simulation.populations import PopulationLaw
 
 SCORES = 2_000_000  # held at once where items are chosen among all
 

@@ -11,10 +11,10 @@ import torch
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.registry import nearest
-from pyro_popbias.simulated_affinities import AFFINITIES
-from pyro_popbias.simulated_laws import LAWS, draw_popularity
-from pyro_popbias.simulated_models import MODELS, OTHERS, PRODUCTS
-from pyro_popbias.simulated_rows import Rows, Truth, chosen_rows, shown_rows
+from pyro_popbias.simulation.affinities import AFFINITIES
+from pyro_popbias.simulation.likelihoods import MODELS, OTHERS, PRODUCTS
+from pyro_popbias.simulation.populations import LAWS, draw_popularity
+from pyro_popbias.simulation.sampling import Rows, Truth, chosen_rows, shown_rows
 
 TESTED = 10_000  # random pairs with the true probability
 LABELS = ("observed", "positives")

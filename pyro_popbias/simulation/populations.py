@@ -18,7 +18,7 @@ from scipy.special import gamma, gammainc, gammaincinv, log_ndtr, ndtr, ndtri
 from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Normal, Weibull
 
 from pyro_popbias.models.priors.weibull import log_shape
-from pyro_popbias.simulated_models import MODELS
+from pyro_popbias.simulation.likelihoods import MODELS
 
 KEPT = 0.95  # correlation of the normal scores of z in neighbouring periods
 SMALLEST = float(np.finfo(np.float64).tiny)  # draws of a law with a small concentration round to 0

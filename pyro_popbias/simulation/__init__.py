@@ -1,0 +1,1 @@
+"""Interactions drawn from a model with a known truth."""
