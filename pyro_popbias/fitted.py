@@ -18,14 +18,14 @@ from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Catalogue, Interactions, as_frame, check_columns
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.intervention import Scores, check_mode
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.pairing import Pair, assemble, finite_score, with_names
-from pyro_popbias.posterior import check_interval, parameter_table, popularity_table
+from pyro_popbias.prediction.intervention import Scores, check_mode
+from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table
+from pyro_popbias.prediction.scorer import Scorer, Seen
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
 from pyro_popbias.restarts import Chain, best_of, restart_seeds
-from pyro_popbias.scoring import Scorer, Seen
 from pyro_popbias.storage import read_run, save
 from pyro_popbias.study.sections import Fixed
 from pyro_popbias.study.study import Study

@@ -6,8 +6,8 @@ from scipy.special import expit
 from torch.distributions import constraints
 
 import pyro_popbias as pb
-from pyro_popbias import scoring
 from pyro_popbias.errors import ConfigError, DataError, UnknownNameError
+from pyro_popbias.prediction import scorer as scoring
 from pyro_popbias.study import sections
 
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}

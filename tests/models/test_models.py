@@ -124,7 +124,7 @@ def test_free_slope_may_fall():
     with torch.no_grad():
         model.slope_parameter.fill_(-0.7)
     assert model.estimates()["gamma"].item() == pytest.approx(-0.7)
-    from pyro_popbias.intervention import scores
+    from pyro_popbias.prediction.intervention import scores
 
     found = scores(model, AffinityLaw(torch.tensor([0.3]).double()), model.prior.population(), interval=0.9)
     ends = [model.given(torch.tensor(0.3), quantile(model.prior.population(), p)).item() for p in (0.95, 0.05)]

@@ -10,8 +10,8 @@ from torch.distributions import Distribution
 
 from pyro_popbias.data.interactions import Catalogue, Interactions
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.intervention import Popularity, Scores, scores
 from pyro_popbias.models import AffinityLaw, PopularityModel
+from pyro_popbias.prediction.intervention import Popularity, Scores, scores
 
 BLOCK_ELEMENTS = 4_000_000  # of a users x items block
 
