@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.distributions import Gamma, constraints
 from torch.nn.functional import logsigmoid
 
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly.components import local_parameters
+from pyro_popbias.assembly.pair import Pair, assemble
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.pairing import Pair, assemble
 from pyro_popbias.study.study import Study
 from pyro_popbias.training import Training
 

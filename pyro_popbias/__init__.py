@@ -11,6 +11,8 @@ from pyro_popbias.version import __version__
 
 if TYPE_CHECKING:
     from pyro_popbias import distributions, guides, models
+    from pyro_popbias.assembly.compatibility import variants
+    from pyro_popbias.assembly.pair import Pair, pair
     from pyro_popbias.comparison import compare
     from pyro_popbias.data.interactions import Interactions
     from pyro_popbias.data.readers import read_interactions, read_movielens
@@ -33,10 +35,8 @@ if TYPE_CHECKING:
     from pyro_popbias.guides import GUIDES
     from pyro_popbias.models import MODELS
     from pyro_popbias.objective import Objective
-    from pyro_popbias.pairing import Pair, pair
     from pyro_popbias.simulation.simulate import Simulation, simulate
     from pyro_popbias.study.study import Study
-    from pyro_popbias.variant_table import variants
 
 _HOMES = {
     "comparison": "compare",
@@ -49,11 +49,11 @@ _HOMES = {
     "data.interactions": "Interactions",
     "models": "MODELS",
     "objective": "Objective",
-    "pairing": "Pair pair",
+    "assembly.pair": "Pair pair",
     "data.readers": "read_interactions read_movielens",
     "simulation.simulate": "Simulation simulate",
     "study.study": "Study",
-    "variant_table": "variants",
+    "assembly.compatibility": "variants",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _SUBPACKAGES = ("distributions", "guides", "models")

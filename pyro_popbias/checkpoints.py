@@ -15,6 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch.nn import Module
 
+from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.data.atomic_files import sha256, write_atomically
 from pyro_popbias.errors import (
     CheckpointError,
@@ -24,7 +25,6 @@ from pyro_popbias.errors import (
     RunLockedError,
     SchemaVersionError,
 )
-from pyro_popbias.pairing import Pair
 from pyro_popbias.storage import SCHEMA, checked, tensor_bytes
 from pyro_popbias.training import Progress, Snapshot
 

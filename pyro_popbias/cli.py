@@ -223,7 +223,7 @@ def simulate(
 @app.command()
 def variants() -> None:
     """Print which guide fits which model and prior."""
-    from pyro_popbias.variant_table import variants as table
+    from pyro_popbias.assembly.compatibility import variants as table
 
     _emit(table(), None)
 

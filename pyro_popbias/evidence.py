@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_popbias.assembly.pair import BLOCK, given_score, split_rows
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.pairing import BLOCK, given_score, split_rows
 from pyro_popbias.study.study import Study
 
 DIGITS = 28.0  # nats of relative precision that the replacing rows keep

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pyro_popbias.assembly.pair import Pair, assemble, finite_score, with_names
 from pyro_popbias.checking import Check, check
 from pyro_popbias.containers import GROUPS, container
 from pyro_popbias.data.ids import as_text
@@ -19,7 +20,6 @@ from pyro_popbias.data.interactions import Catalogue, Interactions, as_frame, ch
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.pairing import Pair, assemble, finite_score, with_names
 from pyro_popbias.prediction.intervention import Scores, check_mode
 from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table
 from pyro_popbias.prediction.scorer import Scorer, Seen

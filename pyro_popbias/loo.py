@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyro_popbias.arviz_seam import leave_one_out
-from pyro_popbias.pairing import split_rows
+from pyro_popbias.assembly.pair import split_rows
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit

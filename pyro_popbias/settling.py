@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.data.batches import Batch
-from pyro_popbias.pairing import BLOCK, Pair
 
 DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge need gradients of little noise
 SAMPLED_BLOCK = 32_768  # the same where the affinities of every batch have to be computed

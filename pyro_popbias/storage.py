@@ -18,7 +18,8 @@ import pyro
 import safetensors.torch
 import torch
 
-from pyro_popbias.building import build
+from pyro_popbias.assembly.components import build
+from pyro_popbias.assembly.item_counts import count_items, read_counts
 from pyro_popbias.data.atomic_files import TEMPORARY, sha256, sync_folder, write_atomically
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.interactions import Catalogue, Interactions
@@ -29,7 +30,6 @@ from pyro_popbias.errors import (
     SchemaVersionError,
 )
 from pyro_popbias.guides import Cells
-from pyro_popbias.item_counts import count_items, read_counts
 from pyro_popbias.restarts import Chain
 from pyro_popbias.study.sections import Fixed
 from pyro_popbias.study.study import COUNTS, Study

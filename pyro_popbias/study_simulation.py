@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pyro_popbias.building import check_given
+from pyro_popbias.assembly.components import check_given
 from pyro_popbias.data.labels import holds, parse_rule
 from pyro_popbias.data.readers import file_ending, write_table
 from pyro_popbias.errors import ConfigError

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly.components import local_parameters
+from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.data.batches import Batch, Rows
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.optimizer import RowAdam
-from pyro_popbias.pairing import BLOCK, Pair
 from pyro_popbias.settling import SettledRows
 from pyro_popbias.sparse_lookup import sparse_gradients
 

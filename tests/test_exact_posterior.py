@@ -8,9 +8,9 @@ from scipy import integrate
 
 import pyro_popbias as pb
 from pyro_popbias import exact_posterior as module
+from pyro_popbias.assembly.pair import pair
 from pyro_popbias.evidence import Evidence, TrainingRows
 from pyro_popbias.exact_posterior import exact_posterior, find_ends
-from pyro_popbias.pairing import pair
 
 CASES = [
     ("product", "gamma", "gamma"),

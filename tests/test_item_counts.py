@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pyro_popbias.assembly.item_counts import _check_pairs, check_disjoint, count_items, read_counts
 from pyro_popbias.errors import DataError, DataWarning, RunFolderError
-from pyro_popbias.item_counts import _check_pairs, check_disjoint, count_items, read_counts
 from pyro_popbias.study.sections import Data
 
 ITEMS = pd.Index(["i0", "i1", "007"], dtype=str)

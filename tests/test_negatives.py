@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly.components import local_parameters
+from pyro_popbias.assembly.pair import pair
 from pyro_popbias.data.negatives import Negatives
-from pyro_popbias.pairing import pair
 
 STANDARD_ERRORS = 4
 

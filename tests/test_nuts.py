@@ -11,9 +11,9 @@ from pyro.infer.mcmc.util import diagnostics
 from torch.nn.functional import logsigmoid
 
 import pyro_popbias as pb
+from pyro_popbias.assembly.pair import split_rows
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.models.pda import PAIRS
-from pyro_popbias.pairing import split_rows
 
 ITEMS = 50
 WARMUP, DRAWS = 150, 350

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly.components import local_parameters
+from pyro_popbias.assembly.pair import choose_device, hold_out, pair
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError, UnknownNameError
-from pyro_popbias.pairing import choose_device, hold_out, pair
 
 STUDY = {"model": {"affinity": {"name": "embedding", "dim": 4}}}
 STANDARD_ERRORS = 4

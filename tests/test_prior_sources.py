@@ -11,10 +11,10 @@ import torch
 from torch.distributions import Gamma, constraints, kl_divergence
 
 import pyro_popbias as pb
+from pyro_popbias.assembly.prior_sources import SOURCES
 from pyro_popbias.checkpoints import identity
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS, popularity_counts
-from pyro_popbias.prior_sources import SOURCES
 from pyro_popbias.running import run_fit
 from pyro_popbias.training import train
 

@@ -7,8 +7,8 @@ import torch
 
 import pyro_popbias as pb
 from pyro_popbias import training
+from pyro_popbias.assembly.pair import pair
 from pyro_popbias.errors import NumericalError
-from pyro_popbias.pairing import pair
 from pyro_popbias.training import HISTORY, RETRIES, train
 
 EPOCHS = 3

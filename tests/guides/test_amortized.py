@@ -5,7 +5,7 @@ import torch
 from torch.distributions import constraints
 
 import pyro_popbias as pb
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.guides import AmortizedGuide, Cells

@@ -4,8 +4,8 @@ import torch
 from torch.distributions import LogNormal, Normal
 
 import pyro_popbias as pb
-from pyro_popbias import building
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly import components as building
+from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.errors import ConfigError, IncompatibleError
 from pyro_popbias.guides import Cells, WholeGuide
 

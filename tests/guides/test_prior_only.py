@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from torch.distributions import kl_divergence, transform_to
 
 import pyro_popbias as pb
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.models import PopularityModel
 
 STANDARD_ERRORS = 4

@@ -7,11 +7,11 @@ import torch
 
 import pyro_popbias as pb
 from pyro_popbias import sparse_lookup as tables
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly.components import local_parameters
+from pyro_popbias.assembly.pair import pair
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.models import AffinityLaw
 from pyro_popbias.models.affinities.embedding import _Products
-from pyro_popbias.pairing import pair
 from pyro_popbias.training import Training, train
 
 AFFINITIES = {

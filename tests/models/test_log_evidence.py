@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Exponential, Gamma, LogNormal, Weibull
 
-from pyro_popbias.building import local_parameters
+from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.distributions import expectation
 from pyro_popbias.models import (
     ExponentialSaturation,

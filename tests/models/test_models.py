@@ -7,11 +7,11 @@ import torch
 from torch.distributions import LogNormal
 
 import pyro_popbias as pb
-from pyro_popbias import building
+from pyro_popbias.assembly import components as building
+from pyro_popbias.assembly.pair import pair
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import DataWarning, IncompatibleError
 from pyro_popbias.models import AffinityLaw
-from pyro_popbias.pairing import pair
 
 LOGITS = [-200.0, -80.0, -30.0, -5.0, -0.5, 0.0, 0.5, 5.0, 30.0, 80.0, 200.0]
 EXACT = {

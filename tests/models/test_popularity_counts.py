@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import nbinom
 
-from pyro_popbias.models import popularity_counts
+from pyro_popbias.assembly import count_statistics as popularity_counts
 
 ITEMS, LEVEL = 1000, 60.0
 

@@ -8,7 +8,7 @@ from pyro import poutine
 from torch.distributions import kl_divergence
 
 import pyro_popbias as pb
-from pyro_popbias.building import build, build_prior, local_parameters
+from pyro_popbias.assembly.components import build, build_prior, local_parameters
 from pyro_popbias.errors import ConfigError, UnknownNameError
 from pyro_popbias.guides import Cells
 from pyro_popbias.models import PRIORS

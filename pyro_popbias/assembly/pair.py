@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pyro_popbias.building import SATURATIONS, build, check_given, local_parameters
+from pyro_popbias.assembly.components import SATURATIONS, build, check_given, local_parameters
+from pyro_popbias.assembly.prior_sources import make_prior
 from pyro_popbias.data.batches import Batch, Rows
 from pyro_popbias.data.interactions import Interactions, check_columns
 from pyro_popbias.data.negatives import Negatives
@@ -19,7 +20,6 @@ from pyro_popbias.guides import GUIDES, Cells, JointGuide
 from pyro_popbias.models import MODELS, PRIORS, PopularityModel
 from pyro_popbias.models.priors.prior import ConcentratedPrior
 from pyro_popbias.objective import Objective
-from pyro_popbias.prior_sources import make_prior
 from pyro_popbias.study.sections import Fixed, Power
 from pyro_popbias.study.study import Study
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from pyro.distributions import Gamma, LogNormal
 
-from pyro_popbias.building import build_prior, local_parameters
+from pyro_popbias.assembly.components import build_prior, local_parameters
+from pyro_popbias.assembly.item_counts import check_disjoint, count_items, read_counts
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataWarning, IncompatibleError
-from pyro_popbias.item_counts import check_disjoint, count_items, read_counts
 from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior, popularity_counts
 from pyro_popbias.models.priors.prior import ConcentratedPrior
 from pyro_popbias.study.study import Study

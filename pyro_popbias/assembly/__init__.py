@@ -1,0 +1,1 @@
+"""From a study and interactions to a pair: model, guide, objective and batches."""
