@@ -11,10 +11,11 @@ import torch
 from torch.distributions import Gamma, constraints, kl_divergence
 
 import pyro_popbias as pb
+from pyro_popbias.assembly import count_statistics
 from pyro_popbias.assembly.prior_sources import SOURCES
 from pyro_popbias.checkpoints import identity
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError, DataWarning, IncompatibleError
-from pyro_popbias.models import PRIORS, popularity_counts
+from pyro_popbias.models import PRIORS
 from pyro_popbias.running import run_fit
 from pyro_popbias.training import train
 
@@ -97,7 +98,7 @@ def test_population_is_one_law_by_the_training_positives(implicit, name):
     assert len(pair.rows) < len(implicit)
     positives = np.zeros(implicit.cells, dtype=int)
     np.add.at(positives, pair.whole().cell[pair.whole().slot].numpy()[pair.whole().label.numpy() == 1], 1)
-    a = popularity_counts.concentration(positives.reshape(-1, 2))
+    a = count_statistics.concentration(positives.reshape(-1, 2))
     law = pair.model.prior.population()
     assert (law.mean.item(), law.variance.item()) == (pytest.approx(1), pytest.approx(1 / a, rel=1e-6))
     assert not list(pair.model.prior.parameters())
@@ -113,8 +114,8 @@ def test_population_is_refused_with_labels(labelled):
 def test_counts_give_each_item_its_law_in_every_period(labelled, name):
     prior = pb.pair(labelled, study=study_of({"name": name, "source": "counts", "drift": 0.5})).model.prior
     counts = COUNTS.set_index("item")["count"].reindex(labelled.items, fill_value=0).to_numpy()
-    a = popularity_counts.concentration(counts[:, None])
-    laws = popularity_counts.item_laws(counts.repeat(2), a, 0.5)
+    a = count_statistics.concentration(counts[:, None])
+    laws = count_statistics.item_laws(counts.repeat(2), a, 0.5)
     assert kl_divergence(prior.laws(), PRIORS[name].near(laws)).abs().max() < 1e-12
     parent = PRIORS[name].population_like(Gamma(torch.tensor(a).double(), torch.tensor(a).double()))
     assert kl_divergence(prior.population(), parent).abs() < 1e-12

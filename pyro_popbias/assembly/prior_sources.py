@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from pyro.distributions import Gamma, LogNormal
 
+from pyro_popbias.assembly import count_statistics
 from pyro_popbias.assembly.components import build_prior, local_parameters
 from pyro_popbias.assembly.item_counts import check_disjoint, count_items, read_counts
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataWarning, IncompatibleError
-from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior, popularity_counts
+from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior
 from pyro_popbias.models.priors.prior import ConcentratedPrior
 from pyro_popbias.study.study import Study
 
@@ -90,36 +91,36 @@ def _population(evidence: Evidence) -> PopularityPrior:
         )
     family = evidence.family
     assert issubclass(family, ConcentratedPrior)  # noqa: S101  sections refuse the others
-    return family(popularity_counts.concentration(evidence.positives))
+    return family(count_statistics.concentration(evidence.positives))
 
 
 def _counts(evidence: Evidence) -> PopularityPrior:
     section, family = evidence.study.model.prior, evidence.family
     assert section.drift is not None  # noqa: S101  sections give it
     counts = evidence.counts()
-    a = popularity_counts.concentration(counts[:, :1])
-    laws = popularity_counts.item_laws(counts.reshape(-1), a, section.drift)
+    a = count_statistics.concentration(counts[:, :1])
+    laws = count_statistics.item_laws(counts.reshape(-1), a, section.drift)
     parent = torch.tensor(a, dtype=torch.float64)
     return ItemPrior(family.near(laws), family.population_like(Gamma(parent, parent)))
 
 
 def _share(evidence: Evidence) -> PopularityPrior:
     counts = evidence.counts()
-    share = popularity_counts.shares(counts)
-    other = popularity_counts.information(popularity_counts.log_shares(counts))
+    share = count_statistics.shares(counts)
+    other = count_statistics.information(count_statistics.log_shares(counts))
     warnings.warn(
         "PB-D124: prior source 'share' is nearly the same for every item: between the least and the most popular item the "
         f"prior's median differs by a factor of {np.exp(np.ptp(share)):.3g}, and it holds on average "
-        f"{popularity_counts.information(share):.2g} nats about popularity (log-share: {other:.2g}); it is there for "
+        f"{count_statistics.information(share):.2g} nats about popularity (log-share: {other:.2g}); it is there for "
         "comparison",
         DataWarning,
         stacklevel=2,
     )
-    return _mixed(evidence, popularity_counts.located(share))
+    return _mixed(evidence, count_statistics.located(share))
 
 
 def _log_share(evidence: Evidence) -> PopularityPrior:
-    return _mixed(evidence, popularity_counts.located(popularity_counts.log_shares(evidence.counts())))
+    return _mixed(evidence, count_statistics.located(count_statistics.log_shares(evidence.counts())))
 
 
 def _mixed(evidence: Evidence, laws: LogNormal) -> PopularityPrior:
