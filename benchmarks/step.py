@@ -33,7 +33,7 @@ from pyro_popbias.assembly.pair import Pair, assemble
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.study.study import Study
-from pyro_popbias.training import Training
+from pyro_popbias.training.loop import Training
 
 USERS, ITEMS, DIM, BATCH = 6_040, 3_706, 64, 16_384
 SCALE = 0.5  # of the vectors' prior

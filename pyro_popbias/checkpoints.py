@@ -26,7 +26,7 @@ from pyro_popbias.errors import (
     SchemaVersionError,
 )
 from pyro_popbias.storage import SCHEMA, checked, tensor_bytes
-from pyro_popbias.training import Progress, Snapshot
+from pyro_popbias.training.loop import Progress, Snapshot
 
 KEPT = 2  # checkpoints
 

@@ -25,11 +25,11 @@ from pyro_popbias.prediction.posterior_tables import check_interval, parameter_t
 from pyro_popbias.prediction.scorer import Scorer, Seen
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
-from pyro_popbias.restarts import Chain, best_of, restart_seeds
 from pyro_popbias.storage import read_run, save
 from pyro_popbias.study.sections import Fixed
 from pyro_popbias.study.study import Study
-from pyro_popbias.training import train
+from pyro_popbias.training.loop import train
+from pyro_popbias.training.restarts import Chain, best_of, restart_seeds
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import xarray as xr
 from pyro_popbias.data.interactions import Catalogue
 from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.restarts import Chain
+from pyro_popbias.training.restarts import Chain
 
 LARGEST = 2 * 1024**3  # bytes of draws
 

@@ -19,7 +19,7 @@ from pyro_popbias.fitted import Fit, fit, load
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.storage import refuse_full, write_run
 from pyro_popbias.study.study import Study
-from pyro_popbias.training import train
+from pyro_popbias.training.loop import train
 
 
 @contextmanager

@@ -30,9 +30,9 @@ from pyro_popbias.errors import (
     SchemaVersionError,
 )
 from pyro_popbias.guides import Cells
-from pyro_popbias.restarts import Chain
 from pyro_popbias.study.sections import Fixed
 from pyro_popbias.study.study import COUNTS, Study
+from pyro_popbias.training.restarts import Chain
 from pyro_popbias.version import __version__
 
 if TYPE_CHECKING:

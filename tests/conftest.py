@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias import training
+from pyro_popbias.training import loop as training
 
 SHARED = Path(__file__).parents[2] / "shared"
 MOVIELENS = SHARED / "data" / "ml-latest-small"

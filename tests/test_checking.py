@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias import training
 from pyro_popbias.checking import Check
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.findings import Finding
 from pyro_popbias.predictive_rules import RULES, findings_of
 from pyro_popbias.predictive_statistics import Statistics
+from pyro_popbias.training import loop as training
 
 TRAINING = {"epochs": 12, "device": "cpu"}
 

@@ -17,7 +17,7 @@ from pyro_popbias.errors import (
     RunLockedError,
 )
 from pyro_popbias.running import run_fit
-from pyro_popbias.training import Training, train
+from pyro_popbias.training.loop import Training, train
 
 pytestmark = pytest.mark.usefixtures("short_training")
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}

@@ -31,7 +31,7 @@ COMMANDS = [
     *["demo", "init", "fit", "popularity", "predict", "recommend", "check", "compare", "report"],
     *["simulate", "variants", "doctor"],
 ]
-SHORT = "from pyro_popbias import training as t; t.STEPS, t.CYCLE, t.MOST_CYCLES = 5, 3, 2; "
+SHORT = "from pyro_popbias.training import loop as t; t.STEPS, t.CYCLE, t.MOST_CYCLES = 5, 3, 2; "
 MAIN = "from pyro_popbias.cli import main; main()"
 
 

@@ -44,7 +44,7 @@ assert GUIDES.kind == "guide"
 '''
 USE = """
 import numpy as np, pandas as pd, pyro_popbias as pb
-from pyro_popbias import training
+from pyro_popbias.training import loop as training
 
 assert list(pb.GUIDES)[-1] == "by-mean", list(pb.GUIDES)
 rows = pb.variants().query("guide == 'by-mean'")

@@ -11,7 +11,7 @@ from pyro_popbias.data.features import Features
 from pyro_popbias.data.readers import write_table
 from pyro_popbias.errors import CheckpointError, CorruptCheckpointError, DataError, DataWarning
 from pyro_popbias.running import run_fit
-from pyro_popbias.training import train
+from pyro_popbias.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("short_training")
 IDS = pd.Index(["b", "a", "c"], dtype=str)

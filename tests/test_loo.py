@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias import training
 from pyro_popbias.arviz_seam import leave_one_out, load_arviz
 from pyro_popbias.errors import DataError
 from pyro_popbias.loo import loo, reason_against
 from pyro_popbias.storage import save
+from pyro_popbias.training import loop as training
 
 az = load_arviz()
 TRAINING = {"epochs": 3, "batch_size": 200, "device": "cpu"}

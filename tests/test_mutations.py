@@ -7,11 +7,11 @@ import torch
 from torch.distributions import kl_divergence
 
 import pyro_popbias as pb
-from pyro_popbias import training
 from pyro_popbias.accuracy import accuracy
 from pyro_popbias.data.batches import Rows
 from pyro_popbias.guides import AutoNormalGuide, LogNormalGuide
 from pyro_popbias.objective import Objective
+from pyro_popbias.training import loop as training
 
 KL, FINISH = Objective._kl, Rows._finish
 

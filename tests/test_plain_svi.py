@@ -13,8 +13,8 @@ from torch.distributions import constraints
 
 import pyro_popbias as pb
 from pyro_popbias import sparse_lookup as tables
-from pyro_popbias import training
 from pyro_popbias.assembly.components import local_parameters
+from pyro_popbias.training import loop as training
 
 pytestmark = pytest.mark.usefixtures("short_training")
 EPOCHS = 5

@@ -17,7 +17,7 @@ from pyro_popbias.checkpoints import identity
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS
 from pyro_popbias.running import run_fit
-from pyro_popbias.training import train
+from pyro_popbias.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("short_training")
 COUNTS = pd.DataFrame({"item": [f"i{code}" for code in range(14)] + ["elsewhere"], "count": [*range(1, 15), 1000]})

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias import fitted, training
+from pyro_popbias import fitted
 from pyro_popbias.arviz_seam import load_arviz
-from pyro_popbias.restarts import best_of, restart_seeds
+from pyro_popbias.training import loop as training
+from pyro_popbias.training.restarts import best_of, restart_seeds
 
 az = load_arviz()
 pytestmark = pytest.mark.usefixtures("short_training")

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias import training
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.errors import NumericalError
-from pyro_popbias.training import HISTORY, RETRIES, train
+from pyro_popbias.training import loop as training
+from pyro_popbias.training.loop import HISTORY, RETRIES, train
 
 EPOCHS = 3
 

@@ -7,11 +7,11 @@ from pyro.distributions import HalfNormal
 from torch.distributions import constraints
 
 import pyro_popbias as pb
-from pyro_popbias import training
 from pyro_popbias.errors import IncompatibleError
 from pyro_popbias.guides import RowGuide
 from pyro_popbias.models import PRIORS
-from pyro_popbias.training import train
+from pyro_popbias.training import loop as training
+from pyro_popbias.training.loop import train
 
 TABLE = pb.variants()
 ALLOWED = TABLE[TABLE["allowed"]][["model", "prior", "guide"]].to_numpy().tolist()

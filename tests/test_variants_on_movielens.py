@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias import training
-from pyro_popbias.training import train
+from pyro_popbias.training import loop as training
+from pyro_popbias.training.loop import train
 
 ROWS, EPOCHS = 20_000, 5
 VARIANTS = pb.variants().query("allowed")[["model", "prior", "guide"]].to_numpy().tolist()

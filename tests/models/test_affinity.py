@@ -12,7 +12,7 @@ from pyro_popbias.assembly.pair import pair
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.models import AffinityLaw
 from pyro_popbias.models.affinities.embedding import _Products
-from pyro_popbias.training import Training, train
+from pyro_popbias.training.loop import Training, train
 
 AFFINITIES = {
     "embedding": {"name": "embedding", "dim": 3, "scale": 0.7},

@@ -27,9 +27,9 @@ from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.data.batches import Batch, Rows
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
-from pyro_popbias.optimizer import RowAdam
-from pyro_popbias.settling import SettledRows
 from pyro_popbias.sparse_lookup import sparse_gradients
+from pyro_popbias.training.optimizer import RowAdam
+from pyro_popbias.training.second_phase import SettledRows
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
 # the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual .999

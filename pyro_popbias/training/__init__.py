@@ -1,0 +1,1 @@
+"""Training of a pair in two phases, and restarts."""
