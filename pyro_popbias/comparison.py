@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pyro_popbias.accuracy import accuracy
-from pyro_popbias.checked_rows import CheckedRows
+from pyro_popbias.checks.accuracy import accuracy
+from pyro_popbias.checks.posterior_predictive import Predictive
+from pyro_popbias.checks.replicated_data import CheckedRows
 from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.predictive import Predictive
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit

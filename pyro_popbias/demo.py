@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 from scipy.stats import spearmanr
 
-from pyro_popbias.checking import Check, check
+from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.readers import write_table
 from pyro_popbias.fitted import Fit, fit
 from pyro_popbias.prediction.posterior_tables import CONDITIONAL

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair, assemble, finite_score, with_names
-from pyro_popbias.checking import Check, check
+from pyro_popbias.checks.check import Check, check
 from pyro_popbias.containers import GROUPS, container
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Catalogue, Interactions, as_frame, check_columns

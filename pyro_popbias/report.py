@@ -18,7 +18,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from pyro_popbias import check_plots, plots
-from pyro_popbias.checking import Check, check
+from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.plotting import as_png, clean

@@ -7,10 +7,10 @@ import torch
 from pyro.distributions import LogNormal
 
 import pyro_popbias as pb
-from pyro_popbias import accuracy as module
-from pyro_popbias.accuracy import COLUMNS, ROWS, Accuracy, accuracy
+from pyro_popbias.checks import accuracy as module
+from pyro_popbias.checks.accuracy import COLUMNS, ROWS, Accuracy, accuracy
+from pyro_popbias.checks.importance import ENOUGH, effective_share, k_hat, largest_k
 from pyro_popbias.guides.popularity_guide import Bounds
-from pyro_popbias.importance import ENOUGH, effective_share, k_hat, largest_k
 from pyro_popbias.training import loop as training
 
 GATED = [name for name, cls in pb.GUIDES.items() if cls.bounds is not None]

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias.checking import Check
+from pyro_popbias.checks.check import Check
+from pyro_popbias.checks.finding import Finding
+from pyro_popbias.checks.statistics import Statistics
+from pyro_popbias.checks.thresholds import RULES, findings_of
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.findings import Finding
-from pyro_popbias.predictive_rules import RULES, findings_of
-from pyro_popbias.predictive_statistics import Statistics
 from pyro_popbias.training import loop as training
 
 TRAINING = {"epochs": 12, "device": "cpu"}

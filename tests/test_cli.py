@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias import checking, cli, running
-from pyro_popbias.findings import Finding
+from pyro_popbias import cli, running
+from pyro_popbias.checks import check as checking
+from pyro_popbias.checks.finding import Finding
 
 pytestmark = pytest.mark.usefixtures("short_training")
 STUDY = """\

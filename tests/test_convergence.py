@@ -6,7 +6,7 @@ import torch
 from torch.nn import Parameter
 
 import pyro_popbias as pb
-from pyro_popbias.convergence import LARGEST, convergence, median_r_hat, r_hat
+from pyro_popbias.checks.convergence import LARGEST, convergence, median_r_hat, r_hat
 from pyro_popbias.guides.iterates import TRACED, Iterates
 from pyro_popbias.training import loop as training
 

@@ -7,10 +7,10 @@ from pyro.distributions import Gamma, LogNormal, Normal
 from scipy import integrate
 
 import pyro_popbias as pb
-from pyro_popbias import exact_posterior as module
 from pyro_popbias.assembly.pair import pair
-from pyro_popbias.evidence import Evidence, TrainingRows
-from pyro_popbias.exact_posterior import exact_posterior, find_ends
+from pyro_popbias.checks import exact_posterior as module
+from pyro_popbias.checks.cell_likelihood import Evidence, TrainingRows
+from pyro_popbias.checks.exact_posterior import exact_posterior, find_ends
 
 CASES = [
     ("product", "gamma", "gamma"),

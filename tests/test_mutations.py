@@ -7,7 +7,7 @@ import torch
 from torch.distributions import kl_divergence
 
 import pyro_popbias as pb
-from pyro_popbias.accuracy import accuracy
+from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.data.batches import Rows
 from pyro_popbias.guides import AutoNormalGuide, LogNormalGuide
 from pyro_popbias.objective import Objective

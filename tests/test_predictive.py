@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.checked_rows import CheckedRows
-from pyro_popbias.predictive import Predictive, summary
-from pyro_popbias.predictive_statistics import Statistics, deciles, gini, spread, top_share
+from pyro_popbias.checks.posterior_predictive import Predictive, summary
+from pyro_popbias.checks.replicated_data import CheckedRows
+from pyro_popbias.checks.statistics import Statistics, deciles, gini, spread, top_share
 
 pytestmark = pytest.mark.usefixtures("short_training")
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
@@ -162,7 +162,7 @@ def test_same_seed_same_tables_and_the_random_state_is_left_alone(frame):
 def test_blocks_change_only_the_draws(frame, monkeypatch):
     fit = fitted(frame, model={"affinity": {**EMBEDDING, "posterior": "mean-field"}})
     whole = predictive_of(fit, replicates=200).tables()["items"]
-    monkeypatch.setattr("pyro_popbias.checked_rows.BLOCK", 64)
+    monkeypatch.setattr("pyro_popbias.checks.replicated_data.BLOCK", 64)
     blocks = predictive_of(fit, replicates=200).tables()["items"]
     pd.testing.assert_series_equal(whole["observed"], blocks["observed"])
     error = np.hypot(whole["sd"], blocks["sd"]) / np.sqrt(200)  # of the difference of two means

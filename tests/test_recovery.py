@@ -6,7 +6,7 @@ import torch
 from torch.distributions import constraints
 
 import pyro_popbias as pb
-from pyro_popbias.accuracy import accuracy
+from pyro_popbias.checks.accuracy import accuracy
 
 SEEDS = range(5)
 REPORTED = range(2)  # seeds of guides of whose KL nothing is demanded

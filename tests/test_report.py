@@ -89,7 +89,7 @@ def test_hostile_titles_are_text(fit, hostile):
 
 
 def fit_checks(fit):
-    from pyro_popbias.checking import Check
+    from pyro_popbias.checks.check import Check
 
     return Check(findings=(), tables={})
 

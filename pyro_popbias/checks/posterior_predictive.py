@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from pyro_popbias.checked_rows import CheckedRows
+from pyro_popbias.checks.prior_draws import prior_weights, redraw
+from pyro_popbias.checks.replicated_data import CheckedRows
+from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.models.affinities.affinity import Weights
-from pyro_popbias.predictive_statistics import Statistics
-from pyro_popbias.prior_draws import prior_weights, redraw
 from pyro_popbias.progress import counted
 
 REPLICATES = 200

@@ -19,7 +19,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_popbias.evidence import Evidence
+from pyro_popbias.checks.cell_likelihood import Evidence
 from pyro_popbias.guides import same_support
 from pyro_popbias.models import PopularityModel
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 
-from pyro_popbias.accuracy import accuracy
-from pyro_popbias.checked_rows import CheckedRows
-from pyro_popbias.convergence import convergence
+from pyro_popbias.checks.accuracy import accuracy
+from pyro_popbias.checks.convergence import convergence
+from pyro_popbias.checks.finding import Finding
+from pyro_popbias.checks.posterior_predictive import Predictive
+from pyro_popbias.checks.replicated_data import CheckedRows
+from pyro_popbias.checks.thresholds import findings_of
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.findings import Finding
-from pyro_popbias.predictive import Predictive
-from pyro_popbias.predictive_rules import findings_of
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit

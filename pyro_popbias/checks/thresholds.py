@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from pyro_popbias.findings import Finding
+from pyro_popbias.checks.finding import Finding
 
 LEVEL = 0.01  # of a check, over all its statistics
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pyro_popbias.findings import Finding
+from pyro_popbias.checks.finding import Finding
 from pyro_popbias.guides import JointGuide
 
 LARGEST = 1.1

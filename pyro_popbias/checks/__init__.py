@@ -1,0 +1,1 @@
+"""Does the model fit the data, and is q near the exact posterior?"""
