@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair, assemble, finite_score, with_names
 from pyro_popbias.checks.check import Check, check
-from pyro_popbias.containers import GROUPS, container
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Catalogue, Interactions, as_frame, check_columns
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
+from pyro_popbias.inference_data.convert import GROUPS, container
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.intervention import Scores, check_mode
 from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table

@@ -7,10 +7,10 @@ import xarray as xr
 from torch.distributions import constraints
 
 import pyro_popbias as pb
-from pyro_popbias import inference_data
-from pyro_popbias.arviz_seam import load_arviz
-from pyro_popbias.containers import BY_ROW, GROUPS
 from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.inference_data import popularity_draws as inference_data
+from pyro_popbias.inference_data.arviz_compat import load_arviz
+from pyro_popbias.inference_data.convert import BY_ROW, GROUPS
 
 az = load_arviz()
 pytestmark = pytest.mark.usefixtures("short_training")

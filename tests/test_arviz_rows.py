@@ -10,11 +10,13 @@ import torch
 import xarray as xr
 
 import pyro_popbias as pb
-from pyro_popbias import containers, inference_data, row_draws
-from pyro_popbias.arviz_seam import load_arviz
-from pyro_popbias.containers import BY_ROW, GROUPS
 from pyro_popbias.data.batches import Rows
 from pyro_popbias.errors import ConfigError, IncompatibleError
+from pyro_popbias.inference_data import convert as containers
+from pyro_popbias.inference_data import interaction_draws as row_draws
+from pyro_popbias.inference_data import popularity_draws as inference_data
+from pyro_popbias.inference_data.arviz_compat import load_arviz
+from pyro_popbias.inference_data.convert import BY_ROW, GROUPS
 
 az = load_arviz()
 pytestmark = pytest.mark.usefixtures("short_training")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias.containers import BY_ROW, GROUPS
+from pyro_popbias.inference_data.convert import BY_ROW, GROUPS
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 matplotlib.use("Agg")
 warnings.simplefilter("error")
-from pyro_popbias.arviz_seam import is_tree, leave_one_out, load_arviz, to_container
+from pyro_popbias.inference_data.arviz_compat import is_tree, leave_one_out, load_arviz, to_container
 
 assert not {"torch", "pyro"} & sys.modules.keys()
 groups = {name: xr.Dataset.from_dict(group) for name, group in json.load(sys.stdin).items()}

@@ -9,7 +9,7 @@ import torch
 
 import pyro_popbias as pb
 from pyro_popbias import fitted
-from pyro_popbias.arviz_seam import load_arviz
+from pyro_popbias.inference_data.arviz_compat import load_arviz
 from pyro_popbias.training import loop as training
 from pyro_popbias.training.restarts import best_of, restart_seeds
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from pyro_popbias.distributions.draws import streams
-from pyro_popbias.inference_data import Draws
+from pyro_popbias.inference_data.popularity_draws import Draws
 
 BLOCK_ELEMENTS = 4_000_000  # draws times rows at once
 LABELS, AFFINITIES = 1, 2  # purposes of streams, whose keys are positions of rows; those of cells have purpose 0

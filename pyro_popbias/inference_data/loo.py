@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyro_popbias.arviz_seam import leave_one_out
 from pyro_popbias.assembly.pair import split_rows
+from pyro_popbias.inference_data.arviz_compat import leave_one_out
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit

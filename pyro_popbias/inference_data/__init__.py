@@ -1,0 +1,1 @@
+"""A fit as ArviZ sees it: draws, predictive and log-likelihood groups, and LOO."""
