@@ -25,7 +25,7 @@ from pyro_popbias.prediction.posterior_tables import check_interval, parameter_t
 from pyro_popbias.prediction.scorer import Scorer, Seen
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
-from pyro_popbias.storage import read_run, save
+from pyro_popbias.storage.run_folder import read_run, save
 from pyro_popbias.study.sections import Fixed
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.loop import train

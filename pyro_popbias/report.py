@@ -23,7 +23,7 @@ from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.plotting import as_png, clean
 from pyro_popbias.prediction.posterior_tables import CONDITIONAL
-from pyro_popbias.storage import card, versions
+from pyro_popbias.storage.run_folder import card, versions
 from pyro_popbias.titles import read_titles
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from pyro_popbias.assembly.components import check_fit
 from pyro_popbias.assembly.pair import assemble, with_names
-from pyro_popbias.checkpoints import Checkpoints, identity, locked
 from pyro_popbias.comparison import compare
 from pyro_popbias.data.atomic_files import remove_temporaries
 from pyro_popbias.data.interactions import Interactions
@@ -17,7 +16,8 @@ from pyro_popbias.data.readers import read_interactions
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.fitted import Fit, fit, load
 from pyro_popbias.progress import TrainingProgress
-from pyro_popbias.storage import refuse_full, write_run
+from pyro_popbias.storage.checkpoints import Checkpoints, identity, locked
+from pyro_popbias.storage.run_folder import refuse_full, write_run
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.loop import train
 

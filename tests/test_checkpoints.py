@@ -6,7 +6,6 @@ import pytest
 
 import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
-from pyro_popbias.checkpoints import KEPT, Checkpoints, identity, locked
 from pyro_popbias.data.atomic_files import TEMPORARY, remove_temporaries
 from pyro_popbias.errors import (
     CheckpointError,
@@ -17,6 +16,7 @@ from pyro_popbias.errors import (
     RunLockedError,
 )
 from pyro_popbias.running import run_fit
+from pyro_popbias.storage.checkpoints import KEPT, Checkpoints, identity, locked
 from pyro_popbias.training.loop import Training, train
 
 pytestmark = pytest.mark.usefixtures("short_training")

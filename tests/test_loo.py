@@ -11,7 +11,7 @@ import pyro_popbias as pb
 from pyro_popbias.errors import DataError
 from pyro_popbias.inference_data.arviz_compat import leave_one_out, load_arviz
 from pyro_popbias.inference_data.loo import loo, reason_against
-from pyro_popbias.storage import save
+from pyro_popbias.storage.run_folder import save
 from pyro_popbias.training import loop as training
 
 az = load_arviz()

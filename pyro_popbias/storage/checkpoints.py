@@ -25,7 +25,7 @@ from pyro_popbias.errors import (
     RunLockedError,
     SchemaVersionError,
 )
-from pyro_popbias.storage import SCHEMA, checked, tensor_bytes
+from pyro_popbias.storage.run_folder import SCHEMA, checked, tensor_bytes
 from pyro_popbias.training.loop import Progress, Snapshot
 
 KEPT = 2  # checkpoints

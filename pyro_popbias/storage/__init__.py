@@ -1,0 +1,1 @@
+"""Run folders and checkpoints: whole or not there, and no code runs when one is opened."""
