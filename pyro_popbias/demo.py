@@ -14,7 +14,7 @@ from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.readers import write_table
 from pyro_popbias.fitted import Fit, fit
 from pyro_popbias.prediction.posterior_tables import CONDITIONAL
-from pyro_popbias.report import write_report
+from pyro_popbias.report.html import write_report
 from pyro_popbias.simulation.simulate import Simulation, simulate
 from pyro_popbias.study.study import Study
 

@@ -251,7 +251,7 @@ class Fit:
             DataError: titles cannot be used.
             RunFolderError: the file cannot be written.
         """
-        from pyro_popbias.report import write_report  # matplotlib takes a while to import
+        from pyro_popbias.report.html import write_report  # matplotlib takes a while to import
 
         write_report(self, path, titles=titles)
 

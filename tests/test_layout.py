@@ -131,7 +131,7 @@ def test_wheel_holds_every_module(tmp_path):
         for package, folder in folders.items()
         for path in (ROOT / folder).glob("*.py")
     }
-    assert inside == expected | {"pyro_popbias/py.typed", "pyro_popbias/report.html"}
+    assert inside == expected | {"pyro_popbias/py.typed", "pyro_popbias/report/template.html"}
 
 
 @pytest.mark.parametrize("name", ["models", "guides"])

@@ -4,8 +4,9 @@ import pytest
 from matplotlib.figure import Figure
 
 import pyro_popbias as pb
-from pyro_popbias import check_plots, plots
-from pyro_popbias.plotting import LONGEST, as_png, clean, new_axes
+from pyro_popbias.report import check_plots
+from pyro_popbias.report import fit_plots as plots
+from pyro_popbias.report.figure import LONGEST, as_png, clean, new_axes
 
 pytestmark = pytest.mark.usefixtures("short_training")
 PICTURES = [plots.forest, plots.against_count, plots.against_share, plots.prior_and_posterior, plots.history]

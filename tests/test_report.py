@@ -6,7 +6,7 @@ import pytest
 
 import pyro_popbias as pb
 from pyro_popbias.errors import RunFolderError
-from pyro_popbias.report import render
+from pyro_popbias.report.html import render
 
 pytestmark = pytest.mark.usefixtures("short_training")
 ADDRESSES = {"href", "src", "action", "formaction", "data", "poster", "srcset", "background"}
@@ -133,7 +133,7 @@ def test_a_report_that_cannot_be_written(fit, tmp_path):
 
 
 def test_items_of_several_periods_are_counted_once(make_frame, monkeypatch):
-    from pyro_popbias import report
+    from pyro_popbias.report import html as report
 
     monkeypatch.setattr(report, "ITEMS", 4)
     events = pb.Interactions.from_frame(make_frame(), label="label", time="time", periods=2)

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias.report import render
+from pyro_popbias.report.html import render
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

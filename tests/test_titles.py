@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from pyro_popbias.errors import DataError
-from pyro_popbias.titles import read_titles
+from pyro_popbias.report.titles import read_titles
 
 
 def test_titles(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from pyro_popbias.plotting import BLUE, RED, new_axes
+from pyro_popbias.report.figure import BLUE, RED, new_axes
 
 
 def click_rate_by_decile(table: pd.DataFrame, ax: Axes | None = None) -> Axes:

@@ -17,14 +17,15 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from pyro_popbias import check_plots, plots
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import DataError, RunFolderError
-from pyro_popbias.plotting import as_png, clean
 from pyro_popbias.prediction.posterior_tables import CONDITIONAL
+from pyro_popbias.report import check_plots
+from pyro_popbias.report import fit_plots as plots
+from pyro_popbias.report.figure import as_png, clean
+from pyro_popbias.report.titles import read_titles
 from pyro_popbias.storage.run_folder import card, versions
-from pyro_popbias.titles import read_titles
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit
@@ -79,7 +80,7 @@ def write_report(fit: "Fit", path: str | Path, *, titles: Any = None, checked: C
 
 def render(fit: "Fit", titles: Mapping[str, str], checked: Check | None = None) -> str:
     """Return the report as HTML."""
-    template = (files("pyro_popbias") / "report.html").read_text(encoding="utf-8")
+    template = (files("pyro_popbias.report") / "template.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     heading, *lines = (part for part in card(fit).split("\n") if part)
     style_hash = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

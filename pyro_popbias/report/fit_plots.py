@@ -15,7 +15,7 @@ from torch.distributions import constraints
 
 from pyro_popbias.distributions import draw
 from pyro_popbias.guides import same_support
-from pyro_popbias.plotting import BLUE, GREY, RED, clean, new_axes
+from pyro_popbias.report.figure import BLUE, GREY, RED, clean, new_axes
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit

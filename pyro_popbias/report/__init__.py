@@ -1,0 +1,1 @@
+"""Figures of a fit, and all of them on one page."""
