@@ -6,6 +6,7 @@ import pytest
 
 import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
+from pyro_popbias.cli.fit_and_compare import run_fit
 from pyro_popbias.data.atomic_files import TEMPORARY, remove_temporaries
 from pyro_popbias.errors import (
     CheckpointError,
@@ -15,7 +16,6 @@ from pyro_popbias.errors import (
     RunFolderError,
     RunLockedError,
 )
-from pyro_popbias.running import run_fit
 from pyro_popbias.storage.checkpoints import KEPT, Checkpoints, identity, locked
 from pyro_popbias.training.loop import Training, train
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias import cli, running
 from pyro_popbias.checks import check as checking
 from pyro_popbias.checks.finding import Finding
+from pyro_popbias.cli import app as cli
+from pyro_popbias.cli import fit_and_compare as running
 
 pytestmark = pytest.mark.usefixtures("short_training")
 STUDY = """\
@@ -33,7 +34,7 @@ COMMANDS = [
     *["simulate", "variants", "doctor"],
 ]
 SHORT = "from pyro_popbias.training import loop as t; t.STEPS, t.CYCLE, t.MOST_CYCLES = 5, 3, 2; "
-MAIN = "from pyro_popbias.cli import main; main()"
+MAIN = "from pyro_popbias.cli.app import main; main()"
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_help_is_light(arguments):
     heavy = ["torch", "arviz", "pandas", "pyro", "matplotlib"]
     code = f"""
 import sys
-from pyro_popbias.cli import main
+from pyro_popbias.cli.app import main
 try:
     main()
 finally:

@@ -6,11 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 import pyro_popbias as pb
-from pyro_popbias import running
-from pyro_popbias.cli import app
+from pyro_popbias.cli import fit_and_compare as running
+from pyro_popbias.cli.app import app
+from pyro_popbias.cli.fit_and_compare import run_comparison
 from pyro_popbias.comparison import calibration_error, log_score
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
-from pyro_popbias.running import run_comparison
 
 pytestmark = pytest.mark.usefixtures("short_training")
 COLUMNS = [

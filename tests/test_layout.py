@@ -33,6 +33,7 @@ FLOORS = [
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 MOST_ROOT_FILES = 14
+DATA_FILES = ["py.typed", "cli/study_template.toml", "report/template.html"]
 
 
 def package_dirs():
@@ -131,7 +132,7 @@ def test_wheel_holds_every_module(tmp_path):
         for package, folder in folders.items()
         for path in (ROOT / folder).glob("*.py")
     }
-    assert inside == expected | {"pyro_popbias/py.typed", "pyro_popbias/report/template.html"}
+    assert inside == expected | {f"pyro_popbias/{name}" for name in DATA_FILES}
 
 
 @pytest.mark.parametrize("name", ["models", "guides"])

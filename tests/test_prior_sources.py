@@ -13,9 +13,9 @@ from torch.distributions import Gamma, constraints, kl_divergence
 import pyro_popbias as pb
 from pyro_popbias.assembly import count_statistics
 from pyro_popbias.assembly.prior_sources import SOURCES
+from pyro_popbias.cli.fit_and_compare import run_fit
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS
-from pyro_popbias.running import run_fit
 from pyro_popbias.storage.checkpoints import identity
 from pyro_popbias.training.loop import train
 

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
+from pyro_popbias.cli.fit_and_compare import run_fit
+from pyro_popbias.cli.simulate_study import run_simulation
 from pyro_popbias.data.readers import read_table
 from pyro_popbias.errors import ConfigError, RunFolderError
-from pyro_popbias.running import run_fit
 from pyro_popbias.simulation.populations import LAWS
-from pyro_popbias.study_simulation import run_simulation
 
 SIZES = {"users": 30, "items": 20, "interactions": 600, "seed": 2}
 TRAINING = '[training]\nepochs = 1\nbatch_size = 200\ndevice = "cpu"\n'
@@ -101,7 +101,7 @@ def test_without_a_label_the_rows_are_positives(declare):
 
 def test_choices_have_no_labels(declare, monkeypatch):
     made = pb.simulate("pda", **SIZES)
-    monkeypatch.setattr("pyro_popbias.study_simulation.simulate", lambda **_: made)
+    monkeypatch.setattr("pyro_popbias.cli.simulate_study.simulate", lambda **_: made)
     lines, rows, _ = simulated(declare(data='label = "rating"\npositive_if = ">=4"\n'))
     assert list(rows.columns) == ["who", "what"]
     assert "fits need [data] label left out" in lines[1]
@@ -110,7 +110,7 @@ def test_choices_have_no_labels(declare, monkeypatch):
 def test_features_are_written_beside_the_events(declare, tmp_path, monkeypatch):
     path = declare()
     made = pb.simulate(affinity="linear", **SIZES)
-    monkeypatch.setattr("pyro_popbias.study_simulation.simulate", lambda **_: made)  # whatever the study declares
+    monkeypatch.setattr("pyro_popbias.cli.simulate_study.simulate", lambda **_: made)  # whatever the study declares
     lines, _, _ = simulated(path)
     for side in ("user", "item"):
         file = tmp_path / f"events-{side}-features.csv"

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 import pyro_popbias as pb
+from pyro_popbias.cli.fit_and_compare import run_fit
 from pyro_popbias.data.readers import read_table
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError
-from pyro_popbias.running import run_fit
 
 pytestmark = pytest.mark.usefixtures("short_training")
 SMALL = {"epochs": 2, "batch_size": 100, "device": "cpu"}

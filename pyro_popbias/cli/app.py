@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,46 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Bayesian treatment of popularity bias in recommender systems.",
 )
-
-STUDY = """\
-# A study of pyro-popbias: every key has the default shown, but for [data], which names your file and its columns.
-schema = 1
-
-[data]
-path = "ratings.csv"          # .csv, .csv.gz or .parquet, relative to this file
-user = "userId"
-item = "movieId"
-label = "rating"              # leave out where the log holds positives only
-positive_if = ">=4"           # leave out where labels are 0 and 1
-# negatives = 4               # sampled for each positive; 4 without a label, none with one, 1 for pda
-# time = "timestamp"
-periods = 1                   # equal-time slices of the log
-# user_features = "users.csv"   # side features: the first column is the id, the rest numbers or text
-# item_features = "items.csv"
-
-[model]
-name = "product"              # P(c=1 | u,i,z) = sigma(x_ui) g(z); or additive, inverse-logistic, pda
-saturation = { name = "exponential", rate = 1.0 }   # or hill, tanh; rate = "learned" frees it; power for pda
-slope = "positive"            # or "free", for additive, which takes no saturation
-affinity = { name = "embedding", dim = 64, scale = 0.5, posterior = "point" }   # or linear, factorization-machine, fixed
-prior = { name = "gamma", source = "learned" }      # or lognormal, weibull, exponential; normal for additive
-# prior = { name = "gamma", source = "fixed", concentration = 2.0 }   # or source = "population", without labels
-# prior = { name = "gamma", source = "counts", counts = "exposure.csv", drift = 0.25 }   # other rows than the data's
-latent = "item"               # or "interaction", a popularity for every interaction (product, additive)
-
-[guide]
-name = "gamma"                # the one word to change: gamma, lognormal, weibull, exponential, point
-
-[training]
-epochs = 20
-batch_size = 4096
-learning_rate = 0.01
-guide_learning_rate = 0.05
-particles = 1
-validation = 0.1              # share of the rows held out for early stopping
-seed = 0
-device = "auto"
-"""
 
 Mode = Annotated[str, typer.Option(help="population, prior, posterior or none")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
@@ -78,7 +39,7 @@ def _emit(frame: "pd.DataFrame", output: Path | None) -> None:
 @app.command()
 def demo(out: Annotated[Path, typer.Option(help="folder for the figure and the tables")] = Path("demo-run")) -> None:
     """Simulate with a known truth, fit, compare with the truth."""
-    from pyro_popbias.demo import run_demo
+    from pyro_popbias.cli.demo import run_demo
 
     for line in run_demo(out):
         typer.echo(line)
@@ -92,7 +53,8 @@ def init(output: Annotated[Path, typer.Option("-o", "--output")] = Path("study.t
 
     if output.exists():
         raise RunFolderError(f"PB-R101: {output} exists; choose another name or remove it")
-    write_atomically(output, STUDY.encode())
+    template = files("pyro_popbias.cli") / "study_template.toml"
+    write_atomically(output, template.read_bytes())
     typer.echo(f"wrote {output}; name your file and columns in [data], then run: popbias fit {output} --out run")
 
 
@@ -108,7 +70,7 @@ def fit(
     no_data: Annotated[bool, typer.Option("--no-data", help="leave the interactions out of the folder")] = False,
 ) -> None:
     """Fit a study to a file and write a run folder."""
-    from pyro_popbias.running import run_fit
+    from pyro_popbias.cli.fit_and_compare import run_fit
 
     lines = run_fit(
         study,
@@ -182,8 +144,8 @@ def compare(
     output: OptionalOutput = None,
 ) -> None:
     """Print or write fits side by side, the best held-out log-score first."""
+    from pyro_popbias.cli.fit_and_compare import run_comparison
     from pyro_popbias.data.readers import file_ending
-    from pyro_popbias.running import run_comparison
 
     if output is not None:
         file_ending(output)  # refused before hours of training and not after
@@ -213,7 +175,7 @@ def simulate(
     seed: int = 0,
 ) -> None:
     """Draw rows of a study's model, with a known truth."""
-    from pyro_popbias.study_simulation import run_simulation
+    from pyro_popbias.cli.simulate_study import run_simulation
 
     sizes = {"users": users, "items": items, "interactions": interactions, "seed": seed}
     for line in run_simulation(study, events, truth, sizes=sizes):
@@ -231,7 +193,7 @@ def variants() -> None:
 @app.command()
 def doctor() -> None:
     """Print versions, threads, device, missing optional parts."""
-    from pyro_popbias.doctor import examine
+    from pyro_popbias.cli.doctor import examine
 
     for name, finding in examine().items():
         typer.echo(f"{name:14} {finding}")
