@@ -17,8 +17,7 @@ from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.features import Features
-from pyro_popbias.registry import Registry
-from pyro_popbias.variant import Variant
+from pyro_popbias.registry import Registry, Variant
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,7 @@ from pyro_popbias.data.batches import Batch
 from pyro_popbias.models.affinities.affinity import Affinity, AffinityLaw
 from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation
-from pyro_popbias.registry import Registry
-from pyro_popbias.variant import Variant
+from pyro_popbias.registry import Registry, Variant
 
 
 @dataclass(frozen=True)

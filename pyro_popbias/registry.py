@@ -1,9 +1,15 @@
-"""Registries of named classes: they refuse duplicates, and an unknown name brings the nearest known one."""
+"""Registries of named classes, and the base of what is filed in them.
+
+Registries refuse duplicates, and an unknown name brings the nearest known one. An incomplete variant fails when its class
+is made, not when it is fitted: Pyro's modules have a metaclass of their own and cannot be abstract base classes, so that
+the mixin `Variant` does their one job.
+"""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from inspect import getattr_static
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pyro_popbias.errors import ConfigError, UnknownNameError
 
@@ -94,3 +100,22 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     def __len__(self) -> int:
         self._load()
         return len(self._classes)
+
+
+class Variant:
+    """Mixin for the bases of models, guides, affinities and priors.
+
+    A base lists in `required` what each final class must define.
+    """
+
+    required: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "required" in cls.__dict__:  # a base declares; only final classes must deliver
+            return
+        base = next(parent for parent in cls.__mro__ if "required" in parent.__dict__)
+        # static, since a look-up binds a classmethod anew each time, and two bound ones are never the same object
+        missing = [name for name in cls.required if getattr_static(cls, name, None) is getattr_static(base, name, None)]
+        if missing:
+            raise TypeError(f"{cls.__name__} is an incomplete {base.__name__}: define {', '.join(missing)}")

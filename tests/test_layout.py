@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 # from the ground up: a folder or root file imports from floors below its own, and from itself
 FLOORS = [
     ["version", "errors"],
-    ["progress", "validation", "sparse_lookup", "registry", "variant"],
+    ["progress", "validation", "sparse_lookup", "registry"],
     ["distributions", "data"],
     ["models"],
     ["guides"],

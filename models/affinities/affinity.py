@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import Normal, constraints
 
 from pyro_popbias.data.batches import Batch
-from pyro_popbias.variant import Variant
+from pyro_popbias.registry import Variant
 
 INTERCEPT_SCALE = 5.0
 NODES = 16  # of the Gauss-Hermite rule over x_ui; its variance is small where there are data

@@ -17,8 +17,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.registry import Registry
-from pyro_popbias.variant import Variant
+from pyro_popbias.registry import Registry, Variant
 
 START_CONCENTRATION = 2.0
 # of the mean of a law that stands for another one, over that one's mean: of a Gamma law with a shape far below 1 the

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import pytest
 
-from pyro_popbias.variant import Variant
+from pyro_popbias.registry import Variant
 
 
 class Base(Variant):
