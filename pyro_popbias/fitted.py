@@ -14,8 +14,10 @@ from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair, assemble, finite_score, with_names
 from pyro_popbias.checks.check import Check, check
+from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.frames import as_frame, check_columns
 from pyro_popbias.data.ids import as_text
-from pyro_popbias.data.interactions import Catalogue, Interactions, as_frame, check_columns
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.inference_data.convert import GROUPS, container

@@ -8,7 +8,7 @@ import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.cli.fit_and_compare import run_fit
 from pyro_popbias.data.features import Features
-from pyro_popbias.data.readers import write_table
+from pyro_popbias.data.table_files import write_table
 from pyro_popbias.errors import CheckpointError, CorruptCheckpointError, DataError, DataWarning
 from pyro_popbias.storage.checkpoints import Checkpoints, identity
 from pyro_popbias.training.loop import train

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pyro_popbias import read_interactions, read_movielens
-from pyro_popbias.data.readers import read_table, to_csv, write_table
+from pyro_popbias.data.table_files import read_table, to_csv, write_table
 from pyro_popbias.errors import ConfigError, DataError, RunFolderError
 
 GOOD = b"user,item,label\n007,NA,1\n7,null,0\n1e5,nan,1\n100000,None,0\n"

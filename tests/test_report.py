@@ -102,7 +102,7 @@ def test_hostile_ids_are_text_in_every_export(hostile, make_frame, tmp_path):
     fit = pb.fit(pb.Interactions.from_frame(frame, label="label"), study=study_of(), progress=False)
     assert_inert(render(fit, {}, fit_checks(fit)))
     fit.save(tmp_path / "run")
-    from pyro_popbias.data.readers import write_table
+    from pyro_popbias.data.table_files import write_table
 
     write_table(fit.recommend(k=3), tmp_path / "top.csv")
     for path in (tmp_path / "run" / "popularity.csv", tmp_path / "top.csv"):

@@ -5,7 +5,7 @@ import pytest
 import pyro_popbias as pb
 from pyro_popbias.cli.fit_and_compare import run_fit
 from pyro_popbias.cli.simulate_study import run_simulation
-from pyro_popbias.data.readers import read_table
+from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import ConfigError, RunFolderError
 from pyro_popbias.simulation.populations import LAWS
 

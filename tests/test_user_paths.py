@@ -7,7 +7,7 @@ import pytest
 
 import pyro_popbias as pb
 from pyro_popbias.cli.fit_and_compare import run_fit
-from pyro_popbias.data.readers import read_table
+from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError
 
 pytestmark = pytest.mark.usefixtures("short_training")

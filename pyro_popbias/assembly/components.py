@@ -10,10 +10,11 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
+from pyro_popbias.data.frames import as_frame
 from pyro_popbias.data.ids import as_text
-from pyro_popbias.data.interactions import Catalogue, as_frame
-from pyro_popbias.data.readers import read_table
+from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
 from pyro_popbias.guides import GUIDES, AffinityGuide, Cells, JointGuide, lies_inside
 from pyro_popbias.models import (

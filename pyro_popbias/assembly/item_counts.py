@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.data.frames import as_frame, as_times, check_columns
 from pyro_popbias.data.ids import as_text, examples
-from pyro_popbias.data.interactions import Interactions, as_frame, as_times, check_columns
-from pyro_popbias.data.readers import read_table
+from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.study.sections import Data
 

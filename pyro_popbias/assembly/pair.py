@@ -13,7 +13,9 @@ import torch
 from pyro_popbias.assembly.components import SATURATIONS, build, check_given, local_parameters
 from pyro_popbias.assembly.prior_sources import make_prior
 from pyro_popbias.data.batches import Batch, Rows
-from pyro_popbias.data.interactions import Interactions, check_columns
+from pyro_popbias.data.frames import check_columns
+from pyro_popbias.data.holdout import hold_out
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.guides import GUIDES, Cells, JointGuide
@@ -284,24 +286,3 @@ def split_rows(events: Interactions, study: Study, *, seed: int | None = None) -
     number = study.data.negatives or 0
     usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
     return hold_out(events, usable, study.training.validation, study.training.seed if seed is None else seed)
-
-
-def hold_out(events: Interactions, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions of training and of held-out rows, both in random order.
-
-    Every user and every cell with rows keeps at least one training row.
-
-    Args:
-        events: the interactions.
-        rows: positions to choose from.
-        share: share of these to hold out.
-        seed: decides which.
-    """
-    order = np.random.default_rng(seed).permutation(rows)
-    free = np.ones(len(order), dtype=bool)
-    for codes in (events.user, events.cell):
-        free[np.unique(codes[order], return_index=True)[1]] = False
-    candidates = np.flatnonzero(free)[: round(share * len(order))]
-    held_out = np.zeros(len(order), dtype=bool)
-    held_out[candidates] = True
-    return order[~held_out], order[held_out]

@@ -30,7 +30,7 @@ def _emit(frame: "pd.DataFrame", output: Path | None) -> None:
     if output is None:
         typer.echo(frame.to_string(index=False, max_rows=40))
     else:
-        from pyro_popbias.data.readers import write_table
+        from pyro_popbias.data.table_files import write_table
 
         write_table(frame, output)
         typer.echo(f"{len(frame)} rows -> {output}")
@@ -105,7 +105,7 @@ def popularity(run: Path, output: OptionalOutput = None) -> None:
 @app.command()
 def predict(run: Path, pairs: Path, output: Output, popularity: Mode = "population") -> None:
     """Write P(c=1 | do(u,i)) of pairs, a file with columns user and item."""
-    from pyro_popbias.data.readers import read_table
+    from pyro_popbias.data.table_files import read_table
 
     _emit(_load(run).predict(read_table(pairs, text=("user", "item")), popularity=popularity), output)
 
@@ -119,7 +119,7 @@ def recommend(
     popularity: Mode = "population",
 ) -> None:
     """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
-    from pyro_popbias.data.readers import read_table
+    from pyro_popbias.data.table_files import read_table
 
     ids = None if users is None else read_table(users, text=("user",))["user"]
     _emit(_load(run).recommend(ids, k=k, popularity=popularity), output)
@@ -145,7 +145,7 @@ def compare(
 ) -> None:
     """Print or write fits side by side, the best held-out log-score first."""
     from pyro_popbias.cli.fit_and_compare import run_comparison
-    from pyro_popbias.data.readers import file_ending
+    from pyro_popbias.data.table_files import file_ending
 
     if output is not None:
         file_ending(output)  # refused before hours of training and not after

@@ -11,7 +11,7 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from pyro_popbias.checks.check import Check, check
-from pyro_popbias.data.readers import write_table
+from pyro_popbias.data.table_files import write_table
 from pyro_popbias.fitted import Fit, fit
 from pyro_popbias.prediction.posterior_tables import CONDITIONAL
 from pyro_popbias.report.html import write_report

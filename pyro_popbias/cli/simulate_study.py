@@ -8,7 +8,7 @@ import numpy as np
 
 from pyro_popbias.assembly.components import check_given
 from pyro_popbias.data.labels import holds, parse_rule
-from pyro_popbias.data.readers import file_ending, write_table
+from pyro_popbias.data.table_files import file_ending, write_table
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.simulation.simulate import Simulation, simulate
 from pyro_popbias.study.sections import Data, Fixed, Model

@@ -7,54 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
+from pyro_popbias.data.frames import as_frame, as_times, check_columns
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.labels import as_labels
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.registry import nearest
-
-
-@dataclass(frozen=True, eq=False)
-class Catalogue:
-    """Who and what is known: ids, periods, and how often each cell was seen.
-
-    Attributes:
-        users: ids by user code.
-        items: ids by item code.
-        periods: T, number of equal-time slices.
-        edges: `(T + 1,)` times at which periods begin and end; None without times.
-        count: `(K * T,)` rows of each cell, item * T + period.
-        positives: `(K * T,)` rows with label 1.
-        user_features: side features by user code; None without.
-        item_features: likewise by item code.
-    """
-
-    users: "pd.Index[str]"
-    items: "pd.Index[str]"
-    periods: int
-    edges: np.ndarray | None
-    count: np.ndarray
-    positives: np.ndarray
-    user_features: Features | None = None
-    item_features: Features | None = None
-
-    @property
-    def cells(self) -> int:
-        """Number of (item, period) cells."""
-        return len(self.items) * self.periods
-
-    def cell_frame(self) -> pd.DataFrame:
-        """Return one row a cell: item, period, count, positives."""
-        return pd.DataFrame(
-            {
-                "item": self.items.repeat(self.periods),
-                "period": np.tile(np.arange(self.periods), len(self.items)),
-                "count": self.count,
-                "positives": self.positives,
-            }
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,58 +224,6 @@ class Interactions:
         raise TypeError("Interactions are not a sequence of rows; use to_frame()")
 
 
-def as_frame(frame: Any) -> pd.DataFrame:
-    """Return a data frame as pandas', or refuse.
-
-    Raises:
-        DataError: it is neither a pandas DataFrame nor anything with `__arrow_c_stream__`.
-    """
-    if isinstance(frame, pd.DataFrame):
-        return frame
-    if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pd.Series):
-        return pa.table(frame).to_pandas(date_as_object=False)
-    raise DataError(
-        f"PB-D001: expected a DataFrame, got {type(frame).__name__}; pass a pandas DataFrame or a table with "
-        "__arrow_c_stream__ (polars, pyarrow)"
-    )
-
-
-def check_columns(frame: pd.DataFrame, names: Any) -> None:
-    """Refuse a frame that lacks a column or has one twice.
-
-    Raises:
-        DataError: names the columns there are, and the nearest.
-    """
-    present = [str(column) for column in frame.columns]
-    twice = sorted({column for column in present if present.count(column) > 1})
-    if twice:
-        raise DataError(f"PB-D007: column names stand more than once: {', '.join(twice)}; rename them")
-    for name in names:
-        if name not in present:
-            raise DataError(
-                f"PB-D005: no column {name!r}{nearest(str(name).strip(), present)} Columns: {', '.join(present)}"
-            )
-
-
 def _codes(column: pd.Series, name: str) -> tuple[np.ndarray, "pd.Index[str]"]:
     codes, ids = pd.factorize(as_text(column, name))
     return codes.astype(np.int32), pd.Index(ids, dtype=str)
-
-
-def as_times(column: pd.Series, name: str) -> np.ndarray:
-    """Return a column of times as numbers `(N,)`: seconds of dates, numbers as they are.
-
-    Raises:
-        DataError: times are missing, not finite, or no times.
-    """
-    missing = column.isna()
-    if missing.any():
-        raise DataError(f"PB-D073: column {name!r} has {missing.sum()} missing times in {len(column)} rows")
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        epoch = pd.Timestamp(0, tz=getattr(column.dtype, "tz", None))
-        return ((column - epoch) / pd.Timedelta(seconds=1)).to_numpy(dtype="float64")
-    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        return column.to_numpy(dtype="float64")
-    raise DataError(
-        f"PB-D071: column {name!r} holds {column.dtype} values, not times; give numbers, or convert with pandas.to_datetime"
-    )

@@ -18,8 +18,9 @@ import pandas as pd
 import xarray as xr
 
 from pyro_popbias.assembly.pair import finite_score, split_rows
+from pyro_popbias.data.frames import check_columns
 from pyro_popbias.data.ids import as_text
-from pyro_popbias.data.interactions import Interactions, check_columns
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
 from pyro_popbias.inference_data.arviz_compat import to_container
 from pyro_popbias.inference_data.interaction_draws import ChosenRows, log_likelihood, predictive

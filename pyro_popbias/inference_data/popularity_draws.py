@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from pyro_popbias.data.interactions import Catalogue
+from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.training.restarts import Chain

@@ -9,7 +9,7 @@ from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_popbias.data.interactions import Catalogue
+from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import JointGuide

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_popbias.data.interactions import Catalogue, Interactions
+from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import AffinityLaw, PopularityModel
 from pyro_popbias.prediction.intervention import Popularity, Scores, scores

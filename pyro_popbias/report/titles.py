@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from pyro_popbias.data.frames import as_frame, check_columns
 from pyro_popbias.data.ids import as_text
-from pyro_popbias.data.interactions import as_frame, check_columns
-from pyro_popbias.data.readers import read_table
+from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import DataError
 
 

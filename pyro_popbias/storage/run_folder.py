@@ -21,9 +21,10 @@ import torch
 from pyro_popbias.assembly.components import build
 from pyro_popbias.assembly.item_counts import count_items, read_counts
 from pyro_popbias.data.atomic_files import TEMPORARY, sha256, sync_folder, write_atomically
+from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
-from pyro_popbias.data.interactions import Catalogue, Interactions
-from pyro_popbias.data.readers import to_csv
+from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.table_files import to_csv
 from pyro_popbias.errors import (
     CorruptCheckpointError,
     RunFolderError,

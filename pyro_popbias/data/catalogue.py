@@ -1,0 +1,49 @@
+"""Users, items and periods of interactions, their counts and side features."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pyro_popbias.data.features import Features
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Who and what is known: ids, periods, and how often each cell was seen.
+
+    Attributes:
+        users: ids by user code.
+        items: ids by item code.
+        periods: T, number of equal-time slices.
+        edges: `(T + 1,)` times at which periods begin and end; None without times.
+        count: `(K * T,)` rows of each cell, item * T + period.
+        positives: `(K * T,)` rows with label 1.
+        user_features: side features by user code; None without.
+        item_features: likewise by item code.
+    """
+
+    users: "pd.Index[str]"
+    items: "pd.Index[str]"
+    periods: int
+    edges: np.ndarray | None
+    count: np.ndarray
+    positives: np.ndarray
+    user_features: Features | None = None
+    item_features: Features | None = None
+
+    @property
+    def cells(self) -> int:
+        """Number of (item, period) cells."""
+        return len(self.items) * self.periods
+
+    def cell_frame(self) -> pd.DataFrame:
+        """Return one row a cell: item, period, count, positives."""
+        return pd.DataFrame(
+            {
+                "item": self.items.repeat(self.periods),
+                "period": np.tile(np.arange(self.periods), len(self.items)),
+                "count": self.count,
+                "positives": self.positives,
+            }
+        )

@@ -1,0 +1,62 @@
+"""Tables as they come from users: of which kind, with which columns, and times as numbers."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pyro_popbias.errors import DataError
+from pyro_popbias.registry import nearest
+
+
+def as_frame(frame: Any) -> pd.DataFrame:
+    """Return a data frame as pandas', or refuse.
+
+    Raises:
+        DataError: it is neither a pandas DataFrame nor anything with `__arrow_c_stream__`.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pd.Series):
+        return pa.table(frame).to_pandas(date_as_object=False)
+    raise DataError(
+        f"PB-D001: expected a DataFrame, got {type(frame).__name__}; pass a pandas DataFrame or a table with "
+        "__arrow_c_stream__ (polars, pyarrow)"
+    )
+
+
+def check_columns(frame: pd.DataFrame, names: Any) -> None:
+    """Refuse a frame that lacks a column or has one twice.
+
+    Raises:
+        DataError: names the columns there are, and the nearest.
+    """
+    present = [str(column) for column in frame.columns]
+    twice = sorted({column for column in present if present.count(column) > 1})
+    if twice:
+        raise DataError(f"PB-D007: column names stand more than once: {', '.join(twice)}; rename them")
+    for name in names:
+        if name not in present:
+            raise DataError(
+                f"PB-D005: no column {name!r}{nearest(str(name).strip(), present)} Columns: {', '.join(present)}"
+            )
+
+
+def as_times(column: pd.Series, name: str) -> np.ndarray:
+    """Return a column of times as numbers `(N,)`: seconds of dates, numbers as they are.
+
+    Raises:
+        DataError: times are missing, not finite, or no times.
+    """
+    missing = column.isna()
+    if missing.any():
+        raise DataError(f"PB-D073: column {name!r} has {missing.sum()} missing times in {len(column)} rows")
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        epoch = pd.Timestamp(0, tz=getattr(column.dtype, "tz", None))
+        return ((column - epoch) / pd.Timedelta(seconds=1)).to_numpy(dtype="float64")
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        return column.to_numpy(dtype="float64")
+    raise DataError(
+        f"PB-D071: column {name!r} holds {column.dtype} values, not times; give numbers, or convert with pandas.to_datetime"
+    )

@@ -1,0 +1,193 @@
+"""Tables in files: CSV, gzipped CSV and Parquet, read and written."""
+
+import csv as pycsv
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from pyro_popbias.data.frames import check_columns
+from pyro_popbias.errors import ConfigError, DataError, RunFolderError
+
+ENDINGS = (".csv", ".csv.gz", ".parquet")
+
+
+FORMULA = r"[=+\-@\t\r\n\x00]"  # how text begins that a spreadsheet may take for one
+
+
+NUMBER = r"[+-]?\d*\.?\d+(e[+-]?\d+)?"
+
+
+def file_ending(path: Path) -> str:
+    """Return the ending of a table's file, dot included.
+
+    Raises:
+        ConfigError: it is none that is read or written.
+    """
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending):
+            return ending
+    raise ConfigError(f"PB-C008: {path} has an ending that is not read or written; use one of {', '.join(ENDINGS)}")
+
+
+def read_table(
+    path: str | Path, *, text: tuple[str, ...] = (), text_if_there: tuple[str, ...] = (), first_text: bool = False
+) -> pd.DataFrame:
+    """Return a table; numbers as numbers.
+
+    Args:
+        path: a .csv, .csv.gz or .parquet file.
+        text: columns that must be there and stay text whatever they hold: "007", "NA" and "1e5" are ids.
+        text_if_there: columns that stay text likewise and may be missing.
+        first_text: whether the first column stays text too.
+
+    Raises:
+        DataError: the content cannot be read.
+        RunFolderError: there is no such file, or it may not be read.
+        ConfigError: the ending is not known.
+    """
+    path = Path(path)
+    ending = file_ending(path)
+    try:
+        content = path.read_bytes() if ending != ".parquet" else b""
+        if ending == ".parquet":
+            return _checked_columns(path, parquet.read_table(path).to_pandas(date_as_object=False), text)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"PB-D025: {path} is no readable Parquet file: {_first_line(error)}") from error
+    except OSError as error:
+        raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror or _first_line(error)}") from error
+    content = _unzip(path, content) if ending == ".csv.gz" else content
+    return _read_csv(path, content, text, text_if_there=text_if_there, first_text=first_text)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _unzip(path: Path, content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error) as error:
+        raise DataError(
+            f"PB-D014: {path} ends inside its gzip data; it was cut off, fetch it again ({_first_line(error)})"
+        ) from error
+    except gzip.BadGzipFile as error:
+        raise DataError(f"PB-D013: {path} holds no gzip data; rename it to .csv") from error
+
+
+def _read_csv(
+    path: Path, content: bytes, text: tuple[str, ...], *, text_if_there: tuple[str, ...], first_text: bool
+) -> pd.DataFrame:
+    if not content.strip():
+        raise DataError(f"PB-D003: {path} is empty (0 bytes of content)")
+    if content.count(b'"') % 2 and _ends_inside_quotes(content):
+        raise DataError(f"PB-D019: {path} has an unclosed quote, in the row that begins {_open_quote(content)}")
+    as_text = (*text, *text_if_there, *([_first_name(content)] if first_text else []))
+    table = _parse(path, content, as_text)
+    frame = table.to_pandas(date_as_object=False)
+    missing = [name for name in text if name not in table.column_names]
+    if missing and len(table.column_names) == 1:
+        only = table.column_names[0]
+        sign = next((sign for sign in ";\t|" if sign in only), None)
+        if sign:
+            raise DataError(f"PB-D008: {path} has one column {only!r}; is its delimiter {sign!r}? Convert it to commas")
+    return _checked_columns(path, frame, text)
+
+
+def _checked_columns(path: Path, frame: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        check_columns(frame, names)
+    except DataError as error:
+        raise DataError(f"{error} (in {path})") from error
+    return frame
+
+
+def _first_name(content: bytes) -> str:
+    """Return the name of the first column."""
+    header = content[: content.find(b"\n")] if b"\n" in content else content
+    return next(pycsv.reader([header.decode("utf-8-sig", errors="replace")]))[0]
+
+
+def _parse(path: Path, content: bytes, text: tuple[str, ...]) -> pa.Table:
+    faults: list[csv.InvalidRow] = []
+
+    def note(row: csv.InvalidRow) -> str:
+        faults.append(row)
+        return "skip"
+
+    try:
+        table = csv.read_csv(
+            io.BytesIO(content),
+            read_options=csv.ReadOptions(use_threads=False),  # threads would number no rows
+            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string())),
+        )
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise DataError(f"PB-D017: {path} is no readable CSV file: {_first_line(error)}") from error
+    if faults:
+        raise DataError(
+            f"PB-D017: {path} has {len(faults)} rows whose number of fields is not the header's "
+            f"{faults[0].expected_columns}, first row {faults[0].number} with {faults[0].actual_columns}: "
+            f"{faults[0].text[:60]!r}; mend or quote these rows"
+        )
+    return table
+
+
+def _ends_inside_quotes(content: bytes) -> bool:
+    """Return whether the file ends inside a quoted field; a lone quote within a field, as in 12" vinyl, is text."""
+    try:
+        for _ in pycsv.reader(io.StringIO(content.decode(errors="replace"), newline=""), strict=True):
+            pass
+    except pycsv.Error as error:
+        return "end of data" in str(error)
+    return False
+
+
+def _open_quote(content: bytes) -> str:
+    """Return the number and the text of the line from which on quotes do not pair up."""
+    quotes = 0
+    start = (1, b"")
+    for number, line in enumerate(content.splitlines(), 1):
+        if quotes % 2 == 0:
+            start = (number, line)
+        quotes += line.count(b'"')
+    return f"at line {start[0]}: {start[1][:60].decode(errors='replace')!r}"
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """Return a table as CSV that no spreadsheet takes for formulas: text that would be one begins with an apostrophe.
+
+    Text is one where it starts with =, +, -, @, a tab or the end of a line, and is no number (OWASP ASVS 1.2.10).
+    """
+    inert = {}
+    for name in frame.columns[[pd.api.types.is_string_dtype(dtype) for dtype in frame.dtypes]]:
+        text = frame[name].astype(str)
+        inert[name] = text.mask(text.str.match(FORMULA) & ~text.str.fullmatch(NUMBER), "'" + text)
+    content: str = frame.assign(**inert).to_csv(index=False, lineterminator="\n")
+    return content.encode()
+
+
+def write_table(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as CSV or Parquet, under a temporary name first, so that a file is never half written.
+
+    In CSV an id that a spreadsheet would take for a formula gets an apostrophe before it; Parquet keeps it as it is.
+
+    Raises:
+        ConfigError: the ending is not known.
+        RunFolderError: it cannot be written.
+    """
+    from pyro_popbias.data.atomic_files import write_atomically
+
+    path = Path(path)
+    buffer = io.BytesIO()
+    ending = file_ending(path)
+    if ending == ".parquet":
+        frame.to_parquet(buffer, index=False)
+    else:
+        buffer.write(to_csv(frame))
+    content = buffer.getvalue()
+    write_atomically(path, gzip.compress(content, mtime=0) if ending == ".csv.gz" else content)
