@@ -18,7 +18,7 @@ from pyro_popbias.guides.joint_guide import JointGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.point import PointGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, Bounds, Cells, PopularityGuide, lies_inside, same_support
+from pyro_popbias.guides.popularity_guide import GUIDES, Bounds, Cells, PopularityGuide
 from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.weibull import WeibullGuide
 
@@ -44,6 +44,4 @@ __all__ = [
     "RowGuide",
     "WeibullGuide",
     "WholeGuide",
-    "lies_inside",
-    "same_support",
 ]

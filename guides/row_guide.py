@@ -12,7 +12,8 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, has_closed_kl, same_support
+from pyro_popbias.distributions.supports import same_support
+from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, has_closed_kl
 from pyro_popbias.sparse_lookup import gather
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pyro_popbias.assembly.pair import Pair, assemble, finite_score, with_names
+from pyro_popbias.assembly.pair import Pair, assemble, with_names
+from pyro_popbias.assembly.training_data import finite_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.frames import as_frame, check_columns

@@ -19,8 +19,9 @@ from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.errors import IncompatibleError
-from pyro_popbias.guides import GUIDES, same_support
+from pyro_popbias.guides import GUIDES
 
 Sites = Mapping[str, Any]
 

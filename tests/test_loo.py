@@ -10,7 +10,8 @@ import torch
 import pyro_popbias as pb
 from pyro_popbias.errors import DataError
 from pyro_popbias.inference_data.arviz_compat import leave_one_out, load_arviz
-from pyro_popbias.inference_data.loo import loo, reason_against
+from pyro_popbias.inference_data.loo import loo
+from pyro_popbias.inference_data.loo_conditions import reason_against
 from pyro_popbias.storage.run_folder import save
 from pyro_popbias.training import loop as training
 

@@ -11,7 +11,7 @@ from pyro.infer.mcmc.util import diagnostics
 from torch.nn.functional import logsigmoid
 
 import pyro_popbias as pb
-from pyro_popbias.assembly.pair import split_rows
+from pyro_popbias.assembly.training_data import split_rows
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.models.pda import PAIRS
 

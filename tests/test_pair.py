@@ -4,7 +4,8 @@ import torch
 
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
-from pyro_popbias.assembly.pair import choose_device, pair
+from pyro_popbias.assembly.pair import pair
+from pyro_popbias.assembly.training_data import choose_device
 from pyro_popbias.data.holdout import hold_out
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError, UnknownNameError
 

@@ -4,25 +4,20 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
-from pyro_popbias.assembly.components import SATURATIONS, build, check_given, local_parameters
+from pyro_popbias.assembly.components import build, local_parameters
+from pyro_popbias.assembly.defaults import with_defaults
 from pyro_popbias.assembly.prior_sources import make_prior
+from pyro_popbias.assembly.training_data import _cells, choose_device, given_score, split_rows
 from pyro_popbias.data.batches import Batch, Rows
-from pyro_popbias.data.frames import check_columns
-from pyro_popbias.data.holdout import hold_out
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
-from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
-from pyro_popbias.guides import GUIDES, Cells, JointGuide
-from pyro_popbias.models import MODELS, PRIORS, PopularityModel
-from pyro_popbias.models.priors.prior import ConcentratedPrior
+from pyro_popbias.errors import DataError, DataWarning
+from pyro_popbias.guides import GUIDES, JointGuide
+from pyro_popbias.models import PopularityModel
 from pyro_popbias.objective import Objective
-from pyro_popbias.study.sections import Fixed, Power
 from pyro_popbias.study.study import Study
 
 BLOCK = 262_144  # rows evaluated at once
@@ -162,127 +157,3 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     with local_parameters():
         made.look()
     return made
-
-
-def _cells(events: Interactions, train: np.ndarray, rows: Rows, seed: int) -> Cells:
-    """Return what a guide may know of the cells: training rows and no held-out ones."""
-    label = None if events.label is None else events.label[train]
-    positives = np.bincount(events.cell[train], weights=label, minlength=events.cells)
-    catalogue = events.catalogue
-    return Cells(rows.cell_count.cpu().numpy(), positives, catalogue.periods, catalogue.item_features, seed)
-
-
-def with_defaults(study: Study, events: Interactions) -> Study:
-    """Return the study with the defaults that depend on the model and on whether the data have labels.
-
-    Raises:
-        DataError: the data hold one class only, and no negatives are drawn.
-        ConfigError: negatives do not go with the data or the model.
-        IncompatibleError: the model has one popularity an item only, or does not take an option that is given.
-    """
-    check_given(study)
-    model = MODELS[study.model.name]
-    study = study.replace("data", negatives=_negatives(study, events, pairwise=model.pairwise))
-    if study.model.latent == "interaction" and not model.per_interaction:
-        names = [name for name, cls in MODELS.items() if cls.per_interaction]
-        raise IncompatibleError(
-            f"PB-C086: model {study.model.name!r} has one popularity an item; latent = 'interaction' goes with "
-            f"{', '.join(names)}"
-        )
-    if model.saturations and "saturation" not in study.model.model_fields_set:
-        section = next(section for section, cls in SATURATIONS.items() if cls is model.saturations[0])
-        study = study.replace("model", saturation=section())
-    _warn_of_free_scales(study)
-    return study
-
-
-def _warn_of_free_scales(study: Study) -> None:
-    """Warn where two learned parameters do the work of one: z^exponent changes little if z spreads more instead."""
-    saturation, prior = study.model.saturation, study.model.prior
-    spread = prior.source == "learned" and issubclass(PRIORS[prior.name], ConcentratedPrior)
-    if spread and isinstance(saturation, Power) and saturation.exponent == "learned":
-        message = (
-            "PB-C102: the exponent of z^exponent and the concentration of the prior are both learned, and the data hardly "
-            "tell a larger exponent from a wider prior; give the exponent a number, or the prior source = 'fixed' and a "
-            "concentration"
-        )
-        warnings.warn(message, DataWarning, stacklevel=5)
-
-
-def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:
-    """Return the number of negatives that are drawn for each positive."""
-    given, label = study.data.negatives, events.label
-    if label is not None and not label.any():
-        raise DataError(f"PB-D063: the data have label 0 in all {len(events)} rows; popularity would go to 0")
-    if pairwise:
-        if given == 0:
-            raise ConfigError(
-                f"PB-C018: model {study.model.name!r} compares positives with negatives; negatives must be 1 or more"
-            )
-        return given or 1
-    if label is None and given != 0:
-        return given or 4
-    if label is None or label.all():
-        what = "no labels" if label is None else f"label 1 in all {len(events)} rows"
-        raise DataError(
-            f"PB-D062: the data have {what}, positives only; this likelihood would send every probability to 1. Leave the "
-            "label and [data] negatives out, so that negatives are drawn, or give a label column that has both classes"
-        )
-    if given:
-        raise ConfigError(
-            f"PB-C018: negatives = {given}, but the data have labels of their own; set negatives = 0, or leave the label out"
-        )
-    return 0
-
-
-def given_score(events: Interactions, study: Study) -> np.ndarray | None:
-    """Return the given affinity of every interaction, `(N,)`; None where affinities are of vectors or features."""
-    affinity = study.model.affinity
-    if not isinstance(affinity, Fixed) or affinity.score is None:
-        return None
-    if study.data.negatives:
-        raise ConfigError(
-            "PB-C019: a fixed score column has no value for sampled negatives; give user_vectors and item_vectors"
-        )
-    check_columns(events.columns, [affinity.score])
-    return finite_score(events.columns[affinity.score], affinity.score)
-
-
-def finite_score(column: "pd.Series[Any]", name: str) -> np.ndarray:
-    """Return a score column as numbers `(N,)`, or refuse it.
-
-    Raises:
-        DataError: values are no numbers, missing or not finite.
-    """
-    if not pd.api.types.is_numeric_dtype(column.dtype):
-        raise DataError(f"PB-D068: column {name!r} holds {column.dtype} values; scores are numbers")
-    score = column.to_numpy(dtype="float64", copy=True)
-    broken = ~np.isfinite(score)
-    if broken.any():
-        raise DataError(f"PB-D068: column {name!r} has {broken.sum()} scores that are missing or not finite")
-    return score
-
-
-def choose_device(name: str) -> str:
-    """Return "cpu" or "cuda".
-
-    Raises:
-        ConfigError: cuda is asked for and not there.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ConfigError("PB-C087: device = 'cuda', but torch finds no CUDA device; use device = 'auto' or 'cpu'")
-    return "cuda" if there and name != "cpu" else "cpu"
-
-
-def split_rows(events: Interactions, study: Study, *, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions of the training and of the held-out rows; where negatives are sampled, of positives only.
-
-    Args:
-        events: the interactions.
-        study: what was declared, with the defaults that depend on the data.
-        seed: decides which are held out; the study's by default.
-    """
-    number = study.data.negatives or 0
-    usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
-    return hold_out(events, usable, study.training.validation, study.training.seed if seed is None else seed)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_popbias.checks.cell_likelihood import Evidence
-from pyro_popbias.guides import same_support
+from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.models import PopularityModel
 
 NODES = 128

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_popbias.assembly.pair import BLOCK, given_score, split_rows
+from pyro_popbias.assembly.pair import BLOCK
+from pyro_popbias.assembly.training_data import given_score, split_rows
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.study.study import Study

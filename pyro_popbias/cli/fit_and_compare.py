@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyro_popbias.assembly.components import check_fit
+from pyro_popbias.assembly.compatibility import check_fit
 from pyro_popbias.assembly.pair import assemble, with_names
 from pyro_popbias.comparison import compare
 from pyro_popbias.data.atomic_files import remove_temporaries

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pyro_popbias.assembly.components import check_given
+from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.data.labels import holds, parse_rule
 from pyro_popbias.data.table_files import file_ending, write_table
 from pyro_popbias.errors import ConfigError

@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyro_popbias.assembly.pair import finite_score, split_rows
+from pyro_popbias.assembly.training_data import finite_score, split_rows
 from pyro_popbias.data.frames import check_columns
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
 from pyro_popbias.inference_data.arviz_compat import to_container
 from pyro_popbias.inference_data.interaction_draws import ChosenRows, log_likelihood, predictive
-from pyro_popbias.inference_data.loo import reason_against
+from pyro_popbias.inference_data.loo_conditions import reason_against
 from pyro_popbias.inference_data.popularity_draws import Cells, Draws, check_size, constants_dataset
 from pyro_popbias.registry import nearest
 from pyro_popbias.study.sections import Fixed

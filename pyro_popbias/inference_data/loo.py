@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyro_popbias.assembly.pair import split_rows
+from pyro_popbias.assembly.training_data import split_rows
 from pyro_popbias.inference_data.arviz_compat import leave_one_out
+from pyro_popbias.inference_data.loo_conditions import reason_against
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit
@@ -39,22 +40,6 @@ class Loo:
     rows: int = 0
     bad_k: float = math.nan
     reason: str = ""
-
-
-def reason_against(fit: "Fit") -> str:
-    """Return why LOO does not hold for a fit, in a sentence; empty where it does."""
-    guide = fit.guide
-    if any(parameter.dim() for parameter in fit.model.affinity.parameters()) or (
-        guide.weights().keys() - guide.global_weights().keys()
-    ):
-        return "the vectors were estimated from the rows that LOO would leave out"
-    if fit.study.model.latent == "interaction":
-        return "every row has a popularity of its own, which leaves with it"
-    if fit.study.data.negatives:
-        return "the rows are positives alone, and each would have to leave with its sampled negatives"
-    if guide.popularity.maximises != "elbo":
-        return "popularity is a point, so that there are no draws to weigh"
-    return ""
 
 
 def loo(fit: "Fit", *, most: int = 1000, draws: int = 1000, seed: int = 0) -> Loo:

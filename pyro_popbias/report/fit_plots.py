@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from torch.distributions import constraints
 
 from pyro_popbias.distributions import draw
-from pyro_popbias.guides import same_support
+from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.report.figure import BLUE, GREY, RED, clean, new_axes
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from torch.distributions import Gamma, LogNormal, Normal, constraints
 
 import pyro_popbias as pb
 from pyro_popbias.distributions import draw
+from pyro_popbias.distributions.supports import lies_inside, same_support
 from pyro_popbias.errors import ConfigError, IncompatibleError
-from pyro_popbias.guides import lies_inside, same_support
 
 SLOPE, INTERCEPT = 1.0, -0.5
 ITEMS = 500

@@ -1,0 +1,74 @@
+"""The defaults of a study that depend on the model and on the data."""
+
+import warnings
+
+from pyro_popbias.assembly.compatibility import SATURATIONS, check_given
+from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
+from pyro_popbias.models import MODELS, PRIORS
+from pyro_popbias.models.priors.prior import ConcentratedPrior
+from pyro_popbias.study.sections import Power
+from pyro_popbias.study.study import Study
+
+
+def with_defaults(study: Study, events: Interactions) -> Study:
+    """Return the study with the defaults that depend on the model and on whether the data have labels.
+
+    Raises:
+        DataError: the data hold one class only, and no negatives are drawn.
+        ConfigError: negatives do not go with the data or the model.
+        IncompatibleError: the model has one popularity an item only, or does not take an option that is given.
+    """
+    check_given(study)
+    model = MODELS[study.model.name]
+    study = study.replace("data", negatives=_negatives(study, events, pairwise=model.pairwise))
+    if study.model.latent == "interaction" and not model.per_interaction:
+        names = [name for name, cls in MODELS.items() if cls.per_interaction]
+        raise IncompatibleError(
+            f"PB-C086: model {study.model.name!r} has one popularity an item; latent = 'interaction' goes with "
+            f"{', '.join(names)}"
+        )
+    if model.saturations and "saturation" not in study.model.model_fields_set:
+        section = next(section for section, cls in SATURATIONS.items() if cls is model.saturations[0])
+        study = study.replace("model", saturation=section())
+    _warn_of_free_scales(study)
+    return study
+
+
+def _warn_of_free_scales(study: Study) -> None:
+    """Warn where two learned parameters do the work of one: z^exponent changes little if z spreads more instead."""
+    saturation, prior = study.model.saturation, study.model.prior
+    spread = prior.source == "learned" and issubclass(PRIORS[prior.name], ConcentratedPrior)
+    if spread and isinstance(saturation, Power) and saturation.exponent == "learned":
+        message = (
+            "PB-C102: the exponent of z^exponent and the concentration of the prior are both learned, and the data hardly "
+            "tell a larger exponent from a wider prior; give the exponent a number, or the prior source = 'fixed' and a "
+            "concentration"
+        )
+        warnings.warn(message, DataWarning, stacklevel=5)
+
+
+def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:
+    """Return the number of negatives that are drawn for each positive."""
+    given, label = study.data.negatives, events.label
+    if label is not None and not label.any():
+        raise DataError(f"PB-D063: the data have label 0 in all {len(events)} rows; popularity would go to 0")
+    if pairwise:
+        if given == 0:
+            raise ConfigError(
+                f"PB-C018: model {study.model.name!r} compares positives with negatives; negatives must be 1 or more"
+            )
+        return given or 1
+    if label is None and given != 0:
+        return given or 4
+    if label is None or label.all():
+        what = "no labels" if label is None else f"label 1 in all {len(events)} rows"
+        raise DataError(
+            f"PB-D062: the data have {what}, positives only; this likelihood would send every probability to 1. Leave the "
+            "label and [data] negatives out, so that negatives are drawn, or give a label column that has both classes"
+        )
+    if given:
+        raise ConfigError(
+            f"PB-C018: negatives = {given}, but the data have labels of their own; set negatives = 0, or leave the label out"
+        )
+    return 0

@@ -1,0 +1,77 @@
+"""The rows of a training as tensors: which are held out, their given scores, and where they live."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pyro_popbias.data.batches import Rows
+from pyro_popbias.data.frames import check_columns
+from pyro_popbias.data.holdout import hold_out
+from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.guides import Cells
+from pyro_popbias.study.sections import Fixed
+from pyro_popbias.study.study import Study
+
+
+def _cells(events: Interactions, train: np.ndarray, rows: Rows, seed: int) -> Cells:
+    """Return what a guide may know of the cells: training rows and no held-out ones."""
+    label = None if events.label is None else events.label[train]
+    positives = np.bincount(events.cell[train], weights=label, minlength=events.cells)
+    catalogue = events.catalogue
+    return Cells(rows.cell_count.cpu().numpy(), positives, catalogue.periods, catalogue.item_features, seed)
+
+
+def given_score(events: Interactions, study: Study) -> np.ndarray | None:
+    """Return the given affinity of every interaction, `(N,)`; None where affinities are of vectors or features."""
+    affinity = study.model.affinity
+    if not isinstance(affinity, Fixed) or affinity.score is None:
+        return None
+    if study.data.negatives:
+        raise ConfigError(
+            "PB-C019: a fixed score column has no value for sampled negatives; give user_vectors and item_vectors"
+        )
+    check_columns(events.columns, [affinity.score])
+    return finite_score(events.columns[affinity.score], affinity.score)
+
+
+def finite_score(column: "pd.Series[Any]", name: str) -> np.ndarray:
+    """Return a score column as numbers `(N,)`, or refuse it.
+
+    Raises:
+        DataError: values are no numbers, missing or not finite.
+    """
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        raise DataError(f"PB-D068: column {name!r} holds {column.dtype} values; scores are numbers")
+    score = column.to_numpy(dtype="float64", copy=True)
+    broken = ~np.isfinite(score)
+    if broken.any():
+        raise DataError(f"PB-D068: column {name!r} has {broken.sum()} scores that are missing or not finite")
+    return score
+
+
+def choose_device(name: str) -> str:
+    """Return "cpu" or "cuda".
+
+    Raises:
+        ConfigError: cuda is asked for and not there.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("PB-C087: device = 'cuda', but torch finds no CUDA device; use device = 'auto' or 'cpu'")
+    return "cuda" if there and name != "cpu" else "cpu"
+
+
+def split_rows(events: Interactions, study: Study, *, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of the training and of the held-out rows; where negatives are sampled, of positives only.
+
+    Args:
+        events: the interactions.
+        study: what was declared, with the defaults that depend on the data.
+        seed: decides which are held out; the study's by default.
+    """
+    number = study.data.negatives or 0
+    usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
+    return hold_out(events, usable, study.training.validation, study.training.seed if seed is None else seed)
