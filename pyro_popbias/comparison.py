@@ -14,7 +14,7 @@
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,16 +25,14 @@ from pyro_popbias.checks.replicated_data import CheckedRows
 from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pyro_popbias.fitted import Fit
+from pyro_popbias.fitted import Fit
 
 BINS = 10
 SMALLEST = 1e-12  # of a probability whose logarithm is taken
 MEBIBYTE = 1024**2
 
 
-def compare(fits: "Mapping[str, Fit]", test: Interactions | None = None) -> pd.DataFrame:
+def compare(fits: Mapping[str, Fit], test: Interactions | None = None) -> pd.DataFrame:
     """Return one row a fit, ordered by log_score; see the module for its columns.
 
     Args:
@@ -58,7 +56,7 @@ def compare(fits: "Mapping[str, Fit]", test: Interactions | None = None) -> pd.D
     return table.sort_values("log_score", ascending=False, kind="stable", ignore_index=True)
 
 
-def _of_fit(fit: "Fit", test: Interactions | None) -> dict[str, Any]:
+def _of_fit(fit: Fit, test: Interactions | None) -> dict[str, Any]:
     section, notes = fit.study, []
     scored, reason = _scores(fit, test)
     notes.append(reason)
@@ -81,7 +79,7 @@ def _of_fit(fit: "Fit", test: Interactions | None) -> dict[str, Any]:
     }
 
 
-def _scores(fit: "Fit", test: Interactions | None) -> tuple[dict[str, float], str]:
+def _scores(fit: Fit, test: Interactions | None) -> tuple[dict[str, float], str]:
     """Return log-score and calibration error, and why they are missing or empty."""
     nothing, unseen = {"log_score": np.nan, "calibration_error": np.nan}, ""
     if fit.model.pairwise:
@@ -118,7 +116,7 @@ def calibration_error(probability: np.ndarray, label: np.ndarray) -> float:
     return float(np.sum(distance) / len(probability))
 
 
-def _rows_key(fit: "Fit") -> tuple[Any, ...]:
+def _rows_key(fit: Fit) -> tuple[Any, ...]:
     """Return what decides which rows are held out; of a run without interactions, its ids and counts stand for them."""
     training, catalogue, events = fit.study.training, fit.catalogue, fit.events
     columns = [catalogue.count, catalogue.positives]
@@ -129,7 +127,7 @@ def _rows_key(fit: "Fit") -> tuple[Any, ...]:
     return training.seed, training.validation, fit.study.data.negatives, events is None, rows
 
 
-def _objective_key(fit: "Fit") -> tuple[Any, ...]:
+def _objective_key(fit: Fit) -> tuple[Any, ...]:
     """Return what an ELBO is of: the model, its prior and given numbers, and the rows."""
     model = fit.study.model
     vectors = {"user_vectors", "item_vectors"}

@@ -1,7 +1,7 @@
 """A fit: what a user holds after training. Every result is a frame with the user's own ids."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from types import EllipsisType
@@ -15,68 +15,26 @@ from torch import Tensor
 from pyro_popbias.assembly.pair import Pair, assemble, with_names
 from pyro_popbias.assembly.training_data import finite_score
 from pyro_popbias.checks.check import Check, check
-from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.frames import as_frame, check_columns
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.guides import JointGuide
 from pyro_popbias.inference_data.convert import GROUPS, container
-from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.intervention import Scores, check_mode
-from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table
+from pyro_popbias.prediction.posterior_tables import check_interval
 from pyro_popbias.prediction.scorer import Scorer, Seen
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
 from pyro_popbias.storage.run_folder import read_run, save
 from pyro_popbias.study.sections import Fixed
 from pyro_popbias.study.study import Study
+from pyro_popbias.trained import Trained
 from pyro_popbias.training.loop import train
-from pyro_popbias.training.restarts import Chain, best_of, restart_seeds
+from pyro_popbias.training.restarts import best_of, restart_seeds
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A trained pair.
-
-    Attributes:
-        study: what was declared.
-        catalogue: ids and counts.
-        model: the trained model.
-        guide: the trained guide.
-        history: one row an epoch, in nats and seconds.
-        events: the interactions; None where a run was saved without them.
-        others: the pairs of the other restarts.
-    """
-
-    study: Study
-    catalogue: Catalogue
-    model: PopularityModel
-    guide: JointGuide
-    history: pd.DataFrame
-    events: Interactions | None
-    others: tuple[Chain, ...] = ()
-
-    @property
-    def chains(self) -> tuple[Chain, ...]:
-        """The pairs of all restarts, the best first."""
-        return Chain(self.model, self.guide), *self.others
-
-    def popularity(self, interval: float = 0.9) -> pd.DataFrame:
-        """Return the popularity posteriors, one row a cell, conditional on the estimated affinities.
-
-        Args:
-            interval: probability between lower and upper.
-        """
-        return popularity_table(self.model, self.guide, self.catalogue, interval=interval)
-
-    def parameters(self, interval: float = 0.9) -> pd.DataFrame:
-        """Return the learned global parameters: name, mean, sd, lower, upper; the last three NaN where point-estimated.
-
-        Args:
-            interval: probability between lower and upper.
-        """
-        return parameter_table(self.model, self.guide, interval=check_interval(interval))
+class Fit(Trained):
+    """A trained pair, and what a user asks of it."""
 
     def predict(
         self,

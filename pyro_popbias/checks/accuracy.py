@@ -13,7 +13,7 @@ import pandas as pd
 import pyro
 import torch
 
-from pyro_popbias.checks.cell_likelihood import Trained, TrainingRows, events_of
+from pyro_popbias.checks.cell_likelihood import TrainingRows, events_of
 from pyro_popbias.checks.exact_posterior import Exact, exact_posterior
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.importance import ENOUGH, effective_share, k_hat, largest_k
@@ -21,6 +21,7 @@ from pyro_popbias.distributions import draw, quantile
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import Bounds
 from pyro_popbias.models import BayesianEmbeddingAffinity
+from pyro_popbias.trained import Trained
 
 ROWS = 20  # of a cell, from which the bounds hold
 CHUNK = 500_000  # rows looked at together

@@ -9,45 +9,23 @@ where the logistic function has its poles, so that a sum over rows is a sum over
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_popbias.assembly.pair import BLOCK
+from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.assembly.training_data import given_score, split_rows
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError
-from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.study.study import Study
+from pyro_popbias.trained import Trained
 
 DIGITS = 28.0  # nats of relative precision that the replacing rows keep
 
 
-class Trained(Protocol):
-    """A fit, or a pair: study, interactions, model and guide."""
-
-    @property
-    def study(self) -> Study:
-        """What was declared."""
-
-    @property
-    def events(self) -> Interactions | None:
-        """The interactions; None where a run was saved without them."""
-
-    @property
-    def model(self) -> PopularityModel:
-        """The model."""
-
-    @property
-    def guide(self) -> JointGuide:
-        """The guide."""
-
-
-def events_of(fit: Trained) -> Interactions:
+def events_of(fit: Trained | Pair) -> Interactions:
     """Return the interactions.
 
     Raises:
@@ -160,7 +138,7 @@ class TrainingRows:
         count: `(C,)` training rows of each cell, without sampled negatives.
     """
 
-    def __init__(self, fit: Trained) -> None:
+    def __init__(self, fit: Trained | Pair) -> None:
         self._model, self._device = fit.model, fit.guide.device
         self._events = events = events_of(fit)
         train, _ = split_rows(events, fit.study)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,7 @@ from pyro_popbias.checks.posterior_predictive import Predictive
 from pyro_popbias.checks.replicated_data import CheckedRows
 from pyro_popbias.checks.thresholds import findings_of
 from pyro_popbias.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from pyro_popbias.fitted import Fit
+from pyro_popbias.trained import Trained
 
 Found = tuple[Mapping[str, pd.DataFrame], Sequence[Finding]]
 
@@ -66,7 +64,7 @@ class Check:
         return "\n".join([*lines, self.verdict])
 
 
-def check_predictive(fit: "Fit", seed: int) -> Found:
+def check_predictive(fit: Trained, seed: int) -> Found:
     """Return the predictive checks of a fit: replicates of its labels from q, from the population law and from the prior."""
     if fit.model.pairwise:
         words = (
@@ -82,21 +80,21 @@ def check_predictive(fit: "Fit", seed: int) -> Found:
     return tables, [finding for table in tables.values() for finding in findings_of(table)]
 
 
-def check_accuracy(fit: "Fit", seed: int) -> Found:
+def check_accuracy(fit: Trained, seed: int) -> Found:
     """Return how near q comes to the exact posterior of each item, given the affinities."""
     found = accuracy(fit, seed=seed)
     return {"accuracy": found.table}, found.findings()
 
 
-def check_convergence(fit: "Fit", _: int) -> Found:
+def check_convergence(fit: Trained, _: int) -> Found:
     """Return whether q stood still at the end of training."""
     return {}, convergence(fit)
 
 
-CHECKS: tuple[Callable[["Fit", int], Found], ...] = (check_predictive, check_accuracy, check_convergence)
+CHECKS: tuple[Callable[[Trained, int], Found], ...] = (check_predictive, check_accuracy, check_convergence)
 
 
-def check(fit: "Fit", *, seed: int = 0) -> Check:
+def check(fit: Trained, *, seed: int = 0) -> Check:
     """Return what all checks find of a fit.
 
     Args:

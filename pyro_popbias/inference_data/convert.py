@@ -11,7 +11,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,9 +28,7 @@ from pyro_popbias.inference_data.loo_conditions import reason_against
 from pyro_popbias.inference_data.popularity_draws import Cells, Draws, check_size, constants_dataset
 from pyro_popbias.registry import nearest
 from pyro_popbias.study.sections import Fixed
-
-if TYPE_CHECKING:
-    from pyro_popbias.fitted import Fit
+from pyro_popbias.trained import Trained
 
 GROUPS = ("posterior", "prior", "observed_data", "constant_data")
 BY_ROW = {"prior_predictive": 1, "posterior_predictive": 1, "log_likelihood": 8}  # bytes a draw
@@ -39,7 +37,7 @@ OF_CELLS = "conditional on the estimated affinities"
 
 
 def container(
-    fit: "Fit",
+    fit: Trained,
     *,
     draws: int,
     items: Iterable[Any] | None,
@@ -83,7 +81,7 @@ def container(
     return to_container({group: makers[group]() for group in groups})
 
 
-def _check_groups(fit: "Fit", groups: Sequence[str]) -> list[str]:
+def _check_groups(fit: Trained, groups: Sequence[str]) -> list[str]:
     """Return the groups with draws of single rows, or refuse what a fit cannot give.
 
     Raises:
@@ -119,7 +117,7 @@ def _check_groups(fit: "Fit", groups: Sequence[str]) -> list[str]:
     return by_row
 
 
-def _cells(fit: "Fit", items: Iterable[Any] | None) -> Cells:
+def _cells(fit: Trained, items: Iterable[Any] | None) -> Cells:
     """Return the cells of items by id; of all by default."""
     listed = None if items is None else list(items)
     if listed == []:
@@ -131,7 +129,7 @@ def _cells(fit: "Fit", items: Iterable[Any] | None) -> Cells:
     return Cells.of_items(ids, np.asarray(code), fit.catalogue.periods)
 
 
-def _rows(fit: "Fit", rows: Iterable[int] | None, *, sample: bool, seed: int) -> ChosenRows:
+def _rows(fit: Trained, rows: Iterable[int] | None, *, sample: bool, seed: int) -> ChosenRows:
     """Return rows by position; by default all, or a sample of them."""
     events = fit.events
     assert events is not None  # noqa: S101  refused above
@@ -165,7 +163,7 @@ def _positions(rows: Iterable[int], number: int) -> np.ndarray:
     return np.asarray(pd.unique(position.astype(np.int64)))
 
 
-def _score(fit: "Fit", events: Interactions) -> np.ndarray | None:
+def _score(fit: Trained, events: Interactions) -> np.ndarray | None:
     """Return the given affinity of every interaction, where there is one."""
     section = fit.study.model.affinity
     if not isinstance(section, Fixed) or section.score is None:
@@ -174,7 +172,7 @@ def _score(fit: "Fit", events: Interactions) -> np.ndarray | None:
     return finite_score(events.columns[section.score], section.score)
 
 
-def _row_coords(fit: "Fit", rows: ChosenRows, *, held_out: bool) -> dict[str, Any]:
+def _row_coords(fit: Trained, rows: ChosenRows, *, held_out: bool) -> dict[str, Any]:
     """Return positions as coordinates, and which rows the posterior has not seen where that matters."""
     coords: dict[str, Any] = {"interaction": rows.position}
     if held_out and fit.events is not None:
@@ -189,7 +187,7 @@ def _labels(values: np.ndarray, coords: dict[str, Any]) -> xr.Dataset:
     return xr.Dataset({"label": (dims, values)}, coords=coords)
 
 
-def _note_on_loo(fit: "Fit", coords: dict[str, Any]) -> dict[str, str]:
+def _note_on_loo(fit: Trained, coords: dict[str, Any]) -> dict[str, str]:
     """Return what one must know before one leaves rows out: why LOO does not hold, or for which rows."""
     if reason := reason_against(fit):
         return {"reason": f"no LOO: {reason}"}

@@ -9,16 +9,14 @@ estimate: where vectors were learned from the row, its log-likelihood stays too 
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pyro_popbias.assembly.training_data import split_rows
 from pyro_popbias.inference_data.arviz_compat import leave_one_out
+from pyro_popbias.inference_data.convert import container
 from pyro_popbias.inference_data.loo_conditions import reason_against
-
-if TYPE_CHECKING:
-    from pyro_popbias.fitted import Fit
+from pyro_popbias.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Loo:
     reason: str = ""
 
 
-def loo(fit: "Fit", *, most: int = 1000, draws: int = 1000, seed: int = 0) -> Loo:
+def loo(fit: Trained, *, most: int = 1000, draws: int = 1000, seed: int = 0) -> Loo:
     """Return PSIS-LOO of a fit, by its own posterior and not that of other restarts.
 
     Args:
@@ -63,5 +61,5 @@ def loo(fit: "Fit", *, most: int = 1000, draws: int = 1000, seed: int = 0) -> Lo
         train, _ = split_rows(fit.events, fit.study, seed=fit.study.training.seed)
         rows = np.sort(np.random.default_rng(seed).permutation(np.sort(train))[:most])
     alone = replace(fit, others=())
-    found = leave_one_out(alone.to_arviz(draws=draws, rows=rows, groups=("log_likelihood",), seed=seed))
+    found = leave_one_out(container(alone, draws=draws, items=None, rows=rows, groups=("log_likelihood",), seed=seed))
     return Loo(found.elpd, found.se, found.p, len(found.k_hat), float(np.mean(found.k_hat > found.good_k)))

@@ -1,12 +1,9 @@
 """When leaving a row out holds for a fit, and when it does not."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pyro_popbias.fitted import Fit
+from pyro_popbias.trained import Trained
 
 
-def reason_against(fit: "Fit") -> str:
+def reason_against(fit: Trained) -> str:
     """Return why LOO does not hold for a fit, in a sentence; empty where it does."""
     guide = fit.guide
     if any(parameter.dim() for parameter in fit.model.affinity.parameters()) or (

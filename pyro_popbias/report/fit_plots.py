@@ -5,7 +5,6 @@ are, never read as formulas, and cut where they are long.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,16 +15,14 @@ from torch.distributions import constraints
 from pyro_popbias.distributions import draw
 from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.report.figure import BLUE, GREY, RED, clean, new_axes
-
-if TYPE_CHECKING:
-    from pyro_popbias.fitted import Fit
+from pyro_popbias.trained import Trained
 
 POINTS = 5000  # of a scatter plot; more are a blot and a large file
 BINS = 60
 
 
 def forest(
-    fit: "Fit",
+    fit: Trained,
     ax: Axes | None = None,
     *,
     number: int = 10,
@@ -58,21 +55,21 @@ def forest(
     return ax
 
 
-def against_count(fit: "Fit", ax: Axes | None = None) -> Axes:
+def against_count(fit: Trained, ax: Axes | None = None) -> Axes:
     """Draw the posterior mean of each cell's popularity against its number of rows."""
     ax = _against(fit, ax, lambda table: table["count"])
     ax.set(xscale="log", xlabel="rows", title="popularity against count")
     return ax
 
 
-def against_share(fit: "Fit", ax: Axes | None = None) -> Axes:
+def against_share(fit: Trained, ax: Axes | None = None) -> Axes:
     """Draw the same against the share of positives: with labels, popularity is an item's pull once shown."""
     ax = _against(fit, ax, lambda table: table["positives"] / table["count"])
     ax.set(xlabel="share of positives", title="popularity against share of positives")
     return ax
 
 
-def _against(fit: "Fit", ax: Axes | None, of_table: Callable[[pd.DataFrame], "pd.Series[float]"]) -> Axes:
+def _against(fit: Trained, ax: Axes | None, of_table: Callable[[pd.DataFrame], "pd.Series[float]"]) -> Axes:
     ax = ax or new_axes()
     table = fit.popularity().query("not prior_only")
     table = table.sample(min(len(table), POINTS), random_state=0)
@@ -82,7 +79,7 @@ def _against(fit: "Fit", ax: Axes | None, of_table: Callable[[pd.DataFrame], "pd
     return ax
 
 
-def prior_and_posterior(fit: "Fit", ax: Axes | None = None) -> Axes:
+def prior_and_posterior(fit: Trained, ax: Axes | None = None) -> Axes:
     """Draw the prior of the cells with rows, and all their posteriors together: where the law is right they are alike."""
     ax = ax or new_axes()
     known = np.flatnonzero(fit.catalogue.count)
@@ -105,7 +102,7 @@ def prior_and_posterior(fit: "Fit", ax: Axes | None = None) -> Axes:
     return ax
 
 
-def history(fit: "Fit", ax: Axes | None = None) -> Axes:
+def history(fit: Trained, ax: Axes | None = None) -> Axes:
     """Draw what training maximises against seconds, phase one and two; the steep beginning is cut."""
     ax = ax or new_axes()
     name = fit.guide.popularity.maximises
@@ -122,13 +119,13 @@ def history(fit: "Fit", ax: Axes | None = None) -> Axes:
     return ax
 
 
-def is_positive(fit: "Fit") -> bool:
+def is_positive(fit: Trained) -> bool:
     """Return whether popularity lives on the positive numbers."""
     support = fit.model.prior.population().support
     assert support is not None  # noqa: S101  every prior has one
     return same_support(support, constraints.positive)
 
 
-def _scale_popularity(fit: "Fit", ax: Axes, side: str) -> None:
+def _scale_popularity(fit: Trained, ax: Axes, side: str) -> None:
     if is_positive(fit):
         ax.set(**{f"{side}scale": "log"})

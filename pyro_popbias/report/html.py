@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -26,9 +26,7 @@ from pyro_popbias.report import fit_plots as plots
 from pyro_popbias.report.figure import as_png, clean
 from pyro_popbias.report.titles import read_titles
 from pyro_popbias.storage.run_folder import card, versions
-
-if TYPE_CHECKING:
-    from pyro_popbias.fitted import Fit
+from pyro_popbias.trained import Trained
 
 ITEMS = 200  # in the table; popularity.csv of a run folder has all
 LONGEST = 120  # characters of an id or title
@@ -59,7 +57,7 @@ class Picture:
         return cls(f"data:image/png;base64,{base64.b64encode(as_png(ax)).decode()}", ax.get_title())
 
 
-def write_report(fit: "Fit", path: str | Path, *, titles: Any = None, checked: Check | None = None) -> None:
+def write_report(fit: Trained, path: str | Path, *, titles: Any = None, checked: Check | None = None) -> None:
     """Write the report of a fit, whole or not at all.
 
     Args:
@@ -78,7 +76,7 @@ def write_report(fit: "Fit", path: str | Path, *, titles: Any = None, checked: C
     write_atomically(path, render(fit, read_titles(titles), checked).encode())
 
 
-def render(fit: "Fit", titles: Mapping[str, str], checked: Check | None = None) -> str:
+def render(fit: Trained, titles: Mapping[str, str], checked: Check | None = None) -> str:
     """Return the report as HTML."""
     template = (files("pyro_popbias.report") / "template.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined)
@@ -98,7 +96,7 @@ def render(fit: "Fit", titles: Mapping[str, str], checked: Check | None = None) 
     )
 
 
-def _checks(fit: "Fit", checked: Check | None) -> dict[str, Any]:
+def _checks(fit: Trained, checked: Check | None) -> dict[str, Any]:
     """Return what the checks found, or why they were not made."""
     try:
         checked = checked or check(fit)
@@ -115,7 +113,7 @@ def _checks(fit: "Fit", checked: Check | None) -> dict[str, Any]:
     }
 
 
-def _popularity(fit: "Fit", titles: Mapping[str, str]) -> dict[str, Any]:
+def _popularity(fit: Trained, titles: Mapping[str, str]) -> dict[str, Any]:
     table = fit.popularity()
     rows = table.groupby("item", sort=False)["count"].sum().sort_values(ascending=False, kind="stable")
     place = table["item"].map(pd.Series(range(len(rows)), index=rows.index))
@@ -139,7 +137,7 @@ def _popularity(fit: "Fit", titles: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _training(fit: "Fit") -> dict[str, Any]:
+def _training(fit: Trained) -> dict[str, Any]:
     table = fit.parameters()
     return {
         "training_pictures": [Picture.of(plots.history(fit))],

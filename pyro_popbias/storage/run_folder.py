@@ -11,7 +11,7 @@ import platform
 import secrets
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pyro
@@ -33,18 +33,16 @@ from pyro_popbias.errors import (
 from pyro_popbias.guides import Cells
 from pyro_popbias.study.sections import Fixed
 from pyro_popbias.study.study import COUNTS, Study
+from pyro_popbias.trained import Trained
 from pyro_popbias.training.restarts import Chain
 from pyro_popbias.version import __version__
-
-if TYPE_CHECKING:
-    from pyro_popbias.fitted import Fit
 
 SCHEMA = 1
 SCORE = "affinity score"  # column of the interactions, where affinities are given row by row
 CHAINS = "chains.safetensors"  # the pairs of other restarts
 
 
-def save(fit: "Fit", folder: Path, *, data: bool = True) -> None:
+def save(fit: Trained, folder: Path, *, data: bool = True) -> None:
     """Write a fit to a new folder: whole, or not at all.
 
     Args:
@@ -77,7 +75,7 @@ def refuse_full(folder: Path) -> None:
         raise RunFolderError(f"PB-R101: {folder} exists and is not empty; choose another name or remove it")
 
 
-def write_run(fit: "Fit", folder: Path, *, data: bool = True) -> None:
+def write_run(fit: Trained, folder: Path, *, data: bool = True) -> None:
     """Write the files of a finished run, the manifest last."""
     files = _files(fit, data=data)
     for name, content in files.items():
@@ -102,7 +100,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _files(fit: "Fit", *, data: bool) -> dict[str, bytes]:
+def _files(fit: Trained, *, data: bool) -> dict[str, bytes]:
     catalogue, study = fit.catalogue, fit.study
     files: dict[str, bytes] = {}
     affinity = study.model.affinity
@@ -171,7 +169,7 @@ def tensor_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
     return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def card(fit: "Fit") -> str:
+def card(fit: Trained) -> str:
     """Return the run's card in Markdown: what was fitted to what, and how far to trust the intervals."""
     score = fit.history["validation_log_score"].iloc[-1]
     held_out = "No rows were held out" if pd.isna(score) else f"Held-out log-loss {-score:.4f} nats a row"
@@ -187,7 +185,7 @@ def card(fit: "Fit") -> str:
     )
 
 
-def _restarts(fit: "Fit") -> str:
+def _restarts(fit: Trained) -> str:
     """Return how the fit was chosen, where it was one of several, or nothing."""
     if not fit.others:
         return ""
@@ -198,7 +196,7 @@ def _restarts(fit: "Fit") -> str:
     )
 
 
-def _design(fit: "Fit") -> str:
+def _design(fit: Trained) -> str:
     """Return what scores are where the data's own labels do not say it, or nothing."""
     number = fit.study.data.negatives
     if not number:
