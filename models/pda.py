@@ -15,7 +15,7 @@ from pyro_popbias.distributions import LogitBernoulli, expectation
 from pyro_popbias.models.affinities.affinity import AffinityLaw
 from pyro_popbias.models.popularity_model import MODELS, Latent
 from pyro_popbias.models.saturated_model import SaturatedModel
-from pyro_popbias.models.saturations.saturation import PowerSaturation
+from pyro_popbias.models.saturations.power import PowerSaturation
 
 # What a choice among all items is worth in pairs. Let items be chosen in proportion to exp(s), and each choice be compared
 # with uniform draws: between alike items, the curvature of one expected pair is half the variance of its slope, so that

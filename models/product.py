@@ -10,7 +10,9 @@ from torch.distributions import Distribution, constraints
 from pyro_popbias.distributions import ProductBernoulli, closed_form, expectation, log_expectation
 from pyro_popbias.models.popularity_model import MODELS, Latent
 from pyro_popbias.models.saturated_model import SaturatedModel
-from pyro_popbias.models.saturations.saturation import ExponentialSaturation, HillSaturation, TanhSaturation
+from pyro_popbias.models.saturations.exponential import ExponentialSaturation
+from pyro_popbias.models.saturations.hill import HillSaturation
+from pyro_popbias.models.saturations.tanh import TanhSaturation
 
 
 @final

@@ -9,13 +9,11 @@ from pyro_popbias.distributions.alternating import TERMS, alternating_weights
 from pyro_popbias.distributions.expectation import register_expectation
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.logistic import logistic_normal
-from pyro_popbias.models.saturations.saturation import (
-    ExponentialSaturation,
-    HillSaturation,
-    PowerSaturation,
-    Saturation,
-    TanhSaturation,
-)
+from pyro_popbias.models.saturations.exponential import ExponentialSaturation
+from pyro_popbias.models.saturations.hill import HillSaturation
+from pyro_popbias.models.saturations.power import PowerSaturation
+from pyro_popbias.models.saturations.saturation import Saturation
+from pyro_popbias.models.saturations.tanh import TanhSaturation
 
 
 @register_expectation(ExponentialSaturation, Gamma)

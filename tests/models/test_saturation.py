@@ -3,12 +3,10 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.models.saturations.saturation import (
-    ExponentialSaturation,
-    HillSaturation,
-    PowerSaturation,
-    TanhSaturation,
-)
+from pyro_popbias.models.saturations.exponential import ExponentialSaturation
+from pyro_popbias.models.saturations.hill import HillSaturation
+from pyro_popbias.models.saturations.power import PowerSaturation
+from pyro_popbias.models.saturations.tanh import TanhSaturation
 
 mpmath.mp.dps = 350
 RELATIVE, GRADIENT = 1e-12, 1e-9
