@@ -6,8 +6,8 @@ data are whole batches, because the package cuts an epoch into batches of equal 
 of the batch size, steps would be shorter for small N. The hand-written step looks for no non-finite gradients, seeds
 nothing and has the textbook KL of two Gammas, so its ratio counts the package's safeguards too.
 
-The last line is `hand=H naive=P n=M`: package over hand-written, package over naive, N=1e7 over N=1e5. With `--all` there
-are two contestants a model, package and hand-written, and the last line has the ratio of each model.
+The last line is `hand=H naive=P n=M`: package over hand-written, package over naive, N=1e7 over N=1e5. With `--all`
+there are two contestants a model, package and hand-written, and the last line has the ratio of each model.
 """
 
 import math
@@ -99,7 +99,7 @@ class Hand(nn.Module):
         # log P(label) of each interaction
         u, i = self.users.index_select(0, batch.user), self.items.index_select(0, batch.item)
         x = (u * i).sum(-1).double() + self.intercept
-        z = z.index_select(0, batch.slot)
+        z = z.index_select(0, batch.cell_index)
         likelihood = self.log_probability(x, z, batch.label).sum()
         # log priors of points
         prior = -0.5 * (self.intercept / 5).square() - math.log(5) - HALF_LOG_TWO_PI

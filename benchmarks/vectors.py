@@ -1,7 +1,7 @@
-"""Vectors as points at searched scales against vectors with a Normal law and learned scales.
+"""Vectors as points at searched scales against vectors with a Normal distribution and learned scales.
 
-Three tables: held-out rows of MovieLens, the coverage of true popularities on simulated labelled rows, and the hit rate on
-a simulated log that holds few positives only, where mean-field vectors may collapse to their prior.
+Three tables: held-out rows of MovieLens, the coverage of true popularities on simulated labelled rows, and the hit rate
+on a simulated log that holds few positives only, where mean-field vectors may collapse to their prior.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def scales_of(fitted: pb.Fit) -> dict[str, float]:
 
 
 def held_out_scores(fitted: pb.Fit, test: pb.Interactions) -> dict[str, float]:
-    """Return log-loss in nats a row, and the expected calibration error, of test rows."""
+    """Return log-loss in nats per row, and the expected calibration error, of test rows."""
     frame = test.to_frame()
     score = fitted.predict(frame, popularity="posterior", unseen="prior")["score"].to_numpy()
     label = frame["label"].to_numpy()

@@ -10,7 +10,7 @@ from pyro_popbias.guides.amortized_guide import (
     AmortizedLogNormalGuide,
     AmortizedNormalGuide,
 )
-from pyro_popbias.guides.auto_guide import AutoLowRankGuide, AutoNormalGuide, WholeGuide
+from pyro_popbias.guides.auto_guide import AutoLowRankGuide, AutoNormalGuide, JointCellsGuide
 from pyro_popbias.guides.exponential import ExponentialGuide
 from pyro_popbias.guides.gamma import GammaGuide
 from pyro_popbias.guides.iterates import Iterates
@@ -18,7 +18,7 @@ from pyro_popbias.guides.joint_guide import JointGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.point import PointGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, Bounds, Cells, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES, Bounds, CellStatistics, PopularityGuide
 from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.weibull import WeibullGuide
 
@@ -32,10 +32,11 @@ __all__ = [
     "AutoLowRankGuide",
     "AutoNormalGuide",
     "Bounds",
-    "Cells",
+    "CellStatistics",
     "ExponentialGuide",
     "GammaGuide",
     "Iterates",
+    "JointCellsGuide",
     "JointGuide",
     "LogNormalGuide",
     "NormalGuide",
@@ -43,5 +44,4 @@ __all__ = [
     "PopularityGuide",
     "RowGuide",
     "WeibullGuide",
-    "WholeGuide",
 ]

@@ -44,9 +44,9 @@ class AffinityGuide(PyroModule):
                 pyro.sample(name, Normal(loc, log_scale.exp()).to_event(1))
                 continue
             group = batch.users if plate == "users" else batch.items
-            law = Normal(gather(loc, group.code), gather(log_scale, group.code).exp()).to_event(1)
+            distribution = Normal(gather(loc, group.code), gather(log_scale, group.code).exp()).to_event(1)
             with pyro.plate(f"{name}_plate", len(group.code)), poutine.scale(scale=group.weight):
-                pyro.sample(name, law)
+                pyro.sample(name, distribution)
 
     def weights(self) -> dict[str, torch.distributions.Normal]:
         """Return q of each site, whole tables."""

@@ -25,7 +25,7 @@ from torch.nn.functional import softsign
 from pyro_popbias.guides.gamma import GammaGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, Cells, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES, CellStatistics, PopularityGuide
 from pyro_popbias.guides.row_guide import RowGuide
 
 HIDDEN = 32
@@ -54,7 +54,7 @@ class AmortizedGuide(PopularityGuide):
     out: Tensor
     of_feature: Tensor
 
-    def __init__(self, prior: Distribution, cells: Cells) -> None:
+    def __init__(self, prior: Distribution, cells: CellStatistics) -> None:
         super().__init__()
         self._periods, self._features = cells.periods, cells.features
         inputs = _inputs(cells)
@@ -75,7 +75,7 @@ class AmortizedGuide(PopularityGuide):
             setattr(self, name, PyroParam(start, constraints.real))
 
     @classmethod
-    def build(cls, prior: Distribution, cells: Cells) -> Self:
+    def build(cls, prior: Distribution, cells: CellStatistics) -> Self:
         """Return the guide at its start."""
         return cls(prior, cells)
 
@@ -89,7 +89,7 @@ class AmortizedGuide(PopularityGuide):
         """Return how the KL to a prior is found: as of the guide whose rows it makes."""
         return cls.local.kl_to(prior)
 
-    def see(self, affinity: Tensor) -> None:
+    def set_mean_affinity(self, affinity: Tensor) -> None:
         """Take note of the mean affinity of each cell's rows, `(C,)` logits."""
         self.inputs[:, AFFINITY] = affinity
 
@@ -100,7 +100,7 @@ class AmortizedGuide(PopularityGuide):
         if self._features is not None:
             hidden = hidden + self._of_features(cell // self._periods)
         starts = self.starts if self.starts.dim() == 1 else self.starts.index_select(0, cell)
-        return self.local.law(starts + _spread(inputs, self.direct) + _gathered(softsign(hidden), self.out))
+        return self.local.from_rows(starts + _spread(inputs, self.direct) + _gathered(softsign(hidden), self.out))
 
     def _of_features(self, item: Tensor) -> Tensor:
         """Return what the features of items add to the hidden units, `(D, HIDDEN)`."""
@@ -124,7 +124,7 @@ def _gathered(many: Tensor, weights: Tensor) -> Tensor:
     return torch.stack([(many * column).sum(-1) for column in weights.unbind(-1)], dim=-1)
 
 
-def _inputs(cells: Cells) -> Tensor:
+def _inputs(cells: CellStatistics) -> Tensor:
     """Return the inputs `(C, F)`; the affinity is 0 until it is seen, and one period is no input."""
     counts = np.log1p(np.stack([cells.positives, cells.rows], axis=1).astype(float))
     spread = counts.std(0)

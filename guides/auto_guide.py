@@ -19,10 +19,10 @@ from torch.distributions import Distribution, constraints
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
-from pyro_popbias.guides.popularity_guide import GUIDES, Cells, PopularityGuide
+from pyro_popbias.guides.popularity_guide import GUIDES, CellStatistics, PopularityGuide
 
 
-class WholeGuide(PopularityGuide):
+class JointCellsGuide(PopularityGuide):
     """Base of whole guides.
 
     Args:
@@ -34,11 +34,11 @@ class WholeGuide(PopularityGuide):
     required = ("auto", "size", "marginals")
     auto: ClassVar[Callable[..., AutoGuide]]
     kl = "sampled"
-    whole = True
+    draws_all_cells = True
 
     def __init__(self, prior: Distribution, cells: int, *, seed: int = 0) -> None:
         super().__init__()
-        laws = prior.expand((cells,))
+        distributions = prior.expand((cells,))
         assert prior.support is not None  # noqa: S101  every prior has one
         self._on_log = LogNormalGuide.fits(prior.support)
         local = LogNormalGuide if self._on_log else NormalGuide
@@ -48,7 +48,7 @@ class WholeGuide(PopularityGuide):
 
         def program(*_: Any) -> None:
             with pyro.plate("cell", cells):
-                pyro.sample("popularity", laws)
+                pyro.sample("popularity", distributions)
 
         scale = float(log_scale.exp().mean())
         with torch.random.fork_rng():
@@ -59,7 +59,7 @@ class WholeGuide(PopularityGuide):
             self._auto._setup_prototype()  # and not a call, after which no guide could hold it
 
     @classmethod
-    def build(cls, prior: Distribution, cells: Cells) -> Self:
+    def build(cls, prior: Distribution, cells: CellStatistics) -> Self:
         """Return the guide at its start."""
         return cls(prior, len(cells), seed=cells.seed)
 
@@ -85,7 +85,7 @@ class WholeGuide(PopularityGuide):
 
 @final
 @GUIDES.register("auto-normal")
-class AutoNormalGuide(WholeGuide):
+class AutoNormalGuide(JointCellsGuide):
     """q(z) = independent Normals of log z, or of a real z: Pyro's AutoNormal."""
 
     auto = AutoNormal
@@ -102,7 +102,7 @@ class AutoNormalGuide(WholeGuide):
 
 @final
 @GUIDES.register("auto-low-rank")
-class AutoLowRankGuide(WholeGuide):
+class AutoLowRankGuide(JointCellsGuide):
     """q(z) = one Normal of all log z, or of all real z, with covariance D + W W' of rank sqrt(C): Pyro's own."""
 
     auto = AutoLowRankMultivariateNormal

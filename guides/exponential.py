@@ -5,7 +5,7 @@ from typing import final
 import torch
 from pyro.distributions import Exponential
 from torch import Tensor
-from torch import distributions as laws
+from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import EULER
@@ -26,18 +26,18 @@ class ExponentialGuide(RowGuide):
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:
         """Return argmin KL(Exponential || prior), `(..., 1)`; an Exponential prior itself."""
-        if isinstance(prior, laws.LogNormal):
+        if isinstance(prior, td.LogNormal):
             # the same E log z
             log_mean = prior.loc + EULER
-        elif isinstance(prior, laws.Weibull):
+        elif isinstance(prior, td.Weibull):
             # E (z/l)^k = 1/k; from elsewhere the search meets numbers like e^k
             log_mean = prior.scale.log() - torch.lgamma(1 + prior.concentration) / prior.concentration
         else:
-            # exact under Gamma and Exponential laws
+            # exact under Gamma and Exponential distributions
             log_mean = prior.mean.log()
-        return nearest(cls.law, log_mean.unsqueeze(-1), prior)
+        return nearest(cls.from_rows, log_mean.unsqueeze(-1), prior)
 
     @classmethod
-    def law(cls, rows: Tensor) -> Exponential:
+    def from_rows(cls, rows: Tensor) -> Exponential:
         """Return Exponential(1 / mean), `(D,)`."""
         return Exponential((-rows.squeeze(-1)).exp())

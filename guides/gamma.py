@@ -5,7 +5,7 @@ from typing import final
 import torch
 from pyro.distributions import Gamma
 from torch import Tensor
-from torch import distributions as laws
+from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
@@ -27,16 +27,16 @@ class GammaGuide(RowGuide):
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:
         """Return argmin KL(Gamma || prior), `(..., 2)`; a Gamma prior itself."""
-        if isinstance(prior, laws.Gamma):
+        if isinstance(prior, td.Gamma):
             return torch.stack([torch.log(prior.concentration / prior.rate), torch.log(prior.concentration)], dim=-1)
         of_log = moments(prior)
         # psi'(a) = Var log z, to within a quarter; psi(a) - log(rate) = E log z
         a = 1 / of_log.log_variance + of_log.log_variance.rsqrt()
         matched = torch.stack([of_log.log_mean + torch.log(a) - torch.digamma(a), torch.log(a)], dim=-1)
-        return nearest(cls.law, matched, prior)
+        return nearest(cls.from_rows, matched, prior)
 
     @classmethod
-    def law(cls, rows: Tensor) -> Gamma:
+    def from_rows(cls, rows: Tensor) -> Gamma:
         """Return Gamma(a, a / mean), `(D,)`."""
         mean, concentration = rows.exp().unbind(-1)
         return Gamma(concentration, concentration / mean)

@@ -15,7 +15,7 @@ class Iterates(nn.Module):
     Buffers, so that they are saved with the guide and a resumed training goes on with them; row 0 is the window before.
 
     Args:
-        parameters: whose iterates they are; `see` must be given the same.
+        parameters: whose iterates they are; `record` must be given the same.
 
     Attributes:
         number: `(2,)` steps seen.
@@ -42,7 +42,7 @@ class Iterates(nn.Module):
             part[1] = 0
 
     @torch.no_grad()
-    def see(self, parameters: Iterable[Parameter]) -> None:
+    def record(self, parameters: Iterable[Parameter]) -> None:
         """Take note of the parameters after a step."""
         # Welford's update
         value = _some(parameters)

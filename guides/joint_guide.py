@@ -44,7 +44,7 @@ class JointGuide(PyroModule):
         """Return q of the sites whose weights belong to no single user or item."""
         if self.affinity is None:
             return {}
-        return {site: law for site, law in self.weights().items() if self.affinity.names[site]}
+        return {site: distribution for site, distribution in self.weights().items() if self.affinity.names[site]}
 
     def global_priors(self) -> dict[str, Normal]:
         """Return the priors of the same sites."""

@@ -5,7 +5,7 @@ from typing import final
 import torch
 from pyro.distributions import LogNormal
 from torch import Tensor
-from torch import distributions as laws
+from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
@@ -27,17 +27,19 @@ class LogNormalGuide(RowGuide):
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:
         """Return argmin KL(LogNormal || prior), `(..., 2)`; a LogNormal prior itself."""
-        if isinstance(prior, laws.LogNormal):
+        if isinstance(prior, td.LogNormal):
             return torch.stack([prior.loc, torch.log(prior.scale)], dim=-1)
-        if isinstance(prior, laws.Gamma):
+        if isinstance(prior, td.Gamma):
             # loc log(a/b) - 1/(2a), scale a^(-1/2)
             a = prior.concentration
             return torch.stack([torch.log(a / prior.rate) - 0.5 / a, -0.5 * torch.log(a)], dim=-1)
         of_log = moments(prior)
-        return nearest(cls.law, torch.stack([of_log.log_mean, 0.5 * torch.log(of_log.log_variance)], dim=-1), prior)
+        return nearest(
+            cls.from_rows, torch.stack([of_log.log_mean, 0.5 * torch.log(of_log.log_variance)], dim=-1), prior
+        )
 
     @classmethod
-    def law(cls, rows: Tensor) -> LogNormal:
+    def from_rows(cls, rows: Tensor) -> LogNormal:
         """Return LogNormal(loc, scale), `(D,)`."""
         loc, log_scale = rows.unbind(-1)
         return LogNormal(loc, log_scale.exp())

@@ -13,32 +13,32 @@ FLATTEST = 1e-8  # curvature; a family's bound may lie at infinity
 EXACT = 1e-12  # slope at which the search ends, in nats
 
 
-def nearest(law: Callable[[Tensor], Distribution], rows: Tensor, prior: Distribution) -> Tensor:
-    """Return argmin KL(law(rows) || prior), `(..., P)` rows in float64 without gradient.
+def nearest(distribution: Callable[[Tensor], Distribution], rows: Tensor, prior: Distribution) -> Tensor:
+    """Return argmin KL(distribution(rows) || prior), `(..., P)` rows in float64 without gradient.
 
     Newton's method for all priors of the batch at once, with steps that are bounded and never go uphill.
 
     Args:
-        law: rows `(..., P)` to laws `(...)`.
+        distribution: rows `(..., P)` to distributions `(...)`.
         rows: `(..., P)` where the search starts.
-        prior: `(...)` laws whose KL from the family is registered and twice differentiable.
+        prior: `(...)` distributions whose KL from the family is registered and twice differentiable.
     """
     rows = rows.detach().double()
     for _ in range(STEPS):
-        value, slope, curvature = _expansion(law, rows, prior)
+        value, slope, curvature = _expansion(distribution, rows, prior)
         if slope.abs().max() < EXACT:
             break
-        rows = _lower(law, rows, prior, value, _newton(slope, curvature))
+        rows = _lower(distribution, rows, prior, value, _newton(slope, curvature))
     return rows
 
 
 def _expansion(
-    law: Callable[[Tensor], Distribution], rows: Tensor, prior: Distribution
+    distribution: Callable[[Tensor], Distribution], rows: Tensor, prior: Distribution
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return KL `(...)`, its gradient `(..., P)` and its Hessian `(..., P, P)`."""
     with torch.enable_grad():
         rows = rows.clone().requires_grad_()
-        value = kl_divergence(law(rows), prior)
+        value = kl_divergence(distribution(rows), prior)
         # each KL depends on its own row only, so that the gradient of the sum holds all gradients
         (slope,) = torch.autograd.grad(value.sum(), rows, create_graph=True)
         columns = [torch.autograd.grad(part.sum(), rows, retain_graph=True)[0] for part in slope.unbind(-1)]
@@ -54,12 +54,12 @@ def _newton(slope: Tensor, curvature: Tensor) -> Tensor:
 
 
 def _lower(
-    law: Callable[[Tensor], Distribution], rows: Tensor, prior: Distribution, value: Tensor, step: Tensor
+    distribution: Callable[[Tensor], Distribution], rows: Tensor, prior: Distribution, value: Tensor, step: Tensor
 ) -> Tensor:
     """Return rows after as much of the step as does not raise the KL by more than rounding."""
     with torch.no_grad():
         for _ in range(HALVINGS):
-            higher = ~(kl_divergence(law(rows + step), prior) <= value + EXACT * (1 + value.abs()))
+            higher = ~(kl_divergence(distribution(rows + step), prior) <= value + EXACT * (1 + value.abs()))
             if not higher.any():
                 break
             step = torch.where(higher.unsqueeze(-1), 0.5 * step, step)

@@ -5,7 +5,7 @@ from typing import final
 import torch
 from pyro.distributions import Normal
 from torch import Tensor
-from torch import distributions as laws
+from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.guides.popularity_guide import GUIDES
@@ -24,11 +24,11 @@ class NormalGuide(RowGuide):
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:
         """Return the prior itself, `(..., 2)`."""
-        assert isinstance(prior, laws.Normal)  # noqa: S101
+        assert isinstance(prior, td.Normal)  # noqa: S101
         return torch.stack([prior.loc, torch.log(prior.scale)], dim=-1)
 
     @classmethod
-    def law(cls, rows: Tensor) -> Normal:
+    def from_rows(cls, rows: Tensor) -> Normal:
         """Return Normal(loc, scale), `(D,)`."""
         loc, log_scale = rows.unbind(-1)
         return Normal(loc, log_scale.exp())

@@ -1,6 +1,7 @@
 """What every guide of popularity is: a Pyro program over a batch that draws the site `popularity`.
 
-A local guide has a law for each cell of the batch; a whole guide draws all cells together, and its batches carry them all.
+A local guide has a distribution for each cell of the batch; a whole guide draws all cells together, and its batches
+carry them all.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pyro_popbias.registry import Registry, Variant
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class CellStatistics:
     """What a guide may know of the C = K T cells when it is made.
 
     Attributes:
@@ -59,10 +60,10 @@ class PopularityGuide(Variant, PyroModule):
     """Base of guides.
 
     Attributes:
-        family: the law of popularity, a class of `torch.distributions`; None where it depends on the prior.
+        family: the distribution of popularity, a class of `torch.distributions`; None where it depends on the prior.
         kl: "analytic", or "sampled" where the family has no closed KL to some prior.
-        maximises: what training maximises, as the history names it: "elbo", or "log_joint" where q is no law.
-        whole: whether all cells are drawn together, at every step.
+        maximises: what training maximises, as the history names it: "elbo", or "log_joint" where q is no distribution.
+        draws_all_cells: whether all cells are drawn together, at every step.
         bounds: how near q comes to the exact posterior; None where the family promises nothing.
     """
 
@@ -70,7 +71,7 @@ class PopularityGuide(Variant, PyroModule):
     family: ClassVar[type[Distribution] | None] = None
     kl: ClassVar[Literal["analytic", "sampled"]] = "analytic"
     maximises: ClassVar[Literal["elbo", "log_joint"]] = "elbo"
-    whole: ClassVar[bool] = False
+    draws_all_cells: ClassVar[bool] = False
     bounds: ClassVar[Bounds | None] = None
 
     @classmethod
@@ -79,7 +80,7 @@ class PopularityGuide(Variant, PyroModule):
         raise NotImplementedError
 
     @classmethod
-    def build(cls, prior: Distribution, cells: Cells) -> Self:
+    def build(cls, prior: Distribution, cells: CellStatistics) -> Self:
         """Return the guide at its start.
 
         Args:
@@ -109,13 +110,13 @@ class PopularityGuide(Variant, PyroModule):
         return popularity
 
     @torch.no_grad()
-    def see(self, affinity: Tensor) -> None:
+    def set_mean_affinity(self, affinity: Tensor) -> None:
         """Take note of the mean affinity of each cell's rows, `(C,)` logits; most guides have no use for it."""
 
     @property
-    def looks(self) -> bool:
-        """Whether `see` changes anything."""
-        return type(self).see is not PopularityGuide.see
+    def uses_affinity(self) -> bool:
+        """Whether `set_mean_affinity` changes anything."""
+        return type(self).set_mean_affinity is not PopularityGuide.set_mean_affinity
 
 
 GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides", PopularityGuide)

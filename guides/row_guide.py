@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.supports import same_support
-from pyro_popbias.guides.popularity_guide import Cells, PopularityGuide, has_closed_kl
+from pyro_popbias.guides.popularity_guide import CellStatistics, PopularityGuide, has_closed_kl
 from pyro_popbias.sparse_lookup import gather
 
 
@@ -29,7 +29,7 @@ class RowGuide(PopularityGuide):
         support: where z lives; it must be the support of the prior.
     """
 
-    required = ("family", "columns", "support", "start", "law")
+    required = ("family", "columns", "support", "start", "from_rows")
     family: ClassVar[type[Distribution]]
     columns: ClassVar[tuple[str, ...]]
     support: ClassVar[constraints.Constraint]
@@ -40,7 +40,7 @@ class RowGuide(PopularityGuide):
         self.rows = PyroParam(start_rows(type(self), prior, cells), constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     @classmethod
-    def build(cls, prior: Distribution, cells: Cells) -> Self:
+    def build(cls, prior: Distribution, cells: CellStatistics) -> Self:
         """Return the guide at its start."""
         return cls(prior, len(cells))
 
@@ -52,22 +52,22 @@ class RowGuide(PopularityGuide):
     @classmethod
     def kl_to(cls, prior: Distribution) -> Literal["analytic", "sampled"] | None:
         """Return how the KL to a prior is found, in closed form where the family has one."""
-        q = cls.law(torch.zeros(1, len(cls.columns), dtype=torch.float64))
+        q = cls.from_rows(torch.zeros(1, len(cls.columns), dtype=torch.float64))
         return "analytic" if has_closed_kl(q, prior) else super().kl_to(prior)
 
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:
-        """Return the rows `(..., columns)` of the law nearest to the prior."""
+        """Return the rows `(..., columns)` of the distribution nearest to the prior."""
         raise NotImplementedError
 
     @classmethod
-    def law(cls, rows: Tensor) -> TorchDistribution:
-        """Return the laws `(D,)` of rows `(D, columns)`."""
+    def from_rows(cls, rows: Tensor) -> TorchDistribution:
+        """Return the distributions `(D,)` of rows `(D, columns)`."""
         raise NotImplementedError
 
     def posterior(self, cell: Tensor) -> TorchDistribution:
         """Return q of some cells, `(D,)`."""
-        return self.law(gather(self.rows, cell))
+        return self.from_rows(gather(self.rows, cell))
 
 
 def start_rows(guide: type[RowGuide], prior: Distribution, cells: int) -> Tensor:

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from pyro.distributions import Weibull
 from torch import Tensor
-from torch import distributions as laws
+from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
@@ -14,7 +14,7 @@ from pyro_popbias.guides.nearest_member import nearest
 from pyro_popbias.guides.popularity_guide import GUIDES
 from pyro_popbias.guides.row_guide import RowGuide
 
-# log Gamma(1 + k_p / k_q) of the KL between two Weibull laws overflows where k_q is far below k_p
+# log Gamma(1 + k_p / k_q) of the KL between two Weibull distributions overflows where k_q is far below k_p
 LEAST_CONCENTRATION = 0.1
 
 
@@ -35,15 +35,15 @@ class WeibullGuide(RowGuide):
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:
         """Return argmin KL(Weibull || prior), `(..., 2)`; a Weibull prior itself where its concentration is above .1."""
-        if isinstance(prior, laws.Weibull):
+        if isinstance(prior, td.Weibull):
             return torch.stack([prior.scale.log(), _above_least(prior.concentration)], dim=-1)
         # Var log z = pi^2 / (6 k^2), E z = scale Gamma(1 + 1/k)
         k = (math.pi / torch.sqrt(6 * moments(prior).log_variance)).clamp(min=2 * LEAST_CONCENTRATION)
         matched = torch.stack([prior.mean.log() - torch.lgamma(1 + 1 / k), _above_least(k)], dim=-1)
-        return nearest(cls.law, matched, prior)
+        return nearest(cls.from_rows, matched, prior)
 
     @classmethod
-    def law(cls, rows: Tensor) -> Weibull:
+    def from_rows(cls, rows: Tensor) -> Weibull:
         """Return Weibull(scale, concentration), `(D,)`."""
         scale, above = rows.exp().unbind(-1)
         return Weibull(scale, LEAST_CONCENTRATION + above)

@@ -4,14 +4,14 @@ if __name__ != "pyro_popbias.models":
     raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")
 
 from pyro_popbias.models.additive import Additive
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, AffinityLatent, Weights
 from pyro_popbias.models.affinities.embedding import BayesianEmbeddingAffinity, EmbeddingAffinity
 from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
 from pyro_popbias.models.affinities.linear import LinearAffinity
 from pyro_popbias.models.inverse_logistic import InverseLogistic
 from pyro_popbias.models.pda import PDA
-from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
+from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
 from pyro_popbias.models.priors.exponential import ExponentialPrior
 from pyro_popbias.models.priors.gamma import GammaPrior
 from pyro_popbias.models.priors.item import ItemPrior
@@ -35,8 +35,8 @@ __all__ = [
     "PRIORS",
     "Additive",
     "Affinity",
+    "AffinityDistribution",
     "AffinityLatent",
-    "AffinityLaw",
     "BayesianEmbeddingAffinity",
     "EmbeddingAffinity",
     "ExponentialPrior",
@@ -49,10 +49,10 @@ __all__ = [
     "InverseLogistic",
     "ItemPrior",
     "Latent",
+    "LikelihoodOptions",
     "LinearAffinity",
     "LogNormalPrior",
     "NormalPrior",
-    "Options",
     "PopularityModel",
     "PopularityPrior",
     "PowerSaturation",

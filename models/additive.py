@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Normal, constraints
 
 from pyro_popbias.distributions import LogitBernoulli, expected_logistic
 from pyro_popbias.models.affinities.affinity import Affinity
-from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
+from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
 
 
@@ -24,7 +24,7 @@ class Additive(PopularityModel):
 
     Args:
         affinity: x_ui.
-        prior: law of z, positive or real.
+        prior: distribution of z, positive or real.
         slope: "positive" learns log slope ~ Normal(0, 1); "free" learns slope ~ Normal(0, 1), of any sign.
     """
 
@@ -42,7 +42,7 @@ class Additive(PopularityModel):
         self.slope_parameter = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     @classmethod
-    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: LikelihoodOptions) -> Self:
         """Return the model of a study's options; it has no saturation."""
         return cls(affinity, prior, slope=options.slope)
 
@@ -53,7 +53,7 @@ class Additive(PopularityModel):
 
     @classmethod
     def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
-        """Return whether P(c=1 | x) has a closed form: under a Normal law only."""
+        """Return whether P(c=1 | x) has a closed form: under a Normal distribution only."""
         return issubclass(family, Normal)
 
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> LogitBernoulli:
@@ -64,13 +64,15 @@ class Additive(PopularityModel):
         """Return the log prior of the slope."""
         return {"gamma": -0.5 * self.slope_parameter.square() - 0.5 * math.log(2 * math.pi)}
 
-    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+    def conditional_probability(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return sigma(x + slope z)."""
         return torch.sigmoid(affinity + self.slope * popularity)
 
-    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
+    def marginal_probability(
+        self, affinity: Tensor, distribution: Distribution, cell_index: Tensor | None = None
+    ) -> Tensor:
         """Return E[sigma(x + slope z)], one integral an affinity."""
-        return expected_logistic(affinity, self.slope, law, slot=slot)
+        return expected_logistic(affinity, self.slope, distribution, cell_index=cell_index)
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""

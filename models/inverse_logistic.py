@@ -9,7 +9,7 @@ from torch.distributions import Distribution, LogNormal, constraints
 
 from pyro_popbias.distributions import LogitBernoulli, expected_inverse_logistic
 from pyro_popbias.models.affinities.affinity import Affinity
-from pyro_popbias.models.popularity_model import MODELS, Latent, Options, PopularityModel
+from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
 
 
@@ -20,7 +20,7 @@ class InverseLogistic(PopularityModel):
 
     Args:
         affinity: x_ui.
-        prior: law of z, on (0, inf).
+        prior: distribution of z, on (0, inf).
     """
 
     latents: ClassVar[Mapping[str, Latent]] = {
@@ -28,23 +28,25 @@ class InverseLogistic(PopularityModel):
     }
 
     @classmethod
-    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: LikelihoodOptions) -> Self:
         """Return the model of a study's options; it has neither saturation nor slope."""
         return cls(affinity, prior)
 
     @classmethod
     def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
-        """Return whether P(c=1 | x) has a closed form: under a LogNormal law only."""
+        """Return whether P(c=1 | x) has a closed form: under a LogNormal distribution only."""
         return issubclass(family, LogNormal)
 
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> LogitBernoulli:
         """Return Bernoulli(sigma(x + log z)) of each interaction."""
         return LogitBernoulli(affinity + torch.log(popularity))
 
-    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+    def conditional_probability(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return sigma(x + log z)."""
         return torch.sigmoid(affinity + torch.log(popularity))
 
-    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
+    def marginal_probability(
+        self, affinity: Tensor, distribution: Distribution, cell_index: Tensor | None = None
+    ) -> Tensor:
         """Return E[sigma(x + log z)], one integral an affinity."""
-        return expected_inverse_logistic(affinity, law, slot=slot)
+        return expected_inverse_logistic(affinity, distribution, cell_index=cell_index)

@@ -12,15 +12,15 @@ from torch.nn.functional import logsigmoid
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.distributions import LogitBernoulli, expectation
-from pyro_popbias.models.affinities.affinity import AffinityLaw
+from pyro_popbias.models.affinities.affinity import AffinityDistribution
 from pyro_popbias.models.popularity_model import MODELS, Latent
 from pyro_popbias.models.saturated_model import SaturatedModel
 from pyro_popbias.models.saturations.power import PowerSaturation
 
-# What a choice among all items is worth in pairs. Let items be chosen in proportion to exp(s), and each choice be compared
-# with uniform draws: between alike items, the curvature of one expected pair is half the variance of its slope, so that
-# q would have twice the variance of the estimate (Godambe's information of a composite likelihood; Varin, Reid and Firth,
-# Statistica Sinica 2011).
+# What a choice among all items is worth in pairs. Let items be chosen in proportion to exp(s), and each choice be
+# compared with uniform draws: between alike items, the curvature of one expected pair is half the variance of its
+# slope, so that q would have twice the variance of the estimate (Godambe's information of a composite likelihood;
+# Varin, Reid and Firth, Statistica Sinica 2011).
 PAIRS = 2.0
 
 
@@ -31,8 +31,8 @@ class PDA(SaturatedModel):
 
     The score is no probability: it has no upper bound. It is that of Zhang et al., SIGIR 2021 (popularity-bias
     deconfounding and adjusting), with z latent; i is a positive of the user, j a sampled negative in the same period.
-    Pairs of one choice are no independent data: intervals of z are about right for most items, and too wide for the most
-    popular ones.
+    Pairs of one choice are no independent data: intervals of z are about right for most items, and too wide for the
+    most popular ones.
     """
 
     latents: ClassVar[Mapping[str, Latent]] = {
@@ -43,7 +43,7 @@ class PDA(SaturatedModel):
 
     @classmethod
     def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
-        """Return whether E[s] has a closed form: the moments of every positive law here have."""
+        """Return whether E[s] has a closed form: the moments of every positive distribution here have."""
         return not issubclass(family, Normal)
 
     def observe(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:
@@ -64,24 +64,26 @@ class PDA(SaturatedModel):
         return positive.repeat_interleave(batch.negatives, dim=-1), negative
 
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> LogitBernoulli:
-        """Return the law of being preferred to an item of score 0: Bernoulli(sigma(s)) of each interaction."""
-        return LogitBernoulli(self.given(affinity, popularity))
+        """Return the distribution of being preferred to an item of score 0: Bernoulli(sigma(s)) of each interaction."""
+        return LogitBernoulli(self.conditional_probability(affinity, popularity))
 
-    def log_score(self, batch: Batch, affinity: AffinityLaw, law: Distribution) -> Tensor:
+    def log_score(self, batch: Batch, affinity: AffinityDistribution, distribution: Distribution) -> Tensor:
         """Return log sigma(E[s_i] - E[s_j]) of each pair, in nats: at the mean scores, whose order is the ranking."""
-        score, _ = affinity.expect(lambda x: self.probability(x, law, batch.slot))
+        score, _ = affinity.expect(lambda x: self.marginal_probability(x, distribution, batch.cell_index))
         preferred, other = self._pairs(batch, score)
         return logsigmoid(preferred - other)
 
-    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+    def conditional_probability(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return the score (ELU(x) + 1) z^exponent."""
-        return self.alone(affinity) * self.saturation(popularity)
+        return self.affinity_score(affinity) * self.saturation(popularity)
 
-    def alone(self, affinity: Tensor) -> Tensor:
+    def affinity_score(self, affinity: Tensor) -> Tensor:
         """Return ELU(x) + 1: the score at z = 1."""
         return torch.where(affinity > 0, 1 + affinity, torch.exp(affinity.clamp(max=0.0)))
 
-    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
+    def marginal_probability(
+        self, affinity: Tensor, distribution: Distribution, cell_index: Tensor | None = None
+    ) -> Tensor:
         """Return (ELU(x) + 1) E[z^exponent], a score and no probability."""
-        weight = expectation(self.saturation, law)
-        return self.alone(affinity) * (weight if slot is None else weight.index_select(0, slot))
+        weight = expectation(self.saturation, distribution)
+        return self.affinity_score(affinity) * (weight if cell_index is None else weight.index_select(0, cell_index))

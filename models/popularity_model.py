@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | `batch.cell` | (D,) | cells of the batch, each once unless it has several draws |
 | site `popularity` | (D,) | the draws, in plate `cell` |
-| `batch.slot` | (B,) | position of each interaction's draw among the D |
+| `batch.cell_index` | (B,) | position of each interaction's draw among the D |
 | site `label` | (B,) | 0 or 1, in plate `interaction` |
 
 The KL of a cell is counted once per cell and not once per interaction, which would pull every posterior to its prior:
@@ -25,14 +25,14 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityLaw
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution
 from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation
 from pyro_popbias.registry import Registry, Variant
 
 
 @dataclass(frozen=True)
-class Options:
+class LikelihoodOptions:
     """What a study says of a likelihood; each model takes what it has.
 
     Attributes:
@@ -59,7 +59,7 @@ class PopularityModel(Variant, PyroModule):
 
     Args:
         affinity: x_ui.
-        prior: law of popularity.
+        prior: distribution of popularity.
 
     Attributes:
         pairwise: whether the likelihood compares a positive with a sampled negative; scores are then no probabilities.
@@ -68,7 +68,14 @@ class PopularityModel(Variant, PyroModule):
         free_slope: whether popularity's slope may have either sign.
     """
 
-    required = ("latents", "assemble", "integrates_in_closed_form", "likelihood", "given", "probability")
+    required = (
+        "latents",
+        "assemble",
+        "integrates_in_closed_form",
+        "likelihood",
+        "conditional_probability",
+        "marginal_probability",
+    )
     latents: ClassVar[Mapping[str, Latent]]
     pairwise: ClassVar[bool] = False
     saturations: ClassVar[tuple[type[Saturation], ...]] = ()
@@ -81,13 +88,13 @@ class PopularityModel(Variant, PyroModule):
         self.prior = prior
 
     @classmethod
-    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: LikelihoodOptions) -> Self:
         """Return the model of a study's options."""
         raise NotImplementedError
 
     @classmethod
     def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
-        """Return whether `probability` is closed under laws of a family, and not a quadrature."""
+        """Return whether `probability` is closed under distributions of a family, and not a quadrature."""
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
@@ -98,28 +105,28 @@ class PopularityModel(Variant, PyroModule):
         affinity = self.affinity(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
         for name, value in self.log_prior().items():
             pyro.factor(f"{name}_prior", value)
-        return self.observe(batch, affinity, popularity.index_select(-1, batch.slot))
+        return self.observe(batch, affinity, popularity.index_select(-1, batch.cell_index))
 
     def observe(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return the labels of a batch, given or drawn, of x `(B,)` and z `(..., B)`."""
         likelihood = self.likelihood(affinity, popularity)
-        with pyro.plate("interaction", len(batch.slot)), poutine.scale(scale=batch.scale):
+        with pyro.plate("interaction", len(batch.cell_index)), poutine.scale(scale=batch.scale):
             label: Tensor = pyro.sample("label", likelihood, obs=batch.label)
         return label
 
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> TorchDistribution:
-        """Return the law of the labels given x `(B,)` and z `(..., B)`."""
+        """Return the distribution of the labels given x `(B,)` and z `(..., B)`."""
         raise NotImplementedError
 
-    def log_score(self, batch: Batch, affinity: AffinityLaw, law: Distribution) -> Tensor:
+    def log_score(self, batch: Batch, affinity: AffinityDistribution, distribution: Distribution) -> Tensor:
         """Return log P of each label of a batch with x and z integrated over, in nats.
 
         Args:
             batch: labelled rows.
-            affinity: `(B,)` law of x.
-            law: `(D,)` law of z of each cell of the batch.
+            affinity: `(B,)` distribution of x.
+            distribution: `(D,)` distribution of z of each cell of the batch.
         """
-        probability, _ = affinity.expect(lambda x: self.probability(x, law, batch.slot))
+        probability, _ = affinity.expect(lambda x: self.marginal_probability(x, distribution, batch.cell_index))
         assert batch.label is not None  # noqa: S101  rows are labelled
         right = torch.where(batch.label > 0, probability, 1 - probability)
         # a probability that has underflown counts as the smallest one, not as the end of all comparison
@@ -129,21 +136,24 @@ class PopularityModel(Variant, PyroModule):
         """Return the log prior of the likelihood's own point-estimated parameters by name, scalars in nats."""
         return {}
 
-    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+    def conditional_probability(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return P(c=1 | x, z), shaped as the broadcast of both."""
         raise NotImplementedError
 
-    def alone(self, affinity: Tensor) -> Tensor:
+    def affinity_score(self, affinity: Tensor) -> Tensor:
         """Return the score of the affinity alone, without popularity: sigma(x)."""
         return torch.sigmoid(affinity)
 
-    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
-        """Return P(c=1 | x) with z integrated over its law.
+    def marginal_probability(
+        self, affinity: Tensor, distribution: Distribution, cell_index: Tensor | None = None
+    ) -> Tensor:
+        """Return P(c=1 | x) with z integrated over its distribution.
 
         Args:
             affinity: logits, any shape.
-            law: law of z, its batch broadcastable to the affinities; with `slot`, `(D,)` laws of distinct cells.
-            slot: `(B,)` which law belongs to which affinity.
+            distribution: distribution of z, its batch broadcastable to the affinities; with `cell_index`, `(D,)`
+                distributions of distinct cells.
+            cell_index: `(B,)` which distribution belongs to which affinity.
         """
         raise NotImplementedError
 

@@ -36,16 +36,18 @@ class Product(SaturatedModel):
         g = self.saturation
         return ProductBernoulli(affinity, g.log(popularity), g.log_complement(popularity))
 
-    def given(self, affinity: Tensor, popularity: Tensor) -> Tensor:
+    def conditional_probability(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return sigma(x) g(z)."""
         return torch.sigmoid(affinity) * self.saturation(popularity)
 
-    def probability(self, affinity: Tensor, law: Distribution, slot: Tensor | None = None) -> Tensor:
-        """Return sigma(x) E[g(z)]: the law of z enters by one number."""
-        attention = expectation(self.saturation, law)
-        return torch.sigmoid(affinity) * (attention if slot is None else attention.index_select(0, slot))
+    def marginal_probability(
+        self, affinity: Tensor, distribution: Distribution, cell_index: Tensor | None = None
+    ) -> Tensor:
+        """Return sigma(x) E[g(z)]: the distribution of z enters by one number."""
+        attention = expectation(self.saturation, distribution)
+        return torch.sigmoid(affinity) * (attention if cell_index is None else attention.index_select(0, cell_index))
 
-    def log_evidence(self, affinity: Tensor, law: Distribution, label: Tensor) -> Tensor:
+    def log_evidence(self, affinity: Tensor, distribution: Distribution, label: Tensor) -> Tensor:
         """Return log P(c | x) of labels `(B,)` exactly, in nats, where every interaction has a popularity of its own.
 
         P is linear in g(z), so its integral is sigma(x) E[g(z)]. The ELBO of such a latent is below this by
@@ -53,5 +55,5 @@ class Product(SaturatedModel):
         """
         g = self.saturation
         # 1 - E[g] from E[g] would be lost where E[g] rounds to 1
-        one, other = (log_expectation(part, law, 1 / g.slope) for part in (g.log, g.log_complement))
+        one, other = (log_expectation(part, distribution, 1 / g.slope) for part in (g.log, g.log_complement))
         return ProductBernoulli(affinity, one.clamp(max=0.0), other.clamp(max=0.0)).log_prob(label)

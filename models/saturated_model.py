@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_popbias.models.affinities.affinity import Affinity
-from pyro_popbias.models.popularity_model import Options, PopularityModel
+from pyro_popbias.models.popularity_model import LikelihoodOptions, PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation
 
@@ -19,12 +19,19 @@ class SaturatedModel(PopularityModel):
 
     Args:
         affinity: x_ui.
-        prior: law of z, on (0, inf).
+        prior: distribution of z, on (0, inf).
         saturation: g, with its parameter's value or start.
         learned: whether the parameter of g is learned, with the prior log parameter ~ Normal(0, 1).
     """
 
-    required = ("latents", "saturations", "integrates_in_closed_form", "likelihood", "given", "probability")
+    required = (
+        "latents",
+        "saturations",
+        "integrates_in_closed_form",
+        "likelihood",
+        "conditional_probability",
+        "marginal_probability",
+    )
     log_parameter: Tensor
 
     def __init__(
@@ -40,7 +47,7 @@ class SaturatedModel(PopularityModel):
             self.register_buffer("log_parameter", start)
 
     @classmethod
-    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: Options) -> Self:
+    def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: LikelihoodOptions) -> Self:
         """Return the model of a study's options; it has no slope."""
         return cls(affinity, prior, options.saturation, learned=options.saturation_learned)
 

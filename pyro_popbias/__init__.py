@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pyro_popbias.lazy_imports import lazy_imports
 from pyro_popbias.version import __version__
 
 if TYPE_CHECKING:
@@ -55,20 +56,14 @@ _HOMES = {
     "study.study": "Study",
     "assembly.compatibility": "variants",
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _SUBPACKAGES = ("distributions", "guides", "models")
+_get = lazy_imports(__name__, _HOMES)
 
-__all__ = ["__version__", *_HOME, *_SUBPACKAGES]
+__all__ = ["__version__", *(name for names in _HOMES.values() for name in names.split()), *_SUBPACKAGES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBPACKAGES:
-        return import_module(f"pyro_popbias.{name}")
-    if name in _HOME:
-        value = getattr(import_module(f"pyro_popbias.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'pyro_popbias' has no attribute {name!r}")
+    return import_module(f"pyro_popbias.{name}") if name in _SUBPACKAGES else _get(name)
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | name | | the caller's |
 | model, prior, guide | | of the study |
-| log_score | nats a row | mean log-probability of held-out labels, or of a test's, with popularity from q; higher is better |
+| log_score | nats per row | mean log-probability of held-out labels, or of a test's, with popularity from q; higher is better |
 | calibration_error | probability | distance between click rate and probability, mean over ten bins of these rows |
 | elbo | nats | of the last epoch; only where all fits share model, prior and data: elsewhere it compares nothing |
 | kl | nats | mean exact KL of q to an item's posterior given the affinities; NaN where there is none |
@@ -21,7 +21,7 @@ import pandas as pd
 
 from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.checks.posterior_predictive import Predictive
-from pyro_popbias.checks.replicated_data import CheckedRows
+from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError
@@ -93,7 +93,7 @@ def _scores(fit: Fit, test: Interactions | None) -> tuple[dict[str, float], str]
     elif fit.events is None:
         return nothing, "saved without its interactions"
     else:
-        rows = CheckedRows.of(fit.events, fit.study, seed=0, device=fit.guide.device)
+        rows = ReplicatedData.of(fit.events, fit.study, seed=0, device=fit.guide.device)
         if rows.scored.all():
             return nothing, "no rows were held out"
         per_row = fit.study.model.latent == "interaction"
@@ -103,7 +103,7 @@ def _scores(fit: Fit, test: Interactions | None) -> tuple[dict[str, float], str]
 
 
 def log_score(probability: np.ndarray, label: np.ndarray) -> float:
-    """Return the mean log-probability of labels `(N,)`, in nats a row."""
+    """Return the mean log-probability of labels `(N,)`, in nats per row."""
     right = np.where(label > 0, probability, 1 - probability)
     return float(np.log(right.clip(SMALLEST)).mean())
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal
@@ -26,11 +25,12 @@ from pyro_popbias.prediction.scorer import Scorer, Seen
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.registry import nearest
 from pyro_popbias.storage.run_folder import read_run, save
-from pyro_popbias.study.sections import Fixed
+from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.restarts import best_of, restart_seeds
+from pyro_popbias.validation import require_integer
 
 
 class Fit(Trained):
@@ -47,14 +47,15 @@ class Fit(Trained):
 
         Args:
             frame: columns user and item.
-            popularity: which law of popularity to integrate over: "population", "prior", "posterior" or "none".
+            popularity: which distribution of popularity to integrate over: "population", "prior", "posterior" or
+                "none".
             interval: share of popularity's mass between lower and upper, which is how far popularity moves the
                 probability and no error bar of the score.
             unseen: what to do with ids that the fit does not know.
 
         Returns:
-            user, item, score, lower, upper (probabilities; scores without an upper bound for `pda`), score_sd (the error
-            bar from the affinity's posterior; NaN where affinities are point estimates).
+            user, item, score, lower, upper (probabilities; scores without an upper bound for `pda`), score_sd (the
+            error bar from the affinity's posterior; NaN where affinities are point estimates).
 
         Raises:
             DataError: a column is missing, or ids are unseen.
@@ -97,7 +98,7 @@ class Fit(Trained):
 
     def _given_score(self, frame: pd.DataFrame) -> Tensor | None:
         section = self.study.model.affinity
-        if not isinstance(section, Fixed) or section.score is None:
+        if not isinstance(section, FixedAffinityConfig) or section.score is None:
             return None
         check_columns(frame, [section.score])
         return torch.from_numpy(finite_score(frame[section.score], section.score)).to(self.guide.device)
@@ -124,8 +125,7 @@ class Fit(Trained):
             DataError: users are unseen, or seen items are to be excluded and the run holds no interactions.
         """
         scorer = self._scorer(popularity, 0.9)
-        if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
-            raise ConfigError(f"PB-C084: k must be a whole number from 1, not {k!r}")
+        k = require_integer("k", k, 1)
         if exclude_seen and self.events is None:
             raise DataError(
                 "PB-D106: the run was saved without its interactions (--no-data), so seen items are not known; fit again "
@@ -134,7 +134,7 @@ class Fit(Trained):
         seen = Seen(self.events) if exclude_seen and self.events is not None else None
         columns = {"user": str, "rank": int, "item": str, "score": float, "lower": float, "upper": float}
         blocks = [pd.DataFrame(columns=list(columns)).astype(columns)]
-        for user, item, found in scorer.top(self._user_codes(users), int(k), seen):
+        for user, item, found in scorer.top(self._user_codes(users), k, seen):
             frame = pd.DataFrame({"user": self.catalogue.users[user], "item": self.catalogue.items[item]})
             frame.insert(1, "rank", frame.groupby("user", sort=False).cumcount() + 1)
             blocks.append(frame.assign(**_columns(found)))
@@ -144,7 +144,7 @@ class Fit(Trained):
         if users is None:
             return np.arange(len(self.catalogue.users))
         if isinstance(users, str):
-            raise ConfigError(f"PB-C015: users={users!r} is one text; pass a list of ids")
+            raise ConfigError(f"PB-C015: users={users!r} is a single string; pass a list of ids")
         chosen = list(users)
         if not chosen:
             return np.arange(0)
@@ -165,18 +165,20 @@ class Fit(Trained):
     ) -> Any:
         """Return the posterior, the prior and the data as ArviZ's container, with item ids as coordinates.
 
-        Draws are a seeded view of q, independent of each other: an item has the same ones in any selection, and a row too.
-        Each item's are of its own law; where a guide has correlations between items (`auto-low-rank`), draws have not.
-        Vectors stay at their estimates, and where they have laws a row's affinity is drawn by its moments.
+        Draws are a seeded view of q, independent of each other: an item has the same ones in any selection, and a row
+            too.
+        Each item's are of its own distribution; where a guide has correlations between items (`auto-low-rank`), draws
+        have not. Vectors stay at their estimates, and where they have distributions a row's affinity is drawn by its
+        moments.
 
         Args:
             draws: draws of each cell in each chain; a chain a restart, the best first.
             items: ids; all items by default.
-            rows: positions of interactions, for observed_data, predictive and log_likelihood groups; by default all where
-                only observed_data is asked for, else a seeded sample of 1000 where there are more.
+            rows: positions of interactions, for observed_data, predictive and log_likelihood groups; by default all
+                where only observed_data is asked for, else a seeded sample of 1000 where there are more.
             groups: some of posterior, prior, observed_data, constant_data, prior_predictive, posterior_predictive,
-                log_likelihood. The attribute `reason` of the last says why there is no LOO, where there is none. Left at
-                its default, observed_data is missing where a run was saved without its interactions.
+                log_likelihood. The attribute `reason` of the last says why there is no LOO, where there is none. Left
+                at its default, observed_data is missing where a run was saved without its interactions.
             seed: decides the draws and the sample of rows.
 
         Raises:
@@ -243,9 +245,9 @@ def fit(
         model: name of a model, in place of the study's.
         guide: name of a guide, in place of the study's.
         seed: in place of the study's; None draws one and records it.
-        restarts: number of independent fits, which share the rows held out and differ in starts, batches and draws. The one
-            returned is the best by its held-out log-score, or by its objective where no rows are held out; the others are
-            chains of `to_arviz`. The first has the study's seed.
+        restarts: number of independent fits, which share the rows held out and differ in starts, batches and draws. The
+            one returned is the best by its held-out log-score, or by its objective where no rows are held out; the
+            others are chains of `to_arviz`. The first has the study's seed.
         progress: whether to show progress on standard error.
 
     Raises:

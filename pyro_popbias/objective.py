@@ -1,8 +1,9 @@
 """The objective: an ELBO with an analytic KL per latent, and without four holes of Pyro's own.
 
-A subclass of `TraceMeanField_ELBO` that (1) counts the density of a Delta guide site, so that Pyro's autoguides are right
-on constrained latents; (2) never falls back to a sampled KL unless the guide declares one; (3) refuses a guide whose
-support is not the model's, before it can return an infinite loss; (4) computes no log-probability that it does not use.
+A subclass of `TraceMeanField_ELBO` that (1) counts the density of a Delta guide site, so that Pyro's autoguides are
+right on constrained latents; (2) never falls back to a sampled KL unless the guide declares one; (3) refuses a guide
+whose support is not the model's, before it can return an infinite loss; (4) computes no log-probability that it does
+not use.
 """
 
 from collections.abc import Mapping
@@ -135,7 +136,8 @@ def check_sites(model: Sites, guide: Sites) -> None:
     """Refuse a guide that does not fit its model.
 
     Raises:
-        IncompatibleError: names the sites that differ, the draws without gradient, or the supports and the guides that fit.
+        IncompatibleError: names the sites that differ, the draws without gradient, or the supports and the guides that
+            fit.
     """
     latent = {name for name, site in model.items() if not site["is_observed"]}
     drawn = {name for name, site in guide.items() if not site["infer"].get("is_auxiliary")}

@@ -1,8 +1,8 @@
 """Registries of named classes, and the base of what is filed in them.
 
-Registries refuse duplicates, and an unknown name brings the nearest known one. An incomplete variant fails when its class
-is made, not when it is fitted: Pyro's modules have a metaclass of their own and cannot be abstract base classes, so that
-the mixin `Variant` does their one job.
+Registries refuse duplicates, and an unknown name brings the nearest known one. An incomplete variant fails when its
+class is made, not when it is fitted: Pyro's modules have a metaclass of their own and cannot be abstract base classes,
+so that the mixin `Variant` does their one job.
 """
 
 import difflib
@@ -76,7 +76,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             cls = point.load()
         except Exception as error:  # whatever another package's import may raise
             raise ConfigError(
-                f"PB-C074: {what} cannot be loaded: {type(error).__name__}: {error}; mend or uninstall that package"
+                f"PB-C074: {what} cannot be loaded: {type(error).__name__}: {error}; fix or uninstall that package"
             ) from error
         if not (isinstance(cls, type) and issubclass(cls, self._base)):
             raise ConfigError(

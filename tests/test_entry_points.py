@@ -34,7 +34,7 @@ class ByMean(RowGuide):
         return torch.stack([loc + 0.5 * (2 * log_scale).exp(), 2 * log_scale], dim=-1)
 
     @classmethod
-    def law(cls, rows):
+    def from_rows(cls, rows):
         log_mean, log_variance = rows.unbind(-1)
         return LogNormal(log_mean - 0.5 * log_variance.exp(), (0.5 * log_variance).exp())
 
@@ -106,7 +106,7 @@ def test_a_guide_of_another_package_trains(installed):
     [
         (
             "x = not_there:Guide",
-            "PB-C074: {} cannot be loaded: ModuleNotFoundError: No module named 'not_there'; mend or",
+            "PB-C074: {} cannot be loaded: ModuleNotFoundError: No module named 'not_there'; fix or",
         ),
         ("x = their_guides:Missing", "PB-C074: {} cannot be loaded: AttributeError: "),
         ("x = their_guides:not_a_guide", "PB-C075: {} is <class 'pyro.distributions"),

@@ -12,7 +12,7 @@ from pyro_popbias.study import sections
 
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
 pytestmark = pytest.mark.usefixtures("short_training")
-# laws of the default prior's support; a point has no interval, and tests of its own
+# distributions of the default prior's support; a point has no interval, and tests of its own
 POSITIVE = [name for name, cls in pb.GUIDES.items() if cls.fits(constraints.positive) and name != "point"]
 
 
@@ -108,7 +108,7 @@ def test_population_score_is_the_closed_form(fit, pairs):
     np.testing.assert_allclose(fit.predict(pairs)["score"], expected, rtol=1e-9)
 
 
-def test_laws_of_popularity_differ(fit, pairs):
+def test_distributions_of_popularity_differ(fit, pairs):
     score = {mode: fit.predict(pairs, popularity=mode) for mode in ("population", "prior", "posterior", "none")}
     np.testing.assert_allclose(score["none"]["score"], expit(affinity_of(fit, pairs)), rtol=1e-12)
     for mode, table in score.items():
@@ -116,7 +116,7 @@ def test_laws_of_popularity_differ(fit, pairs):
         assert ((edge >= 0) & (edge <= 1)).all()
         assert (np.diff(edge, axis=1) == 0).all() if mode == "none" else (np.diff(edge, axis=1) > 0).all()
     attention = {mode: score[mode]["score"] / score["none"]["score"] for mode in ("population", "posterior")}
-    assert attention["population"].std() == pytest.approx(0, abs=1e-9)  # one law for all items
+    assert attention["population"].std() == pytest.approx(0, abs=1e-9)  # one distribution for all items
     pd.testing.assert_frame_equal(score["prior"], score["population"])  # one prior for all items
     by_item = attention["posterior"].groupby(pairs["item"].to_numpy())
     assert (by_item.max() - by_item.min()).max() < 1e-9
@@ -221,7 +221,7 @@ def test_number_of_items(fit):
     users, items = len(fit.catalogue.users), len(fit.catalogue.items)
     assert len(fit.recommend(k=10_000, exclude_seen=False)) == users * items
     for k in (0, -1, 2.0, True):
-        with pytest.raises(ConfigError, match="PB-C084: k must be a whole number from 1, not "):
+        with pytest.raises(ConfigError, match="PB-C084: k must be an integer >= 1, not "):
             fit.recommend(k=k)
 
 

@@ -14,20 +14,20 @@ AUTOGUIDES = [AutoNormal, AutoDiagonalNormal, AutoMultivariateNormal]
 STANDARD_ERRORS = 4
 
 
-def prior_only(law):
+def prior_only(distribution):
     """Return a model without data: its posterior is its prior, and the best loss is 0."""
 
     def model(*_):
         with pyro.plate("cell", CELLS):
-            return pyro.sample("popularity", law)
+            return pyro.sample("popularity", distribution)
 
     return model
 
 
-def drawing(law, name="popularity"):
+def drawing(distribution, name="popularity"):
     def guide():
         with pyro.plate("cell", CELLS):
-            return pyro.sample(name, law)
+            return pyro.sample(name, distribution)
 
     return guide
 
@@ -77,7 +77,7 @@ def test_autoguides_find_the_prior(autoguide):
 
 @pytest.mark.parametrize("autoguide", AUTOGUIDES)
 def test_pyros_own_objective_goes_below_zero(autoguide):
-    """What the first hole does; where this fails, Pyro has mended it."""
+    """What the first hole does; where this fails, Pyro has fixed it."""
     prior = prior_only(LogNormal(-1.0, 1.0))
     assert (
         trained(TraceMeanField_ELBO(), prior, autoguide(prior)).mean() < -CELLS
@@ -138,10 +138,10 @@ def test_other_sites_are_refused(gamma):
 
 
 def test_draws_without_gradient_are_refused():
-    law = Gamma(2.0, 1.5)
-    law.has_rsample = False
+    distribution = Gamma(2.0, 1.5)
+    distribution.has_rsample = False
     with pytest.raises(IncompatibleError, match=r"PB-C079: Gamma of site 'popularity' has no reparametrised draws"):
-        Objective().differentiable_loss(prior_only(Gamma(2.0, 1.5)), drawing(law))
+        Objective().differentiable_loss(prior_only(Gamma(2.0, 1.5)), drawing(distribution))
 
 
 # the fourth: densities that nothing uses

@@ -95,7 +95,7 @@ def test_the_call_of_the_documentation_does_not_warn(frame):
     fit = pb.fit(events, model="product", guide="gamma", seed=0, restarts=1, progress=False)
     assert fit.study.training.seed == 0
     for wrong in (0, 2.5, True):
-        with pytest.raises(ConfigError, match=f"PB-C017: restarts must be a whole number from 1, not {wrong}"):
+        with pytest.raises(ConfigError, match=f"PB-C017: restarts must be an integer >= 1, not {wrong}"):
             pb.fit(events, restarts=wrong)
 
 
@@ -142,7 +142,7 @@ def test_silent_and_unseen_items_have_the_prior_under_any_guide(frame):
         (lambda events, fit: fit.to_arviz(seed=-1), "PB-C084: seed must be"),
         (lambda events, fit: fit.to_arviz(items=[]), "PB-C016: items= is empty"),
         (lambda events, fit: fit.to_arviz(rows=[10**6]), "PB-C016: rows= are positions"),
-        (lambda events, fit: fit.recommend(users="12"), "PB-C015: users='12' is one text"),
+        (lambda events, fit: fit.recommend(users="12"), "PB-C015: users='12' is a single string"),
         (lambda events, fit: fit.predict(events.to_frame(), popularity=pd.Series([1.0])), "PB-C011: popularity="),
     ],
 )

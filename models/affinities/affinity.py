@@ -2,7 +2,8 @@
 
 Every affinity has an intercept b0 with the prior Normal(0, 5). Point estimates enter the program by their log prior, as
 factors: a row of a table once per user or item, by the same weights as the KL of a cell. Bayesian weights are latent
-sites; the guide of the affinity holds their laws, and hands them back where x_ui is asked for outside of the program.
+sites; the guide of the affinity holds their distributions, and hands them back where x_ui is asked for outside of the
+program.
 """
 
 import math
@@ -25,8 +26,8 @@ NODES = 16  # of the Gauss-Hermite rule over x_ui; its variance is small where t
 
 
 @dataclass(frozen=True)
-class AffinityLaw:
-    """The law of affinities: Normal by its first two moments, or a point.
+class AffinityDistribution:
+    """The distribution of affinities: Normal by its first two moments, or a point.
 
     Attributes:
         mean: logits, any shape.
@@ -52,9 +53,9 @@ class AffinityLaw:
             mean, square = mean + float(weight) * value, square + float(weight) * value.square()
         return mean, (square - mean.square()).clamp(min=0.0).sqrt()
 
-    def at(self, *index: Tensor) -> "AffinityLaw":
-        """Return the laws at some positions."""
-        return AffinityLaw(self.mean[index], None if self.variance is None else self.variance[index])
+    def at(self, *index: Tensor) -> "AffinityDistribution":
+        """Return the distributions at some positions."""
+        return AffinityDistribution(self.mean[index], None if self.variance is None else self.variance[index])
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,11 @@ class Affinity(Variant, PyroModule):
     """Base of affinities.
 
     Attributes:
-        few: whether all parameters are few and global, and go on training when q of popularity settles.
+        trains_in_phase_two: whether all parameters are few and global, and go on training when q of popularity settles.
     """
 
     required: ClassVar[tuple[str, ...]] = ("forward", "relative", "table")
-    few: ClassVar[bool] = False
+    trains_in_phase_two: ClassVar[bool] = False
     intercept: Tensor
 
     def __init__(self) -> None:
@@ -100,16 +101,16 @@ class Affinity(Variant, PyroModule):
         """Return x_ui of each interaction, `(B,)` logits in float64, and add the log priors to the trace."""
         raise NotImplementedError
 
-    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui of pairs of codes, `(B,)`; a code of -1 is an unseen id, at its prior mean."""
-        law = self.relative(user, item, score, weights)
-        return AffinityLaw(law.mean + self.intercept, law.variance)
+        distribution = self.relative(user, item, score, weights)
+        return AffinityDistribution(distribution.mean + self.intercept, distribution.variance)
 
-    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui - b0 of pairs of codes, `(B,)`."""
         raise NotImplementedError
 
-    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+    def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
         raise NotImplementedError
 
@@ -135,17 +136,19 @@ def rows_or_prior_mean(table: Tensor, code: Tensor) -> Tensor:
 
 
 class VectorAffinity(Affinity):
-    """Base of affinities x_ui = u . i + b0 of two tables without a law."""
+    """Base of affinities x_ui = u . i + b0 of two tables without a distribution."""
 
     required = ("forward",)
     user_vectors: Tensor
     item_vectors: Tensor
 
-    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return u . i of pairs of codes, `(B,)`."""
         u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
-        return AffinityLaw((u * i).sum(-1).double())
+        return AffinityDistribution((u * i).sum(-1).double())
 
-    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+    def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return u . i + b0 of some users with all items, `(U, K)`."""
-        return AffinityLaw((self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept)
+        return AffinityDistribution(
+            (self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept
+        )

@@ -1,4 +1,4 @@
-"""Affinities of learned vectors: x_ui = u . i + b0, as point estimates or with a Normal law for every row."""
+"""Affinities of learned vectors: x_ui = u . i + b0, as point estimates or with a Normal distribution for every row."""
 
 import math
 from typing import Any, final
@@ -13,11 +13,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
-from pyro_popbias.data.batches import Batch, Group
+from pyro_popbias.data.batches import Batch, UniqueIds
 from pyro_popbias.models.affinities.affinity import (
     Affinity,
+    AffinityDistribution,
     AffinityLatent,
-    AffinityLaw,
     VectorAffinity,
     Weights,
     log_normal,
@@ -126,14 +126,14 @@ class BayesianEmbeddingAffinity(Affinity):
                 pyro.factor(f"{name}_scale_prior", log_normal(value - math.log(SCALE_CENTRE), 1.0))
         return (u * i).sum(-1).double() + self.level()
 
-    def _draw(self, name: str, group: Group, log_scale: Tensor) -> Tensor:
+    def _draw(self, name: str, group: UniqueIds, log_scale: Tensor) -> Tensor:
         """Return a draw of the row of each interaction, `(B, d)`."""
-        law = Normal(torch.zeros(self.dim, device=log_scale.device), log_scale.exp().float()).to_event(1)
+        distribution = Normal(torch.zeros(self.dim, device=log_scale.device), log_scale.exp().float()).to_event(1)
         with pyro.plate(f"{name}_plate", len(group.code)), poutine.scale(scale=group.weight):
-            rows: Tensor = pyro.sample(name, law)
-        return rows.index_select(-2, group.slot)
+            rows: Tensor = pyro.sample(name, distribution)
+        return rows.index_select(-2, group.cell_index)
 
-    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return u . i of pairs of codes, `(B,)`; an unseen row has mean 0 and the prior's variance."""
         (u, u_variance), (i, i_variance) = (
             self._moments(weights[name], code, log_scale)
@@ -145,19 +145,23 @@ class BayesianEmbeddingAffinity(Affinity):
         mean = (u * i).sum(-1).double()
         # Var(u . i) of independent coordinates
         variance = (u.square() * i_variance + u_variance * i.square() + u_variance * i_variance).sum(-1)
-        return AffinityLaw(mean, variance.double())
+        return AffinityDistribution(mean, variance.double())
 
-    def _moments(self, law: torch.distributions.Normal, code: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    def _moments(
+        self, distribution: torch.distributions.Normal, code: Tensor, log_scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
         known, row = (code >= 0).unsqueeze(-1), code.clamp(min=0)
-        mean = law.loc.index_select(0, row) * known
-        return mean, torch.where(known, law.scale.index_select(0, row).square(), log_scale.exp().square().float())
+        mean = distribution.loc.index_select(0, row) * known
+        return mean, torch.where(
+            known, distribution.scale.index_select(0, row).square(), log_scale.exp().square().float()
+        )
 
-    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+    def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return u . i + b0 of some users with all items, `(U, K)`."""
         u, u_variance = self._moments(weights["user_vectors"], user, self.log_scale_user)
         i, i_variance = weights["item_vectors"].loc, weights["item_vectors"].scale.square()
         variance = u.square() @ i_variance.T + u_variance @ (i.square() + i_variance).T
-        return AffinityLaw((u @ i.T).double() + self.intercept, variance.double())
+        return AffinityDistribution((u @ i.T).double() + self.intercept, variance.double())
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the point-estimated global parameters by name, scalars."""

@@ -9,9 +9,9 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_popbias.data.batches import Batch, Group
+from pyro_popbias.data.batches import Batch, UniqueIds
 from pyro_popbias.data.features import Features
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityLaw, Weights, log_normal
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, Weights, log_normal
 from pyro_popbias.sparse_lookup import gather
 
 START_SCALE = 0.2  # of the prior's scale
@@ -24,9 +24,9 @@ class FactorizationAffinity(Affinity):
     """x_ui = P_u . Q_i + w . a_u + v . a_i + w_u + b0, with P_u and Q_i sums of the vectors of an id and its features.
 
     A factorization machine (Rendle 2010) in which an id is one feature among others. Two terms are left out, because
-    popularity z already is the free number of an item: a linear weight of the item's id, and products of features of the
-    item's own side, which are one number an item too. Products within the user's side are one number a user, as w_u is.
-    All parameters are point estimates: vectors ~ Normal(0, scale), linear weights ~ Normal(0, 1).
+    popularity z already is the free number of an item: a linear weight of the item's id, and products of features of
+    the item's own side, which are one number an item too. Products within the user's side are one number a user, as w_u
+    is. All parameters are point estimates: vectors ~ Normal(0, scale), linear weights ~ Normal(0, 1).
 
     Args:
         users: number of users.
@@ -71,7 +71,7 @@ class FactorizationAffinity(Affinity):
         for side, group in (("user", batch.users), ("item", batch.items)):
             own = self._own(side, group.code)
             vector, linear = self._with_features(side, group.code, own)
-            sides[side] = vector.index_select(0, group.slot), linear.index_select(0, group.slot)
+            sides[side] = vector.index_select(0, group.cell_index), linear.index_select(0, group.cell_index)
             self._add_log_priors(side, group, own)
         (user, user_linear), (item, item_linear) = sides["user"], sides["item"]
         return ((user * item).sum(-1) + user_linear + item_linear).double() + self.level()
@@ -97,7 +97,7 @@ class FactorizationAffinity(Affinity):
         )
         return vector + of_vectors, linear + of_weights.squeeze(-1)
 
-    def _add_log_priors(self, side: str, group: Group, own: dict[str, Tensor]) -> None:
+    def _add_log_priors(self, side: str, group: UniqueIds, own: dict[str, Tensor]) -> None:
         """Add the log prior of the rows of a batch, by their weights, and of the features' parameters once."""
         for name, rows in own.items():
             scale = WEIGHT_SCALE if name == "user_bias" else self.scale
@@ -114,13 +114,13 @@ class FactorizationAffinity(Affinity):
         vector, linear = self._with_features(side, row, self._own(side, row))
         return vector * known.unsqueeze(-1), linear * known
 
-    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui - b0 of pairs of codes, `(B,)`."""
         (p, user_linear), (q, item_linear) = self._side("user", user), self._side("item", item)
-        return AffinityLaw(((p * q).sum(-1) + user_linear + item_linear).double())
+        return AffinityDistribution(((p * q).sum(-1) + user_linear + item_linear).double())
 
-    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+    def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
         p, user_linear = self._side("user", user)
         q, item_linear = self._side("item", torch.arange(self.items, device=user.device))
-        return AffinityLaw((p @ q.T + user_linear.unsqueeze(1) + item_linear).double() + self.intercept)
+        return AffinityDistribution((p @ q.T + user_linear.unsqueeze(1) + item_linear).double() + self.intercept)

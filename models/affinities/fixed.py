@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityLaw, VectorAffinity, Weights
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, VectorAffinity, Weights
 from pyro_popbias.sparse_lookup import gather
 
 
@@ -39,12 +39,12 @@ class FixedScoreAffinity(Affinity):
         assert batch.score is not None  # noqa: S101  the pair gives every batch its score
         return batch.score.double() + self.level()
 
-    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return the score, `(B,)`."""
         assert score is not None  # noqa: S101  the caller reads the column
-        return AffinityLaw(score.double())
+        return AffinityDistribution(score.double())
 
-    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+    def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Refuse: a score column says nothing about other pairs.
 
         Raises:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.features import Features
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityLatent, AffinityLaw, Weights
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, AffinityLatent, Weights
 
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 
@@ -26,7 +26,7 @@ class LinearAffinity(Affinity):
         items: number of items.
     """
 
-    few = True
+    trains_in_phase_two = True
 
     def __init__(self, features: Mapping[str, Features], *, items: int) -> None:
         super().__init__()
@@ -67,16 +67,16 @@ class LinearAffinity(Affinity):
             zero = torch.zeros(len(code), dtype=torch.float64, device=code.device)
             return zero, zero
         index, value = self._rows(side, code)
-        law = weights[f"beta_{side}"]
-        return (law.loc[index] * value).sum(-1), (law.scale.square()[index] * value.square()).sum(-1)
+        distribution = weights[f"beta_{side}"]
+        return (distribution.loc[index] * value).sum(-1), (distribution.scale.square()[index] * value.square()).sum(-1)
 
-    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityLaw:
+    def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui - b0 of pairs of codes, `(B,)`; the features of an unseen id count as 0."""
         (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", item, weights)
-        return AffinityLaw(u + i, u_variance + i_variance)
+        return AffinityDistribution(u + i, u_variance + i_variance)
 
-    def table(self, user: Tensor, weights: Weights) -> AffinityLaw:
+    def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
         items = torch.arange(self.items, device=user.device)
         (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", items, weights)
-        return AffinityLaw(u.unsqueeze(1) + i + self.intercept, u_variance.unsqueeze(1) + i_variance)
+        return AffinityDistribution(u.unsqueeze(1) + i + self.intercept, u_variance.unsqueeze(1) + i_variance)

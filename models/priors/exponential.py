@@ -28,9 +28,9 @@ class ExponentialPrior(SharedPrior):
         return Exponential(self.rate)
 
     @classmethod
-    def near(cls, law: Distribution) -> Exponential:
-        """Return the Exponential law with the same mean: its one number leaves no choice of the spread."""
-        return Exponential(1 / law.mean)
+    def near(cls, distribution: Distribution) -> Exponential:
+        """Return the Exponential distribution with the same mean: its one number leaves no choice of the spread."""
+        return Exponential(1 / distribution.mean)
 
     @classmethod
     def with_moments(cls, mean: Tensor, variance: Tensor) -> Exponential:

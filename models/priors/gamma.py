@@ -5,7 +5,7 @@ from typing import final
 import torch
 from pyro.distributions import Gamma
 from torch import Tensor
-from torch import distributions as laws
+from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
@@ -31,12 +31,12 @@ class GammaPrior(ConcentratedPrior):
         return Gamma(concentration, concentration)
 
     @classmethod
-    def near(cls, law: Distribution) -> Gamma:
-        """Return the Gamma law with the same mean and variance of log z; a Gamma law itself."""
-        if isinstance(law, laws.Gamma):
-            return Gamma(law.concentration, law.rate)
+    def near(cls, distribution: Distribution) -> Gamma:
+        """Return the Gamma distribution with the same mean and variance of log z; a Gamma distribution itself."""
+        if isinstance(distribution, td.Gamma):
+            return Gamma(distribution.concentration, distribution.rate)
         # Var log z = psi'(a), E log z = psi(a) - log(rate)
-        of_log = moments(law)
+        of_log = moments(distribution)
         concentration = inverse_trigamma(of_log.log_variance)
         return Gamma(concentration, torch.exp(torch.digamma(concentration) - of_log.log_mean))
 

@@ -32,11 +32,11 @@ class LogNormalPrior(ConcentratedPrior):
         return LogNormal(-0.5 * variance, torch.sqrt(variance))
 
     @classmethod
-    def near(cls, law: Distribution) -> LogNormal:
-        """Return the LogNormal law with the same mean and variance of log z, but for a mean above twice the law's own."""
-        of_log = moments(law)
+    def near(cls, distribution: Distribution) -> LogNormal:
+        """Return the LogNormal with the same mean and variance of log z; its mean is at most twice the given one's."""
+        of_log = moments(distribution)
         # log E[z] = E log z + Var log z / 2
-        most = 2 * (math.log(LARGEST_MEAN) + torch.log(law.mean) - of_log.log_mean)
+        most = 2 * (math.log(LARGEST_MEAN) + torch.log(distribution.mean) - of_log.log_mean)
         return LogNormal(of_log.log_mean, torch.sqrt(torch.minimum(of_log.log_variance, most)))
 
     @classmethod

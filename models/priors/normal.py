@@ -32,9 +32,9 @@ class NormalPrior(SharedPrior):
         return Normal(self.location, self.scale)
 
     @classmethod
-    def near(cls, law: Distribution) -> Normal:
-        """Return the Normal law with the mean and variance of log popularity: z on the real line is in its place."""
-        of_log = moments(law)
+    def near(cls, distribution: Distribution) -> Normal:
+        """Return the Normal distribution with the mean and variance of log popularity: z on the real line is in its place."""
+        of_log = moments(distribution)
         return Normal(of_log.log_mean, torch.sqrt(of_log.log_variance))
 
     @classmethod
@@ -43,6 +43,6 @@ class NormalPrior(SharedPrior):
         return Normal(mean, torch.sqrt(variance))
 
     @classmethod
-    def population_like(cls, law: Distribution) -> Normal:
-        """Return the Normal law with the mean and variance of log popularity; the slope and intercept carry any gauge."""
-        return cls.near(law)
+    def population_like(cls, distribution: Distribution) -> Normal:
+        """Return the Normal with the mean and variance of log popularity; slope and intercept carry any gauge."""
+        return cls.near(distribution)

@@ -1,10 +1,10 @@
 """Priors of popularity: what every prior is, and their registry.
 
-The scale of z is not identified by itself, so every population law has a fixed one: E[z] = 1 on the positive numbers,
-mean 0 and variance 1 on the real line.
+The scale of z is not identified by itself, so every population distribution has a fixed one: E[z] = 1 on the positive
+numbers, mean 0 and variance 1 on the real line.
 
-A prior is shared by all cells, or a law for each cell (`item_prior.py`). The concentration a of a shared one is learned,
-with the prior log a ~ Normal(log 2, 1), or a given number.
+A prior is shared by all cells, or a distribution for each cell (`item_prior.py`). The concentration a of a shared one
+is learned, with the prior log a ~ Normal(log 2, 1), or a given number.
 """
 
 import math
@@ -20,25 +20,26 @@ from torch.distributions import Distribution, constraints
 from pyro_popbias.registry import Registry, Variant
 
 START_CONCENTRATION = 2.0
-# of the mean of a law that stands for another one, over that one's mean: of a Gamma law with a shape far below 1 the
-# logarithm has a long left tail, which a law with two tails would turn into a mean without bounds
+# of the mean of a distribution that stands for another one, over that one's mean: of a Gamma distribution with a shape
+# far below 1 the logarithm has a long left tail, which a distribution with two tails would turn into a mean without
+# bounds
 LARGEST_MEAN = 2.0
 
 
 class PopularityPrior(Variant, PyroModule):
-    """Base of priors: a law of every cell, and the population law."""
+    """Base of priors: a distribution of every cell, and the population distribution."""
 
-    required: ClassVar[tuple[str, ...]] = ("law", "laws", "population")
+    required: ClassVar[tuple[str, ...]] = ("distribution", "all_distributions", "population")
 
     def population(self) -> TorchDistribution:
-        """Return the population law, a scalar batch: the law of the do-intervention."""
+        """Return the population distribution, a scalar batch: the distribution of the do-intervention."""
         raise NotImplementedError
 
-    def law(self, cell: Tensor) -> TorchDistribution:
+    def distribution(self, cell: Tensor) -> TorchDistribution:
         """Return the prior of some cells, `(D,)`."""
         raise NotImplementedError
 
-    def laws(self) -> TorchDistribution:
+    def all_distributions(self) -> TorchDistribution:
         """Return the prior of every cell, `(C,)`, or a scalar batch shared by all."""
         raise NotImplementedError
 
@@ -46,10 +47,10 @@ class PopularityPrior(Variant, PyroModule):
         """Return the prior of some cells, `(D,)`, and add the log priors of its parameters to the trace."""
         for name, value in self.log_prior().items():
             pyro.factor(f"{name}_prior", value)
-        return self.law(cell)
+        return self.distribution(cell)
 
     def log_prior(self) -> dict[str, Tensor]:
-        """Return the log prior of the law's point-estimated parameters by name, scalars in nats."""
+        """Return the log prior of the distribution's point-estimated parameters by name, scalars in nats."""
         return {}
 
     def estimates(self) -> dict[str, Tensor]:
@@ -58,10 +59,10 @@ class PopularityPrior(Variant, PyroModule):
 
 
 class SharedPrior(PopularityPrior):
-    """Base of priors that are one population law for all cells.
+    """Base of priors that are one population distribution for all cells.
 
     Attributes:
-        family: the law of popularity, a class of `torch.distributions`.
+        family: the distribution of popularity, a class of `torch.distributions`.
         support: where z lives; it must lie inside the support of the model's latent.
     """
 
@@ -69,19 +70,19 @@ class SharedPrior(PopularityPrior):
     family: ClassVar[type[Distribution]]
     support: ClassVar[constraints.Constraint]
 
-    def law(self, cell: Tensor) -> TorchDistribution:
-        """Return the population law for each of some cells, `(D,)`."""
+    def distribution(self, cell: Tensor) -> TorchDistribution:
+        """Return the population distribution for each of some cells, `(D,)`."""
         return self.population().expand(cell.shape)
 
-    def laws(self) -> TorchDistribution:
-        """Return the population law, a scalar batch."""
+    def all_distributions(self) -> TorchDistribution:
+        """Return the population distribution, a scalar batch."""
         return self.population()
 
     @classmethod
-    def near(cls, law: Distribution) -> TorchDistribution:
-        """Return the member of the family in place of a law of popularity, `(...)`: the same mean and variance of log z.
+    def near(cls, distribution: Distribution) -> TorchDistribution:
+        """Return the member of the family in place of a distribution of popularity, `(...)`: the same mean and variance of log z.
 
-        For laws of single items: a population law would lose its mean of 1.
+        For distributions of single items: a population distribution would lose its mean of 1.
         """
         raise NotImplementedError
 
@@ -91,9 +92,9 @@ class SharedPrior(PopularityPrior):
         raise NotImplementedError
 
     @classmethod
-    def population_like(cls, law: Distribution) -> TorchDistribution:
-        """Return the member of the family in place of a population law on the positive numbers."""
-        return cls.with_moments(law.mean, law.variance)
+    def population_like(cls, distribution: Distribution) -> TorchDistribution:
+        """Return the member of the family in place of a population distribution on the positive numbers."""
+        return cls.with_moments(distribution.mean, distribution.variance)
 
 
 class ConcentratedPrior(SharedPrior):

@@ -17,7 +17,7 @@ NEWTON_STEPS = 3  # exact to rounding for a from 1e-6 to 1e6
 
 
 def log_shape(log_concentration: Tensor) -> Tensor:
-    """Return log k of the Weibull law with Var z / E[z]^2 = 1/a, differentiable once.
+    """Return log k of the Weibull distribution with Var z / E[z]^2 = 1/a, differentiable once.
 
     Args:
         log_concentration: log a, any shape.
@@ -70,16 +70,16 @@ class WeibullPrior(ConcentratedPrior):
         return Weibull(torch.exp(-torch.lgamma(1 + 1 / shape)), shape)
 
     @classmethod
-    def near(cls, law: Distribution) -> Weibull:
-        """Return the Weibull law with the same mean and variance of log z, but for a mean above twice the law's own."""
+    def near(cls, distribution: Distribution) -> Weibull:
+        """Return the Weibull with the same mean and variance of log z; its mean is at most twice the given one's."""
         # Var log z = pi^2 / (6 k^2), E log z = log(scale) - gamma_E / k
-        of_log = moments(law)
-        most = math.log(LARGEST_MEAN) + torch.log(law.mean) - of_log.log_mean
+        of_log = moments(distribution)
+        most = math.log(LARGEST_MEAN) + torch.log(distribution.mean) - of_log.log_mean
         shape = 1 / _inverse_shape(torch.sqrt(6 * of_log.log_variance) / math.pi, most)
         return Weibull(torch.exp(of_log.log_mean + EULER / shape), shape)
 
     @classmethod
     def with_moments(cls, mean: Tensor, variance: Tensor) -> Weibull:
-        """Return the Weibull law with a mean and a variance of z."""
+        """Return the Weibull distribution with a mean and a variance of z."""
         shape = log_shape(torch.log(mean.square() / variance)).exp()
         return Weibull(mean * torch.exp(-torch.lgamma(1 + 1 / shape)), shape)

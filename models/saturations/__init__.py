@@ -1,1 +1,9 @@
 """Saturations g: increasing maps of popularity into (0, 1), and their closed expectations."""
+
+from pyro_popbias.models.saturations.exponential import ExponentialSaturation
+from pyro_popbias.models.saturations.hill import HillSaturation
+from pyro_popbias.models.saturations.power import PowerSaturation
+from pyro_popbias.models.saturations.saturation import Saturation
+from pyro_popbias.models.saturations.tanh import TanhSaturation
+
+__all__ = ["ExponentialSaturation", "HillSaturation", "PowerSaturation", "Saturation", "TanhSaturation"]

@@ -1,4 +1,4 @@
-"""Closed forms of E[g(z)] under the laws of popularity; the pairs that are not here are integrated numerically."""
+"""Closed forms of E[g(z)] under the distributions of popularity; the pairs that are not here are integrated numerically."""
 
 import torch
 from pyro.distributions import Delta
@@ -39,9 +39,9 @@ def _any_delta(g: Saturation, z: Delta) -> Tensor:
     return g(z.v)
 
 
-def _tanh_series(rate: Tensor, concentration: Tensor, law_rate: Tensor) -> Tensor:
+def _tanh_series(rate: Tensor, concentration: Tensor, distribution_rate: Tensor) -> Tensor:
     # tanh(lz/2) = 1 + 2 sum_{k>0} (-1)^k e^(-klz), so E = -2 sum_{k>0} (-1)^k (1 - (1 + kl/b)^(-a)) by Abel's summation
-    ratio = (rate / law_rate).unsqueeze(-1)
+    ratio = (rate / distribution_rate).unsqueeze(-1)
     k = torch.arange(1, TERMS, dtype=ratio.dtype, device=ratio.device)
     complement = -torch.expm1(-concentration.unsqueeze(-1) * torch.log1p(k * ratio))
     return -2 * (ratio.new_tensor(alternating_weights(TERMS)[1:]) * complement).sum(-1)

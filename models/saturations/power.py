@@ -12,7 +12,7 @@ from pyro_popbias.models.saturations.saturation import Saturation
 class PowerSaturation(Saturation):
     """g(z) = z^exponent, without an upper bound: a weight of a ranking score, and no probability.
 
-    Its expectations are closed forms under every positive law here.
+    Its expectations are closed forms under every positive distribution here.
     """
 
     parameter_name = "exponent"

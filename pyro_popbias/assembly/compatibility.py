@@ -25,8 +25,8 @@ from pyro_popbias.study.study import Study
 def variants() -> pd.DataFrame:
     """Return one row a model, prior and guide.
 
-    Columns: model, prior, guide, allowed, kl (analytic, sampled or refused), intervention (closed or quadrature: how the
-    population law is integrated over), reason (why a row is not allowed).
+    Columns: model, prior, guide, allowed, kl (analytic, sampled or refused), intervention (closed or quadrature: how
+    the population distribution is integrated over), reason (why a row is not allowed).
     """
     rows = []
     for (model, model_class), (prior, prior_class), (guide, guide_class) in product(
@@ -116,7 +116,7 @@ def check_given(study: Study) -> None:
     """
     model, name = MODELS[study.model.name], study.model.name
     # the default may stand in a study file whose model is swapped by one word
-    if study.model.saturation != sections.Exponential() and not model.saturations:
+    if study.model.saturation != sections.ExponentialSaturationConfig() and not model.saturations:
         takers = ", ".join(other for other, cls in MODELS.items() if cls.saturations)
         raise IncompatibleError(
             f"PB-C091: model {name!r} has no saturation; leave saturation out, or use a model that takes one: {takers}"
@@ -129,7 +129,7 @@ def check_given(study: Study) -> None:
         )
 
 
-def check_whole(guide: str, cells: int, latent: str, particles: int = 1) -> None:
+def check_memory(guide: str, cells: int, latent: str, particles: int = 1) -> None:
     """Refuse a guide that draws all cells together where it would not fit into memory, or has no place.
 
     Raises:
@@ -137,9 +137,9 @@ def check_whole(guide: str, cells: int, latent: str, particles: int = 1) -> None
         ConfigError: the guide is too large; the message says by how much.
     """
     cls = GUIDES[guide]
-    if not cls.whole:
+    if not cls.draws_all_cells:
         return
-    local = ", ".join(name for name, other in GUIDES.items() if not other.whole)
+    local = ", ".join(name for name, other in GUIDES.items() if not other.draws_all_cells)
     if latent == "interaction":
         raise IncompatibleError(
             f"PB-C103: guide {guide!r} draws one popularity a cell, all together, and latent = 'interaction' one a row; "
@@ -155,8 +155,8 @@ def check_whole(guide: str, cells: int, latent: str, particles: int = 1) -> None
 
 
 SATURATIONS: dict[type[sections.Section], type[Saturation]] = {
-    sections.Exponential: ExponentialSaturation,
-    sections.Hill: HillSaturation,
-    sections.Tanh: TanhSaturation,
-    sections.Power: PowerSaturation,
+    sections.ExponentialSaturationConfig: ExponentialSaturation,
+    sections.HillSaturationConfig: HillSaturation,
+    sections.TanhSaturationConfig: TanhSaturation,
+    sections.PowerSaturationConfig: PowerSaturation,
 }

@@ -14,7 +14,7 @@ from pyro_popbias.assembly.compatibility import (
     SATURATIONS,
     _check_saturation,
     check_fit,
-    check_whole,
+    check_memory,
 )
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
@@ -22,7 +22,7 @@ from pyro_popbias.data.frames import as_frame
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import DataError
-from pyro_popbias.guides import GUIDES, AffinityGuide, Cells, JointGuide
+from pyro_popbias.guides import GUIDES, AffinityGuide, CellStatistics, JointGuide
 from pyro_popbias.models import (
     MODELS,
     PRIORS,
@@ -33,8 +33,8 @@ from pyro_popbias.models import (
     FixedScoreAffinity,
     FixedVectorAffinity,
     ItemPrior,
+    LikelihoodOptions,
     LinearAffinity,
-    Options,
     PopularityModel,
     PopularityPrior,
     Saturation,
@@ -60,7 +60,7 @@ def build_affinity(section: Any, catalogue: Catalogue, generator: torch.Generato
 
 
 @build_affinity.register
-def _embedding(section: sections.Embedding, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
+def _embedding(section: sections.EmbeddingAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
     users, items = len(catalogue.users), len(catalogue.items)
     scale = None if isinstance(section.scale, str) else section.scale
     if section.posterior == "mean-field" or scale is None:
@@ -69,7 +69,7 @@ def _embedding(section: sections.Embedding, catalogue: Catalogue, generator: tor
 
 
 @build_affinity.register
-def _linear(section: sections.Linear, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
+def _linear(section: sections.LinearAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
     features = _features(catalogue)
     if not features:
         raise DataError(
@@ -81,7 +81,7 @@ def _linear(section: sections.Linear, catalogue: Catalogue, generator: torch.Gen
 
 @build_affinity.register
 def _factorization(
-    section: sections.FactorizationMachine, catalogue: Catalogue, generator: torch.Generator
+    section: sections.FactorizationAffinityConfig, catalogue: Catalogue, generator: torch.Generator
 ) -> Affinity:
     return FactorizationAffinity(
         len(catalogue.users),
@@ -99,7 +99,7 @@ def _features(catalogue: Catalogue) -> dict[str, Features]:
 
 
 @build_affinity.register
-def _fixed(section: sections.Fixed, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
+def _fixed(section: sections.FixedAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
     if section.score is not None:
         return FixedScoreAffinity()
     user_vectors = _vectors(section.user_vectors, catalogue.users, "user")
@@ -158,7 +158,7 @@ def build_saturation(section: Any) -> tuple[Saturation, bool]:
 
 
 def build(
-    study: Study, catalogue: Catalogue, cells: Cells, prior: PopularityPrior | None = None
+    study: Study, catalogue: Catalogue, cells: CellStatistics, prior: PopularityPrior | None = None
 ) -> tuple[PopularityModel, JointGuide]:
     """Return the model and the guide of a study, at their start.
 
@@ -166,22 +166,22 @@ def build(
         study: what was declared.
         catalogue: ids and features.
         cells: what guides may know of the training rows.
-        prior: the law of popularity; left out, it is made for a state that is loaded.
+        prior: the distribution of popularity; left out, it is made for a state that is loaded.
 
     Raises:
-        IncompatibleError: the prior's support does not lie inside the model's, the guide's is not the prior's, or the model
-            takes no such saturation; names what fits.
+        IncompatibleError: the prior's support does not lie inside the model's, the guide's is not the prior's, or the
+            model takes no such saturation; names what fits.
         DataError: given vectors do not fit the catalogue, or features are missing.
     """
     generator = torch.Generator().manual_seed(study.training.seed)
-    options = Options(*build_saturation(study.model.saturation), study.model.slope)
+    options = LikelihoodOptions(*build_saturation(study.model.saturation), study.model.slope)
     _check_saturation(study, options.saturation)
     check_fit(study.model.name, study.model.prior.name, study.guide.name)
-    check_whole(study.guide.name, len(cells), study.model.latent, study.training.particles)
+    check_memory(study.guide.name, len(cells), study.model.latent, study.training.particles)
     with local_parameters():
         affinity = build_affinity(study.model.affinity, catalogue, generator)
         prior = build_prior(study.model.prior, len(cells)) if prior is None else prior
         model = MODELS[study.model.name].assemble(affinity, prior, options)
-        popularity = GUIDES[study.guide.name].build(model.prior.laws(), cells)
+        popularity = GUIDES[study.guide.name].build(model.prior.all_distributions(), cells)
         latents = affinity.latents(generator)
         return model, JointGuide(popularity, AffinityGuide(latents) if latents else None)

@@ -1,4 +1,4 @@
-"""What counts of items say about popularity: its spread over items, and each item's own law.
+"""What counts of items say about popularity: its spread over items, and each item's own distribution.
 
 Counts are of the positives of a log, or of the rows of another one. With D_k of item k and T = sum_k D_k / K,
 
@@ -15,12 +15,13 @@ from pyro.distributions import Gamma, LogNormal
 from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
-# of the search for a: beyond the last the law is a point to within a hundredth, and counts have no spread but Poisson's
+# of the search for a: beyond the last the distribution is a point to within a hundredth, and counts have no spread but
+# Poisson's
 LEAST_CONCENTRATION, MOST_CONCENTRATION = 1e-3, 1e4
 
 
 def concentration(counts: np.ndarray) -> float:
-    """Return a of the population law Gamma(a, a), by the maximum likelihood of counts, pooled over periods.
+    """Return a of the population distribution Gamma(a, a), by the maximum likelihood of counts, pooled over periods.
 
     Counts without more spread than Poisson noise have the largest a that is tried.
 
@@ -41,14 +42,14 @@ def concentration(counts: np.ndarray) -> float:
     return math.exp(found.x)
 
 
-def item_laws(counts: np.ndarray, a: float, drift: float) -> Gamma:
-    """Return the law of each item's popularity after its count, `(K,)`, whose means are 1 on average.
+def item_distributions(counts: np.ndarray, a: float, drift: float) -> Gamma:
+    """Return the distribution of each item's popularity after its count, `(K,)`, whose means are 1 on average.
 
     Args:
         counts: `(K,)` of each item.
-        a: concentration of the population law.
-        drift: sd by which log popularity moves from the counts' time to the labels'. It caps the precision: the means stay,
-            and the variance of log z is near 1/A + drift^2.
+        a: concentration of the population distribution.
+        drift: sd by which log popularity moves from the counts' time to the labels'. It caps the precision: the means
+            stay, and the variance of log z is near 1/A + drift^2.
     """
     shape = torch.from_numpy(a + counts.astype(np.float64))
     rate = torch.as_tensor(a + counts.mean(), dtype=torch.float64)

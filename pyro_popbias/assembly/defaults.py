@@ -7,7 +7,7 @@ from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.models import MODELS, PRIORS
 from pyro_popbias.models.priors.prior import ConcentratedPrior
-from pyro_popbias.study.sections import Power
+from pyro_popbias.study.sections import PowerSaturationConfig
 from pyro_popbias.study.study import Study
 
 
@@ -39,7 +39,7 @@ def _warn_of_free_scales(study: Study) -> None:
     """Warn where two learned parameters do the work of one: z^exponent changes little if z spreads more instead."""
     saturation, prior = study.model.saturation, study.model.prior
     spread = prior.source == "learned" and issubclass(PRIORS[prior.name], ConcentratedPrior)
-    if spread and isinstance(saturation, Power) and saturation.exponent == "learned":
+    if spread and isinstance(saturation, PowerSaturationConfig) and saturation.exponent == "learned":
         message = (
             "PB-C102: the exponent of z^exponent and the concentration of the prior are both learned, and the data hardly "
             "tell a larger exponent from a wider prior; give the exponent a number, or the prior source = 'fixed' and a "

@@ -16,9 +16,9 @@ from pyro_popbias.data.ids import as_text, examples
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import DataError, DataWarning
-from pyro_popbias.study.sections import Data
+from pyro_popbias.study.sections import DataConfig
 
-LARGEST = 2.0**53  # every whole number up to it is a float
+LARGEST = 2.0**53  # every integer up to it is a float
 FEWEST = 5  # items whose counts equal the data's own by no accident
 TWICE = (
     "counts of the labels themselves would be used twice, and 95 % intervals of popularity then cover 84 %. Give a table "
@@ -27,7 +27,7 @@ TWICE = (
 )
 
 
-def read_counts(given: Any, data: Data) -> pd.DataFrame:
+def read_counts(given: Any, data: DataConfig) -> pd.DataFrame:
     """Return given counts as a table: item, as text, with `count`; or a log: item, with `user` and `time` where it has them.
 
     Args:
@@ -35,7 +35,7 @@ def read_counts(given: Any, data: Data) -> pd.DataFrame:
         data: names of the columns of ids; "item" and "user" are taken too.
 
     Raises:
-        DataError: a column is missing, an item stands twice, or counts are no whole numbers from 0.
+        DataError: a column is missing, an item stands twice, or counts are not integers >= 0.
         RunFolderError: the file cannot be read.
     """
     users, items = ([name for name in (own, kind) if name] for own, kind in ((data.user, "user"), (data.item, "item")))
@@ -66,14 +66,12 @@ def _whole(count: "pd.Series[Any]", item: "pd.Series[str]") -> np.ndarray:
             "leave out the column 'count' so that rows are counted"
         )
     if not pd.api.types.is_numeric_dtype(count.dtype) or pd.api.types.is_bool_dtype(count.dtype):
-        raise DataError(
-            f"PB-D120: column 'count' of counts holds {count.dtype} values; counts are whole numbers from 0"
-        )
+        raise DataError(f"PB-D120: column 'count' of counts holds {count.dtype} values; counts are integers >= 0")
     values = count.to_numpy(dtype="float64", na_value=np.nan)
     broken = ~((values >= 0) & (values <= LARGEST) & (values == np.floor(values)))
     if broken.any():
         raise DataError(
-            f"PB-D120: column 'count' of counts has {broken.sum()} values that are no whole numbers from 0 to 2^53, first at "
+            f"PB-D120: column 'count' of counts has {broken.sum()} values that are not integers from 0 to 2^53, first at "
             f"{examples(pd.Series(broken))}"
         )
     return values.astype(np.int64)
@@ -103,7 +101,7 @@ def _some(ids: Any) -> str:
     return f"{', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}"
 
 
-def check_disjoint(given: Any, table: pd.DataFrame, counts: np.ndarray, events: Interactions, data: Data) -> None:
+def check_disjoint(given: Any, table: pd.DataFrame, counts: np.ndarray, events: Interactions, data: DataConfig) -> None:
     """Refuse counts of the rows that are fitted.
 
     Args:

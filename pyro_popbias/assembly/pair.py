@@ -11,7 +11,7 @@ from pyro_popbias.assembly.components import build, local_parameters
 from pyro_popbias.assembly.defaults import with_defaults
 from pyro_popbias.assembly.prior_sources import make_prior
 from pyro_popbias.assembly.training_data import _cells, choose_device, given_score, split_rows
-from pyro_popbias.data.batches import Batch, Rows
+from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError, DataWarning
@@ -43,8 +43,8 @@ class Pair:
     model: PopularityModel
     guide: JointGuide
     objective: Objective
-    rows: Rows
-    held_out: Rows | None
+    rows: TrainingBatches
+    held_out: TrainingBatches | None
     device: str
 
     def batches(self, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
@@ -61,10 +61,10 @@ class Pair:
         """Return all training rows as one batch."""
         return self.rows.whole()
 
-    def look(self) -> None:
+    def update_mean_affinity(self) -> None:
         """Show the guide the present affinities of the training rows, where it makes use of them."""
         popularity = self.guide.popularity
-        if not popularity.looks:
+        if not popularity.uses_affinity:
             return
         with torch.no_grad():
             total = torch.zeros(self.events.cells, dtype=torch.float64, device=self.device)
@@ -72,10 +72,10 @@ class Pair:
             weights = self.guide.weights()
             for batch in self.rows.blocks(BLOCK):
                 mean = self.model.affinity.relative(batch.user, batch.item, batch.score, weights).mean
-                cell = batch.cell.index_select(0, batch.slot)
+                cell = batch.cell.index_select(0, batch.cell_index)
                 total.index_add_(0, cell, mean)
                 number.index_add_(0, cell, torch.ones_like(mean))
-            popularity.see(total / number.clamp(min=1.0))
+            popularity.set_mean_affinity(total / number.clamp(min=1.0))
 
 
 def pair(
@@ -133,12 +133,12 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
         )
         warnings.warn(message, DataWarning, stacklevel=3)
     tensors = partial(
-        Rows,
+        TrainingBatches,
         events,
         score=given_score(events, study),
         negatives=negatives,
         latent=study.model.latent,
-        cells="all" if GUIDES[study.guide.name].whole else "of batch",
+        cells="all" if GUIDES[study.guide.name].draws_all_cells else "of batch",
         device=device,
     )
     rows = tensors(train)
@@ -155,5 +155,5 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
         device=device,
     )
     with local_parameters():
-        made.look()
+        made.update_mean_affinity()
     return made

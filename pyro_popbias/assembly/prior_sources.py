@@ -20,7 +20,7 @@ from pyro_popbias.study.study import Study
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PriorInputs:
     """What a prior may be made from.
 
     Attributes:
@@ -79,10 +79,10 @@ def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> Populari
     """
     find = SOURCES.get(study.model.prior.source)
     with local_parameters():
-        return build_prior(study.model.prior, events.cells) if find is None else find(Evidence(study, events, rows))
+        return build_prior(study.model.prior, events.cells) if find is None else find(PriorInputs(study, events, rows))
 
 
-def _population(evidence: Evidence) -> PopularityPrior:
+def _population(evidence: PriorInputs) -> PopularityPrior:
     if evidence.events.label is not None:
         raise IncompatibleError(
             "PB-C090: prior source 'population' measures the spread of popularity by counts of positives, and the data have "
@@ -94,17 +94,17 @@ def _population(evidence: Evidence) -> PopularityPrior:
     return family(count_statistics.concentration(evidence.positives))
 
 
-def _counts(evidence: Evidence) -> PopularityPrior:
+def _counts(evidence: PriorInputs) -> PopularityPrior:
     section, family = evidence.study.model.prior, evidence.family
     assert section.drift is not None  # noqa: S101  sections give it
     counts = evidence.counts()
     a = count_statistics.concentration(counts[:, :1])
-    laws = count_statistics.item_laws(counts.reshape(-1), a, section.drift)
+    distributions = count_statistics.item_distributions(counts.reshape(-1), a, section.drift)
     parent = torch.tensor(a, dtype=torch.float64)
-    return ItemPrior(family.near(laws), family.population_like(Gamma(parent, parent)))
+    return ItemPrior(family.near(distributions), family.population_like(Gamma(parent, parent)))
 
 
-def _share(evidence: Evidence) -> PopularityPrior:
+def _share(evidence: PriorInputs) -> PopularityPrior:
     counts = evidence.counts()
     share = count_statistics.shares(counts)
     other = count_statistics.information(count_statistics.log_shares(counts))
@@ -119,15 +119,15 @@ def _share(evidence: Evidence) -> PopularityPrior:
     return _mixed(evidence, count_statistics.located(share))
 
 
-def _log_share(evidence: Evidence) -> PopularityPrior:
+def _log_share(evidence: PriorInputs) -> PopularityPrior:
     return _mixed(evidence, count_statistics.located(count_statistics.log_shares(evidence.counts())))
 
 
-def _mixed(evidence: Evidence, laws: LogNormal) -> PopularityPrior:
-    return ItemPrior.mixed(evidence.family, evidence.family.near(laws))
+def _mixed(evidence: PriorInputs, distributions: LogNormal) -> PopularityPrior:
+    return ItemPrior.mixed(evidence.family, evidence.family.near(distributions))
 
 
-SOURCES: Mapping[str, Callable[[Evidence], PopularityPrior]] = {
+SOURCES: Mapping[str, Callable[[PriorInputs], PopularityPrior]] = {
     "population": _population,
     "counts": _counts,
     "share": _share,

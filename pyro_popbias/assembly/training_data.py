@@ -6,28 +6,28 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pyro_popbias.data.batches import Rows
+from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.data.frames import check_columns
 from pyro_popbias.data.holdout import hold_out
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.guides import Cells
-from pyro_popbias.study.sections import Fixed
+from pyro_popbias.guides import CellStatistics
+from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import Study
 
 
-def _cells(events: Interactions, train: np.ndarray, rows: Rows, seed: int) -> Cells:
+def _cells(events: Interactions, train: np.ndarray, rows: TrainingBatches, seed: int) -> CellStatistics:
     """Return what a guide may know of the cells: training rows and no held-out ones."""
     label = None if events.label is None else events.label[train]
     positives = np.bincount(events.cell[train], weights=label, minlength=events.cells)
     catalogue = events.catalogue
-    return Cells(rows.cell_count.cpu().numpy(), positives, catalogue.periods, catalogue.item_features, seed)
+    return CellStatistics(rows.cell_count.cpu().numpy(), positives, catalogue.periods, catalogue.item_features, seed)
 
 
 def given_score(events: Interactions, study: Study) -> np.ndarray | None:
     """Return the given affinity of every interaction, `(N,)`; None where affinities are of vectors or features."""
     affinity = study.model.affinity
-    if not isinstance(affinity, Fixed) or affinity.score is None:
+    if not isinstance(affinity, FixedAffinityConfig) or affinity.score is None:
         return None
     if study.data.negatives:
         raise ConfigError(

@@ -6,7 +6,6 @@ coverage are numbers and no estimates. What it cannot see is the uncertainty of 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,10 @@ from pyro_popbias.checks.exact_posterior import Exact, exact_posterior
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.importance import ENOUGH, effective_share, k_hat, largest_k
 from pyro_popbias.distributions import draw, quantile
-from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import Bounds
 from pyro_popbias.models import BayesianEmbeddingAffinity
 from pyro_popbias.trained import Trained
+from pyro_popbias.validation import require_integer
 
 ROWS = 20  # of a cell, from which the bounds hold
 CHUNK = 500_000  # rows looked at together
@@ -50,9 +49,10 @@ class Accuracy:
     """The accuracy of q.
 
     Attributes:
-        table: one row a checked cell: item, period, rows (training rows, without sampled negatives), kl (KL(q || p) in nats),
-            mean, exact_mean, mean_error (in exact standard deviations), sd, exact_sd, sd_ratio, coverage (the exact
-            posterior's mass in q's 90 % interval), ess (effective share of q's draws), k_hat (NaN where ess is .9 or more).
+        table: one row a checked cell: item, period, rows (training rows, without sampled negatives), kl (KL(q || p) in
+            nats), mean, exact_mean, mean_error (in exact standard deviations), sd, exact_sd, sd_ratio, coverage (the
+            exact posterior's mass in q's 90 % interval), ess (effective share of q's draws), k_hat (NaN where ess is .9
+            or more).
         reason: why nothing could be checked; empty where it could.
         bounds: what the guide's family promises; None where it promises nothing.
     """
@@ -119,10 +119,9 @@ def accuracy(fit: Trained, *, items: int = 1000, seed: int = 0) -> Accuracy:
 
     Raises:
         DataError: the run was saved without its interactions.
-        ConfigError: `items` is no whole number from 1.
+        ConfigError: `items` is not an integer >= 1.
     """
-    if isinstance(items, bool) or not isinstance(items, Integral) or items < 1:
-        raise ConfigError(f"PB-C150: items must be a whole number from 1, not {items!r}")
+    items = require_integer("items", items, 1, code="PB-C150")
     bounds = type(fit.guide.popularity).bounds
     if reason := why_not(fit):
         return Accuracy(pd.DataFrame(columns=list(COLUMNS)), reason, bounds)
@@ -148,7 +147,7 @@ def why_not(fit: Trained) -> str:
         why = "the affinity is Bayesian, so that no cell has a posterior of its own"
         return f"{why}; {nuts}" if isinstance(fit.model.affinity, BayesianEmbeddingAffinity) else why
     if fit.guide.popularity.maximises != "elbo":
-        return f"guide {fit.study.guide.name!r} is a point and no law"
+        return f"guide {fit.study.guide.name!r} is a point and no distribution"
     if fit.study.model.latent == "interaction":
         return "every interaction has a popularity of its own, and q is no posterior of an item"
     return ""
@@ -164,7 +163,7 @@ def _of_cells(fit: Trained, rows: TrainingRows, cell: np.ndarray, seed: int) -> 
     """Return the table of some cells, without item and period."""
     codes = torch.from_numpy(cell).to(fit.guide.device)
     q = fit.guide.popularity.posterior(codes)
-    exact = exact_posterior(fit.model, fit.model.prior.law(codes), q, rows.of(cell).compressed())
+    exact = exact_posterior(fit.model, fit.model.prior.distribution(codes), q, rows.of(cell).compressed())
     mean, sd = exact.moments()
     tail = (1 - INTERVAL) / 2
     log_ratio = _at_draws(exact, draw(q, draws=DRAWS, seed=seed, keys=cell.tolist()))

@@ -1,9 +1,9 @@
 """What the training rows say of a cell's popularity: their affinities, labels and weights, given the model's parameters.
 
-Where negatives are sampled, what the ELBO sees of them on average is the expected log-likelihood over the draws: every user
-without a positive of the item has a row of label 0, weighted by how often the pair is drawn. Rows of a cell that are many
-are replaced by few, at which every likelihood here has the same sum: log P(c | x, z) is analytic in x up to Im x = +-pi,
-where the logistic function has its poles, so that a sum over rows is a sum over Chebyshev nodes to rounding.
+Where negatives are sampled, what the ELBO sees of them on average is the expected log-likelihood over the draws: every
+user without a positive of the item has a row of label 0, weighted by how often the pair is drawn. Rows of a cell that
+are many are replaced by few, at which every likelihood here has the same sum: log P(c | x, z) is analytic in x up to Im
+x = +-pi, where the logistic function has its poles, so that a sum over rows is a sum over Chebyshev nodes to rounding.
 """
 
 import math
@@ -40,29 +40,29 @@ def events_of(fit: Trained | Pair) -> Interactions:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CellObservations:
     """R rows that speak of D cells.
 
     | field | shape | meaning |
     | --- | --- | --- |
-    | slot | (R,) | which of the cells |
+    | cell_index | (R,) | which of the cells |
     | affinity | (R,) | x_ui, the intercept included |
     | label | (R,) | 0 or 1 |
     | weight | (R,) | how often the row counts |
     """
 
-    slot: Tensor
+    cell_index: Tensor
     affinity: Tensor
     label: Tensor
     weight: Tensor
 
     def __len__(self) -> int:
-        return len(self.slot)
+        return len(self.cell_index)
 
-    def blocks(self, size: int) -> Iterator["Evidence"]:
+    def blocks(self, size: int) -> Iterator["CellObservations"]:
         """Yield the rows in blocks of a size."""
         for start in range(0, len(self), size):
-            yield Evidence(*(getattr(self, field.name)[start : start + size] for field in fields(self)))
+            yield CellObservations(*(getattr(self, field.name)[start : start + size] for field in fields(self)))
 
     def log_likelihood(self, model: PopularityModel, z: Tensor) -> Tensor:
         """Return the log-likelihood of each cell's rows at some values of its popularity, `(n, D)`, in nats.
@@ -73,13 +73,13 @@ class Evidence:
         """
         total = torch.zeros_like(z)
         for rows in self.blocks(max(1, BLOCK // len(z))):
-            law = model.likelihood(rows.affinity, z.index_select(-1, rows.slot))
-            total.index_add_(-1, rows.slot, rows.weight * law.log_prob(rows.label))
+            distribution = model.likelihood(rows.affinity, z.index_select(-1, rows.cell_index))
+            total.index_add_(-1, rows.cell_index, rows.weight * distribution.log_prob(rows.label))
         return total
 
-    def compressed(self) -> "Evidence":
+    def compressed(self) -> "CellObservations":
         """Return evidence of the same log-likelihood in which no cell has many rows of a label."""
-        group = 2 * self.slot + self.label.long()
+        group = 2 * self.cell_index + self.label.long()
         count = torch.bincount(group)
         ends = [
             torch.zeros(len(count), dtype=torch.float64, device=group.device).scatter_reduce(
@@ -99,12 +99,12 @@ class Evidence:
         unit = (self.affinity - center[group]) / half[group].clamp(min=1e-9)
         node, weight = _chebyshev(unit[replaced], self.weight[replaced], to[replaced], len(many), nodes)
         parts = (
-            (self.slot, (many // 2).repeat_interleave(nodes)),
+            (self.cell_index, (many // 2).repeat_interleave(nodes)),
             (self.affinity, (center[many, None] + half[many, None] * node).reshape(-1)),
             (self.label, (many % 2).double().repeat_interleave(nodes)),
             (self.weight, weight.reshape(-1)),
         )
-        return Evidence(*(torch.cat([own[kept], new]) for own, new in parts))
+        return CellObservations(*(torch.cat([own[kept], new]) for own, new in parts))
 
 
 def _chebyshev(unit: Tensor, weight: Tensor, group: Tensor, groups: int, nodes: int) -> tuple[Tensor, Tensor]:
@@ -155,15 +155,15 @@ class TrainingRows:
         """Return how many rows speak of each of some cells, at most, `(D,)`."""
         return self.count[cell] + (len(self._events.users) if self._negatives is not None else 0)
 
-    def of(self, cell: np.ndarray) -> Evidence:
+    def of(self, cell: np.ndarray) -> CellObservations:
         """Return the evidence of some cells.
 
         Args:
             cell: `(D,)` distinct cells.
         """
         events, count = self._events, self.count[cell]
-        slot = np.repeat(np.arange(len(cell)), count)
-        within = np.arange(len(slot)) - np.repeat(np.cumsum(count) - count, count)
+        cell_index = np.repeat(np.arange(len(cell)), count)
+        within = np.arange(len(cell_index)) - np.repeat(np.cumsum(count) - count, count)
         rows = self._rows[np.repeat(self._first[cell], count) + within]
         user, weight = events.user[rows], np.ones(len(rows))
         given = None if self._negatives is not None else events.label
@@ -173,13 +173,15 @@ class TrainingRows:
             drawn, who = np.nonzero(self._negatives.without_positive(items)[place])
             often = self._rates[who, cell[drawn] % events.periods]
             drawn, who, often = (part[often > 0] for part in (drawn, who, often))
-            slot, user, weight = (np.concatenate(pair) for pair in ((slot, drawn), (user, who), (weight, often)))
+            cell_index, user, weight = (
+                np.concatenate(pair) for pair in ((cell_index, drawn), (user, who), (weight, often))
+            )
             label = np.concatenate([label, np.zeros(len(drawn))])
         score = None if self._score is None else self._score[rows]
-        affinity = self._affinity(user, cell[slot] // events.periods, score)
-        found = (torch.from_numpy(part).to(self._device) for part in (slot, label.astype(float), weight))
-        slots, labels, weights = found
-        return Evidence(slots, affinity, labels, weights)
+        affinity = self._affinity(user, cell[cell_index] // events.periods, score)
+        found = (torch.from_numpy(part).to(self._device) for part in (cell_index, label.astype(float), weight))
+        cell_indices, labels, weights = found
+        return CellObservations(cell_indices, affinity, labels, weights)
 
     def _affinity(self, user: np.ndarray, item: np.ndarray, score: np.ndarray | None) -> Tensor:
         """Return x_ui of pairs, `(R,)`."""

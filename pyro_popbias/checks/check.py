@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -12,12 +10,13 @@ from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.checks.convergence import convergence
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.posterior_predictive import Predictive
-from pyro_popbias.checks.replicated_data import CheckedRows
+from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.thresholds import findings_of
-from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.errors import DataError
 from pyro_popbias.trained import Trained
+from pyro_popbias.validation import require_integer
 
-Found = tuple[Mapping[str, pd.DataFrame], Sequence[Finding]]
+CheckResult = tuple[Mapping[str, pd.DataFrame], Sequence[Finding]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,34 +63,36 @@ class Check:
         return "\n".join([*lines, self.verdict])
 
 
-def check_predictive(fit: Trained, seed: int) -> Found:
-    """Return the predictive checks of a fit: replicates of its labels from q, from the population law and from the prior."""
+def check_predictive(fit: Trained, seed: int) -> CheckResult:
+    """Return the predictive checks of a fit: labels replicated from q, the population distribution and the prior."""
     if fit.model.pairwise:
         words = (
             f"model {fit.study.model.name!r} compares a positive with a sampled negative: its scores are no probabilities, "
             "so there are no clicks to replicate"
         )
-        return {}, [Finding(check, "replicates", np.nan, np.nan, True, words) for check in ("items", "law", "prior")]
+        return {}, [
+            Finding(check, "replicates", np.nan, np.nan, True, words) for check in ("items", "population", "prior")
+        ]
     events = fit.events
     assert events is not None  # noqa: S101  `check` refuses a fit without
-    rows = CheckedRows.of(events, fit.study, seed=seed, device=fit.guide.device)
+    rows = ReplicatedData.of(events, fit.study, seed=seed, device=fit.guide.device)
     per_row = fit.study.model.latent == "interaction"
     tables = Predictive(fit.model, fit.guide, rows, per_row, seed).tables()
     return tables, [finding for table in tables.values() for finding in findings_of(table)]
 
 
-def check_accuracy(fit: Trained, seed: int) -> Found:
+def check_accuracy(fit: Trained, seed: int) -> CheckResult:
     """Return how near q comes to the exact posterior of each item, given the affinities."""
     found = accuracy(fit, seed=seed)
     return {"accuracy": found.table}, found.findings()
 
 
-def check_convergence(fit: Trained, _: int) -> Found:
+def check_convergence(fit: Trained, _: int) -> CheckResult:
     """Return whether q stood still at the end of training."""
     return {}, convergence(fit)
 
 
-CHECKS: tuple[Callable[[Trained, int], Found], ...] = (check_predictive, check_accuracy, check_convergence)
+CHECKS: tuple[Callable[[Trained, int], CheckResult], ...] = (check_predictive, check_accuracy, check_convergence)
 
 
 def check(fit: Trained, *, seed: int = 0) -> Check:
@@ -103,15 +104,14 @@ def check(fit: Trained, *, seed: int = 0) -> Check:
 
     Raises:
         DataError: the fit has no interactions, or not all of what the check needs.
-        ConfigError: the seed is no whole number from 0.
+        ConfigError: the seed is not an integer >= 0.
     """
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
+    seed = require_integer("seed", seed, 0)
     if fit.events is None:
         raise DataError(
             "PB-D140: the run was saved without its interactions (--no-data), so there is nothing to hold it against; fit "
             "again with them"
         )
-    found = [each(fit, int(cast(int, seed))) for each in CHECKS]
+    found = [each(fit, seed) for each in CHECKS]
     findings = tuple(finding for _, some in found for finding in some)
     return Check(findings, {name: table for tables, _ in found for name, table in tables.items()})

@@ -1,9 +1,10 @@
 """Whether phase two had arrived: R-hat of the iterates of q's parameters (Welandawe et al., JMLR 2024).
 
-Phase two runs in cycles over which the learning rate falls, all alike. Within a cycle the iterates go from noise to rest, so
-that its parts are no samples of one law; but whole cycles are, once q stands still on average. R-hat compares the last
-two: a parameter that still goes somewhere has means that differ by more than its iterates scatter. With two windows the
-R-hat of one parameter is itself a noisy number, so that the largest of thousands says nothing: the median is reported.
+Phase two runs in cycles over which the learning rate falls, all alike. Within a cycle the iterates go from noise to
+rest, so that its parts are no samples of one distribution; but whole cycles are, once q stands still on average. R-hat
+compares the last two: a parameter that still goes somewhere has means that differ by more than its iterates scatter.
+With two windows the R-hat of one parameter is itself a noisy number, so that the largest of thousands says nothing: the
+median is reported.
 """
 
 import math

@@ -2,8 +2,8 @@
 
 Given the affinities, cells are independent, and the posterior of a cell is one-dimensional. The line is t = log z where
 popularity is positive, whose density has the Jacobian z, and t = z where it is real. On equidistant nodes over all of a
-smooth density the trapezoidal rule is exact to rounding (Trefethen and Weideman, SIAM Review 2014); each cell has ends of
-its own, beyond which the density is below exp(-DROP) of its highest.
+smooth density the trapezoidal rule is exact to rounding (Trefethen and Weideman, SIAM Review 2014); each cell has ends
+of its own, beyond which the density is below exp(-DROP) of its highest.
 
 | tensor | shape | meaning |
 | --- | --- | --- |
@@ -19,7 +19,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_popbias.checks.cell_likelihood import Evidence
+from pyro_popbias.checks.cell_likelihood import CellObservations
 from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.models import PopularityModel
 
@@ -45,10 +45,10 @@ LOGARITHM = Line(torch.exp, torch.log, lambda t: t)
 ITSELF = Line(lambda t: t, lambda z: z, torch.zeros_like)
 
 
-def line_of(law: TorchDistribution) -> Line:
-    """Return the line of a law: the logarithm where z is positive."""
-    assert law.support is not None  # noqa: S101  every law of popularity has one
-    return LOGARITHM if same_support(law.support, constraints.positive) else ITSELF
+def line_of(distribution: TorchDistribution) -> Line:
+    """Return the line of a distribution: the logarithm where z is positive."""
+    assert distribution.support is not None  # noqa: S101  every distribution of popularity has one
+    return LOGARITHM if same_support(distribution.support, constraints.positive) else ITSELF
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,19 @@ class Exact:
 
 
 def exact_posterior(
-    model: PopularityModel, prior: TorchDistribution, q: TorchDistribution, evidence: Evidence, *, nodes: int = NODES
+    model: PopularityModel,
+    prior: TorchDistribution,
+    q: TorchDistribution,
+    evidence: CellObservations,
+    *,
+    nodes: int = NODES,
 ) -> Exact:
     """Return the exact posteriors of D cells.
 
     Args:
         model: whose likelihood it is, at its present parameters.
         prior: `(D,)` prior of each cell.
-        q: `(D,)` the guide's law of each cell.
+        q: `(D,)` the guide's distribution of each cell.
         evidence: rows of the cells.
         nodes: n.
     """

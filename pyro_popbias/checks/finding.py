@@ -8,7 +8,7 @@ class Finding:
     """One rule of a check: what was measured, what was asked, and whether it holds.
 
     Attributes:
-        check: which check it belongs to: "items", "law", "prior", "accuracy" or "convergence".
+        check: which check it belongs to: "items", "population", "prior", "accuracy" or "convergence".
         name: what was measured.
         value: the number; NaN where the rule does not apply.
         bound: the number it is held against.

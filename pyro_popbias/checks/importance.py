@@ -1,8 +1,8 @@
 """How well draws of q would do as draws of the exact posterior: effective share of the draws, and k-hat.
 
-k-hat is the shape of a generalised Pareto law fitted to the largest importance ratios (Vehtari et al., Pareto smoothed
-importance sampling, JMLR 2024). It has no scale: ratios that hardly vary may have a heavy tail, and then it is large where
-nothing is wrong. So it is asked for only where the effective share is low.
+k-hat is the shape of a generalised Pareto distribution fitted to the largest importance ratios (Vehtari et al., Pareto
+smoothed importance sampling, JMLR 2024). It has no scale: ratios that hardly vary may have a heavy tail, and then it is
+large where nothing is wrong. So it is asked for only where the effective share is low.
 """
 
 import math

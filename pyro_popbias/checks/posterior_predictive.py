@@ -3,12 +3,13 @@
 | check | popularity z | affinities | parameters | asks |
 | --- | --- | --- | --- | --- |
 | items | q of each cell | the fit's, Bayesian weights from q | the fit's | does the fit follow its items? |
-| law | the population law | the fit's, Bayesian weights from q | the fit's | does the law of popularity fit? |
+| population | the population distribution | the fit's, Bayesian weights from q | the fit's | does that distribution fit? |
 | prior | the prior | from their prior, but for given ones | from their prior | what did the prior expect? |
 
 A popularity of a row's own (`latent = "interaction"`) has no q that a replicate could use: it comes from the prior in
-`items` too. Cells are drawn one by one, from the marginals of a whole guide. Kept are N affinities, where these are points,
-and the statistics of every replicate; a replicate itself needs the memory of a block of rows, the items and the users.
+`items` too. CellStatistics are drawn one by one, from the marginals of a whole guide. Kept are N affinities, where
+these are points, and the statistics of every replicate; a replicate itself needs the memory of a block of rows, the
+items and the users.
 """
 
 import copy
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from pyro_popbias.checks.prior_draws import prior_weights, redraw
-from pyro_popbias.checks.replicated_data import CheckedRows
+from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
@@ -36,22 +37,22 @@ INTERVAL = 0.9  # of replicates, between lower and upper
 
 
 @dataclass(frozen=True)
-class World:
+class ReplicateSource:
     """What a replicate is drawn from.
 
     Attributes:
         model: with the replicate's parameters.
-        law: from cells to their laws of z.
-        weights: draws of the affinity's sites, as laws without spread; empty where there are none.
+        distribution: from cells to their distributions of z.
+        weights: draws of the affinity's sites, as distributions without spread; empty where there are none.
         affinity: `(N,)` x_ui of every row; None where it differs from replicate to replicate.
     """
 
     model: PopularityModel
-    law: Callable[[Tensor], Distribution]
+    distribution: Callable[[Tensor], Distribution]
     weights: Weights
     affinity: Tensor | None = None
 
-    def affinity_of(self, rows: CheckedRows, block: slice) -> Tensor:
+    def affinity_of(self, rows: ReplicatedData, block: slice) -> Tensor:
         """Return x_ui of a block of rows, `(B,)`."""
         if self.affinity is not None:
             return self.affinity[block]
@@ -74,7 +75,7 @@ class Predictive:
 
     model: PopularityModel
     guide: JointGuide
-    rows: CheckedRows
+    rows: ReplicatedData
     per_row: bool
     seed: int = 0
     replicates: int = REPLICATES
@@ -82,15 +83,16 @@ class Predictive:
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return a table a check, one row a statistic.
 
-        Its columns: check, statistic, stratum, observed; mean, sd, least, most and the ends lower and upper of 90 % of the
+        Its columns: check, statistic, stratum, observed; mean, sd, least, most and the ends lower and upper of 90 % of
+            the
         replicates; p_value, the two-sided mid-p value of observed among the replicates.
         """
         with torch.no_grad(), torch.random.fork_rng(self._devices()):
             statistics = self._statistics()
             observed = statistics.of(statistics.count([(slice(None), self.rows.label > 0)]))
-            makers: Mapping[str, Callable[[], Iterator[World]]] = {
-                "items": lambda: self._fitted(self._law_of_items),
-                "law": lambda: self._fitted(lambda cell: self.model.prior.population().expand(cell.shape)),
+            makers: Mapping[str, Callable[[], Iterator[ReplicateSource]]] = {
+                "items": lambda: self._fitted(self._distribution_of_items),
+                "population": lambda: self._fitted(lambda cell: self.model.prior.population().expand(cell.shape)),
                 "prior": self._prior,
             }
             return {
@@ -101,47 +103,51 @@ class Predictive:
     def _devices(self) -> list[int]:
         return [torch.cuda.current_device()] if self.guide.device.type == "cuda" else []
 
-    def _law_of_items(self, cell: Tensor) -> Distribution:
-        return self.model.prior.law(cell) if self.per_row else self.guide.popularity.posterior(cell)
+    def _distribution_of_items(self, cell: Tensor) -> Distribution:
+        return self.model.prior.distribution(cell) if self.per_row else self.guide.popularity.posterior(cell)
 
     @torch.no_grad()
     def probability(self) -> np.ndarray:
-        """Return the fit's probability of scored rows, x and z integrated over their laws; one half elsewhere, `(N,)`."""
-        rows, weights, law = self.rows, self.guide.weights(), self._law_of_items(self.rows.cell)
+        """Return the probability of scored rows `(N,)`, with x and z integrated out; one half elsewhere."""
+        rows, weights, distribution = self.rows, self.guide.weights(), self._distribution_of_items(self.rows.cell)
         probability = np.full(len(rows), 0.5)  # of no consequence where rows are not scored
         for block in rows.blocks():
             position = np.flatnonzero(rows.scored[block]) + block.start
             row = torch.from_numpy(position).to(rows.user.device)
             score = None if rows.score is None else rows.score.index_select(0, row)
             affinity = self.model.affinity.pairs(rows.user[row], rows.item[row], score, weights)
-            found, _ = affinity.expect(partial(self.model.probability, law=law, slot=rows.slot[row]))
+            found, _ = affinity.expect(
+                partial(self.model.marginal_probability, distribution=distribution, cell_index=rows.cell_index[row])
+            )
             probability[position] = found.cpu().numpy()
         return probability
 
     def _statistics(self) -> Statistics:
         rows = self.rows
         user = None if rows.negatives else rows.user.cpu().numpy()
-        return Statistics(rows.slot.cpu().numpy(), user, scored=rows.scored, probability=self.probability())
+        return Statistics(rows.cell_index.cpu().numpy(), user, scored=rows.scored, probability=self.probability())
 
-    def _fitted(self, law: Callable[[Tensor], Distribution]) -> Iterator[World]:
-        """Yield the fit's own worlds, with popularity from a law."""
+    def _fitted(self, distribution: Callable[[Tensor], Distribution]) -> Iterator[ReplicateSource]:
+        """Yield the fit's own worlds, with popularity from a distribution."""
         weights = self.guide.weights()
         if weights:
             while True:
-                yield World(self.model, law, drawn(weights))
-        world = World(self.model, law, {})
+                yield ReplicateSource(self.model, distribution, drawn(weights))
+        world = ReplicateSource(self.model, distribution, {})
         affinity = torch.cat([world.affinity_of(self.rows, block) for block in self.rows.blocks()])
         while True:
-            yield World(self.model, law, {}, affinity)
+            yield ReplicateSource(self.model, distribution, {}, affinity)
 
-    def _prior(self) -> Iterator[World]:
+    def _prior(self) -> Iterator[ReplicateSource]:
         """Yield worlds whose parameters are draws of their priors."""
         model, weights = copy.deepcopy(self.model), self.guide.weights()
         while True:
             redraw(model)
-            yield World(model, model.prior.law, drawn(prior_weights(model.affinity, weights)))
+            yield ReplicateSource(model, model.prior.distribution, drawn(prior_weights(model.affinity, weights)))
 
-    def _replicate(self, check: str, worlds: Iterator[World], statistics: Statistics, number: int) -> np.ndarray:
+    def _replicate(
+        self, check: str, worlds: Iterator[ReplicateSource], statistics: Statistics, number: int
+    ) -> np.ndarray:
         """Return the statistics of every replicate, `(R, S)`."""
         found = np.empty((self.replicates, len(statistics.names)))
         for replicate in counted(self.replicates, f"check: {check}, replicates"):
@@ -150,24 +156,24 @@ class Predictive:
             found[replicate] = statistics.of(statistics.count(self._labels(next(worlds))))
         return found
 
-    def _labels(self, world: World) -> Iterator[tuple[slice, np.ndarray]]:
+    def _labels(self, world: ReplicateSource) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the labels of a replicate, block after block of rows, as truth values `(B,)`."""
         rows = self.rows
-        popularity = None if self.per_row else world.law(rows.cell).sample()
+        popularity = None if self.per_row else world.distribution(rows.cell).sample()
         for block in rows.blocks():
-            slot = rows.slot[block]
+            cell_index = rows.cell_index[block]
             z = (
-                world.law(rows.cell.index_select(0, slot)).sample()
+                world.distribution(rows.cell.index_select(0, cell_index)).sample()
                 if popularity is None
-                else popularity.index_select(0, slot)
+                else popularity.index_select(0, cell_index)
             )
-            probability = world.model.given(world.affinity_of(rows, block), z)
+            probability = world.model.conditional_probability(world.affinity_of(rows, block), z)
             yield block, (torch.rand_like(probability) < probability).cpu().numpy()
 
 
 def drawn(weights: Weights) -> dict[str, Normal]:
-    """Return a draw of each site of an affinity, as a law without spread."""
-    draws = {site: law.sample() for site, law in weights.items()}
+    """Return a draw of each site of an affinity, as a distribution without spread."""
+    draws = {site: distribution.sample() for site, distribution in weights.items()}
     return {site: Normal(draw, torch.zeros_like(draw), validate_args=False) for site, draw in draws.items()}
 
 

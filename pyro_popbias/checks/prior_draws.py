@@ -1,6 +1,7 @@
 """Draws of a model's parameters from their priors, for prior predictive checks: each class that has some has one function.
 
-A part without a function here keeps its values: a fixed affinity its vectors, a prior of given laws these laws.
+A part without a function here keeps its values: a fixed affinity its vectors, a prior of given distributions these
+distributions.
 """
 
 import math
@@ -87,15 +88,18 @@ def prior_weights(affinity: Affinity, weights: Weights) -> Weights:
 
 @prior_weights.register
 def _of_linear(affinity: LinearAffinity, weights: Weights) -> Weights:
-    return {site: _centred(law.loc, torch.full_like(law.loc, WEIGHT_SCALE)) for site, law in weights.items()}
+    return {
+        site: _centred(distribution.loc, torch.full_like(distribution.loc, WEIGHT_SCALE))
+        for site, distribution in weights.items()
+    }
 
 
 @prior_weights.register
 def _of_bayesian_embedding(affinity: BayesianEmbeddingAffinity, weights: Weights) -> Weights:
     scales = {"user_vectors": affinity.log_scale_user, "item_vectors": affinity.log_scale_item}
     return {
-        site: _centred(law.loc, scales[site].exp().to(law.loc.dtype).expand_as(law.loc))
-        for site, law in weights.items()
+        site: _centred(distribution.loc, scales[site].exp().to(distribution.loc.dtype).expand_as(distribution.loc))
+        for site, distribution in weights.items()
     }
 
 

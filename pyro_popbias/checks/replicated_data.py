@@ -1,7 +1,7 @@
 """The rows that a check replicates: every training and held-out row of a fit, with a fixed set of negatives.
 
-They are taken from the interactions themselves and not from the batches of training, so that a batch that lies about its
-labels is found out.
+They are taken from the interactions themselves and not from the batches of training, so that a batch that lies about
+its labels is found out.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from pyro_popbias.study.study import Study
 
 
 @dataclass(frozen=True)
-class CheckedRows:
+class ReplicatedData:
     """N rows of D distinct cells and U distinct users.
 
     | field | shape | meaning |
     | --- | --- | --- |
     | user, item | (N,) | codes |
     | cell | (D,) | cells with rows, item * periods + period, rising |
-    | slot | (N,) | position of each row's cell in `cell` |
+    | cell_index | (N,) | position of each row's cell in `cell` |
     | label | (N,) | 0 or 1 |
     | score | (N,) | given affinity, where the data have one |
     | scored | (N,) | rows for calibration and log-scores: held-out ones, or all where none is held out |
@@ -36,14 +36,14 @@ class CheckedRows:
     user: Tensor
     item: Tensor
     cell: Tensor
-    slot: Tensor
+    cell_index: Tensor
     label: np.ndarray
     score: Tensor | None
     scored: np.ndarray
     negatives: int
 
     @classmethod
-    def of(cls, events: Interactions, study: Study, *, seed: int, device: torch.device) -> "CheckedRows":
+    def of(cls, events: Interactions, study: Study, *, seed: int, device: torch.device) -> "ReplicatedData":
         """Return the rows of a fit.
 
         Args:
@@ -63,13 +63,13 @@ class CheckedRows:
             # a negative is as popular as it was when the positive was chosen
             cell = np.concatenate([cell, drawn * events.periods + (cell % events.periods).repeat(number)])
             label = np.concatenate([label, np.zeros(len(drawn))])
-        distinct, slot = np.unique(cell, return_inverse=True)
+        distinct, cell_index = np.unique(cell, return_inverse=True)
         score = given_score(events, study)
         return cls(
             user=torch.from_numpy(user).to(device),
             item=torch.from_numpy(cell // events.periods).to(device),
             cell=torch.from_numpy(distinct).to(device),
-            slot=torch.from_numpy(slot).to(device),
+            cell_index=torch.from_numpy(cell_index).to(device),
             label=label,
             score=None if score is None else torch.from_numpy(score[index]).to(device),
             scored=held_out if held_out.any() else np.ones(len(user), dtype=bool),

@@ -9,12 +9,12 @@
 | clicks per user | mean | label 1 a user |
 | spread of user rates | | standard deviation of the share of label 1, over users with 5 rows or more |
 | calibration | bin 1..10 | share of label 1 in ten bins of the fit's probability, equal in rows |
-| log-score | head, middle, tail | mean log of the fit's probability of the label, nats a row, in decile 10, 6-9, 1-5 |
+| log-score | head, middle, tail | mean log of the fit's probability of the label, nats per row, in decile 10, 6-9, 1-5 |
 
-Items with equally many rows share a decile, so that some may be empty. With several periods an item of a period counts as
-an item: it has a popularity of its own. Deciles, bins and the probabilities of the last two are the fit's, the same for
-observed and replicated labels. Statistics without rows, or with less than two items or users, are left out; so are those of
-users where negatives are sampled, since every user then has the same share of clicks, by the design.
+Items with equally many rows share a decile, so that some may be empty. With several periods an item of a period counts
+as an item: it has a popularity of its own. Deciles, bins and the probabilities of the last two are the fit's, the same
+for observed and replicated labels. Statistics without rows, or with less than two items or users, are left out; so are
+those of users where negatives are sampled, since every user then has the same share of clicks, by the design.
 """
 
 from collections.abc import Iterable
@@ -56,7 +56,7 @@ class Statistics:
     """The statistics of some rows; labels are counted block after block.
 
     Args:
-        slot: `(N,)` cell of each row, 0..D-1; every cell has rows.
+        cell_index: `(N,)` cell of each row, 0..D-1; every cell has rows.
         user: `(N,)` user code of each row; None leaves out the statistics of users.
         scored: `(N,)` which rows calibration and log-scores are of.
         probability: `(N,)` the fit's probability of label 1; only that of scored rows counts.
@@ -66,18 +66,18 @@ class Statistics:
     """
 
     def __init__(
-        self, slot: np.ndarray, user: np.ndarray | None, *, scored: np.ndarray, probability: np.ndarray
+        self, cell_index: np.ndarray, user: np.ndarray | None, *, scored: np.ndarray, probability: np.ndarray
     ) -> None:
-        self._slot, self._rows = slot, np.bincount(slot)
+        self._cell_index, self._rows = cell_index, np.bincount(cell_index)
         self._of_users = user is not None
-        self._user = np.zeros_like(slot) if user is None else np.unique(user, return_inverse=True)[1]
+        self._user = np.zeros_like(cell_index) if user is None else np.unique(user, return_inverse=True)[1]
         self._user_rows = np.bincount(self._user)
         self._decile = deciles(self._rows)
         p = probability.clip(SMALLEST, 1 - SMALLEST)
         edges = np.quantile(p[scored], np.linspace(0, 1, BINS + 1))
         # what is not scored has a bin and a stratum of its own, after the others
         self._bin = np.where(scored, np.searchsorted(edges[1:-1], p, side="right"), BINS)
-        self._stratum = np.where(scored, np.searchsorted([5, 9], self._decile, side="right")[slot], len(STRATA))
+        self._stratum = np.where(scored, np.searchsorted([5, 9], self._decile, side="right")[cell_index], len(STRATA))
         self._logit = np.log(p) - np.log1p(-p)
         self._bin_rows = np.bincount(self._bin, minlength=BINS + 1)[:BINS]
         self._stratum_rows = np.bincount(self._stratum, minlength=len(STRATA) + 1)[: len(STRATA)]
@@ -86,7 +86,7 @@ class Statistics:
         self._base = base[: len(STRATA)]
         self._decile_rows = np.bincount(self._decile, weights=self._rows, minlength=DECILES)
         self._bins = [f"bin {k} (p {edges[k - 1]:.2f}-{edges[k]:.2f})" for k in range(1, BINS + 1)]
-        everything = self._everything(self.count([(slice(None), np.ones(len(slot), dtype=bool))]))
+        everything = self._everything(self.count([(slice(None), np.ones(len(cell_index), dtype=bool))]))
         self.names = [name for name, value in everything.items() if np.isfinite(value)]
 
     def count(self, blocks: Iterable[tuple[slice, np.ndarray]]) -> Counts:
@@ -96,11 +96,11 @@ class Statistics:
 
     def _count(self, block: slice, clicked: np.ndarray) -> Counts:
         row = np.flatnonzero(clicked)
-        slot, user, bin_, stratum, logit = (
-            part[block][row] for part in (self._slot, self._user, self._bin, self._stratum, self._logit)
+        cell_index, user, bin_, stratum, logit = (
+            part[block][row] for part in (self._cell_index, self._user, self._bin, self._stratum, self._logit)
         )
         return Counts(
-            np.bincount(slot, minlength=len(self._rows)),
+            np.bincount(cell_index, minlength=len(self._rows)),
             np.bincount(user, minlength=len(self._user_rows)),
             np.bincount(bin_, minlength=BINS + 1)[:BINS],
             np.bincount(stratum, weights=logit, minlength=len(STRATA) + 1)[: len(STRATA)],

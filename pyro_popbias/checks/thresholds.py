@@ -1,6 +1,6 @@
 """When a predictive check fails: by more than chance, and by more than matters.
 
-| statistic | what matters in items | what matters in law |
+| statistic | what matters in items | what matters in distribution |
 | --- | --- | --- |
 | click rate | 10 % of the observed | cannot fail |
 | spread of item rates | 10 % of the observed | 25 % of the observed |
@@ -9,14 +9,14 @@
 | clicks per user | 10 % of the observed | cannot fail |
 | spread of user rates | 10 % of the observed | cannot fail |
 | calibration | 0.02 | cannot fail |
-| log-score | 0.02 nats a row | cannot fail |
+| log-score | 0.02 nats per row | cannot fail |
 
 A rule compares the distance between the observed statistic and the mean of its replicates with the largest of three
-numbers: what matters, by the table; the farthest replicate; and as many standard deviations of the replicates as a Normal
-would exceed with a probability of 1 %, divided by the number of statistics that can fail in the check. So p-values alone
-fail nothing: among 25 of them one below .05 is expected, and with a million rows every model has one of 0. A law of one
-parameter is rough, so more matters to it; with sampled negatives right fits are up to a quarter off. The prior check is a
-report and never fails: a wide prior is no fault.
+numbers: what matters, by the table; the farthest replicate; and as many standard deviations of the replicates as a
+Normal would exceed with a probability of 1 %, divided by the number of statistics that can fail in the check. So
+p-values alone fail nothing: among 25 of them one below .05 is expected, and with a million rows every model has one of
+0. A distribution of one parameter is rough, so more matters to it; with sampled negatives right fits are up to a
+quarter off. The prior check is a report and never fails: a wide prior is no fault.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class Rule:
     meaning: str
 
 
-BOTH = {"items": 0.1, "law": 0.25}
+BOTH = {"items": 0.1, "population": 0.25}
 SPREAD = "popularity differs more, or less, between items than the fit says; try another prior, or source = 'learned'"
 RULES = {
     "click rate": Rule(

@@ -139,7 +139,7 @@ def run_fit(
     )
     if score.notna().any():
         first = score[history["phase"] == 1].max()
-        yield f"held-out log-loss {-score.iloc[-1]:.4f} nats a row (after phase 1: {-first:.4f})"
+        yield f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-first:.4f})"
     yield f"run folder: {folder}"
 
 

@@ -11,7 +11,7 @@ from pyro_popbias.data.labels import holds, parse_rule
 from pyro_popbias.data.table_files import file_ending, write_table
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.simulation.simulate import Simulation, simulate
-from pyro_popbias.study.sections import Data, Fixed, Model
+from pyro_popbias.study.sections import DataConfig, FixedAffinityConfig, ModelConfig
 from pyro_popbias.study.study import Study
 
 
@@ -27,8 +27,8 @@ def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str,
         sizes: users, items, interactions and seed.
 
     Raises:
-        ConfigError: the study's model cannot be simulated, or does not take an option that is given; or an ending or size is
-            wrong.
+        ConfigError: the study's model cannot be simulated, or does not take an option that is given; or an ending or
+            size is wrong.
         RunFolderError: a file cannot be read or written.
     """
     study = Study.from_toml(path)
@@ -53,10 +53,10 @@ def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str,
             yield f"{len(features)} rows -> {file}; fits need it as [data] {side}_features"
 
 
-def _declared(model: Model) -> dict[str, Any]:
+def _declared(model: ModelConfig) -> dict[str, Any]:
     """Return the arguments of `simulate` that a section declares."""
     affinity = model.affinity
-    if isinstance(affinity, Fixed) and affinity.score is None:
+    if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
         raise ConfigError(
             "PB-C018: the affinity has given vectors, which are of other users and items than the simulated ones; use "
             'affinity = { name = "embedding" }, or { name = "fixed", score = "score" }'
@@ -73,11 +73,11 @@ def _declared(model: Model) -> dict[str, Any]:
     return found
 
 
-def _as_named(simulation: Simulation, data: Data, model: Model) -> Any:
+def _as_named(simulation: Simulation, data: DataConfig, model: ModelConfig) -> Any:
     """Return the rows under the study's names of columns, with labels that its rule reads."""
     table = simulation.frame
     names = {"user": data.user, "item": data.item, "label": data.label, "time": data.time}
-    if isinstance(model.affinity, Fixed):
+    if isinstance(model.affinity, FixedAffinityConfig):
         names["score"] = model.affinity.score
     if "label" in table and data.positive_if is not None:
         negative, positive = _examples(data.positive_if)

@@ -22,26 +22,28 @@ from pyro_popbias.data.negatives import Negatives
 
 
 @dataclass(frozen=True)
-class Group:
+class UniqueIds:
     """The distinct users, or items, of a batch.
 
     | field | shape | meaning |
     | --- | --- | --- |
     | code | (G,) | distinct codes |
-    | slot | (B,) | position of each interaction's code in `code` |
+    | cell_index | (B,) | position of each interaction's code in `code` |
     | weight | (G,) | how often each is in the batch over how often in the data, times N/B |
     """
 
     code: Tensor
-    slot: Tensor
+    cell_index: Tensor
     weight: Tensor
 
     @classmethod
-    def of(cls, codes: Tensor, weight: Tensor) -> "Group":
+    def of(cls, codes: Tensor, weight: Tensor) -> "UniqueIds":
         """Return the distinct codes of interactions, with the sums of their weights `(B,)`."""
-        code, slot = torch.unique(codes, return_inverse=True)
+        code, cell_index = torch.unique(codes, return_inverse=True)
         return cls(
-            code, slot, torch.zeros(len(code), dtype=weight.dtype, device=weight.device).index_add(0, slot, weight)
+            code,
+            cell_index,
+            torch.zeros(len(code), dtype=weight.dtype, device=weight.device).index_add(0, cell_index, weight),
         )
 
 
@@ -55,7 +57,7 @@ class Batch:
     | --- | --- | --- |
     | user, item | (B,) | codes of each interaction |
     | cell | (D,) | (item, period) cells, item * periods + period: distinct, but where a cell has several draws |
-    | slot | (B,) | position of each interaction's draw in `cell` |
+    | cell_index | (B,) | position of each interaction's draw in `cell` |
     | weight | (D,) | (N/B) b_j / n_j: how often cell j is in the batch over how often in an epoch, on average |
     | label | (B,) | 0 or 1; None lets the model draw it |
     | scale | | N/B |
@@ -69,7 +71,7 @@ class Batch:
     user: Tensor
     item: Tensor
     cell: Tensor
-    slot: Tensor
+    cell_index: Tensor
     weight: Tensor
     label: Tensor | None
     scale: float
@@ -86,17 +88,17 @@ class Batch:
         return len(self.user) // (1 + self.negatives)
 
     @cached_property
-    def users(self) -> Group:
+    def users(self) -> UniqueIds:
         """Distinct users."""
-        return Group.of(self.user, self.user_weight)
+        return UniqueIds.of(self.user, self.user_weight)
 
     @cached_property
-    def items(self) -> Group:
+    def items(self) -> UniqueIds:
         """Distinct items."""
-        return Group.of(self.item, self.item_weight)
+        return UniqueIds.of(self.item, self.item_weight)
 
 
-class Rows:
+class TrainingBatches:
     """Interactions as tensors, ready to be cut into batches.
 
     Args:
@@ -105,7 +107,8 @@ class Rows:
         score: `(len(events),)` given affinity of every interaction, or None.
         negatives: what draws negatives for the rows held, which are positives then; None takes the data's labels.
         latent: "item" gives the rows of a cell one popularity, "interaction" gives every row its own.
-        cells: whether a batch has the cells of its rows, or all cells, each of weight 1, for guides that draw all together.
+        cells: whether a batch has the cells of its rows, or all cells, each of weight 1, for guides that draw all
+            together.
         device: where batches live.
     """
 
@@ -145,16 +148,17 @@ class Rows:
         """Negatives drawn for each row held."""
         return 0 if self._negatives is None else self._negatives.number
 
-    def with_affinity(self, affinity: Tensor, spread: Tensor | None) -> "Rows":
+    def with_affinity(self, affinity: Tensor, spread: Tensor | None) -> "TrainingBatches":
         """Return the same rows with their affinities less b0, `(N,)`, known, and perhaps the standard deviations."""
         rows = copy.copy(self)
         rows._known = {"affinity": affinity} if spread is None else {"affinity": affinity, "affinity_spread": spread}
         return rows
 
-    def with_draws(self, draws: int) -> "Rows":
+    def with_draws(self, draws: int) -> "TrainingBatches":
         """Return the same rows with several draws of popularity per cell and batch, at most.
 
-        The ELBO adds up expectations row by row, so that rows of a cell may see draws of their own: as many evaluations of
+        The ELBO adds up expectations row by row, so that rows of a cell may see draws of their own: as many evaluations
+            of
         the likelihood give a gradient of less noise.
         """
         rows = copy.copy(self)
@@ -190,19 +194,19 @@ class Rows:
         user, cell_of_row = table[:, 0], table[:, 1]
         item = cell_of_row if self.periods == 1 else cell_of_row // self.periods
         if self._cells == "all":
-            cell, slot = torch.arange(len(self.cell_count), device=table.device), cell_of_row
+            cell, cell_index = torch.arange(len(self.cell_count), device=table.device), cell_of_row
             weight = torch.ones(len(cell), dtype=torch.float64, device=table.device)
         elif self.latent == "item":
-            cell, slot, count = self._drawn(cell_of_row)
+            cell, cell_index, count = self._drawn(cell_of_row)
             weight = scale * count / self.cell_count[cell]
         else:
-            cell, slot = cell_of_row, torch.arange(len(table), device=table.device)
+            cell, cell_index = cell_of_row, torch.arange(len(table), device=table.device)
             weight = torch.full((len(table),), scale, dtype=torch.float64, device=table.device)
         return Batch(
             user=user,
             item=item,
             cell=cell,
-            slot=slot,
+            cell_index=cell_index,
             weight=weight,
             label=table[:, 2].double(),
             scale=scale,
@@ -217,8 +221,8 @@ class Rows:
         if self._draws == 1:
             return self._distinct(cell, len(self.cell_count))
         part = torch.arange(len(cell), device=cell.device) % self._draws
-        code, slot, count = self._distinct(cell * self._draws + part, len(self.cell_count) * self._draws)
-        return code // self._draws, slot, count
+        code, cell_index, count = self._distinct(cell * self._draws + part, len(self.cell_count) * self._draws)
+        return code // self._draws, cell_index, count
 
     @staticmethod
     def _distinct(code: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -153,7 +153,7 @@ def _column(column: "pd.Series[Any]", where: str, kind: str) -> tuple[list[str],
     if broken.any():
         raise DataError(
             f"PB-D113: {where} has {broken.sum()} values that are not finite in 32 bits in {len(column)} {kind}s, first "
-            f"{_shown(column.index[broken])}; mend them, or drop the column"
+            f"{_shown(column.index[broken])}; fix them, or drop the column"
         )
     return [str(column.name)], np.zeros(len(column), np.int64), value
 

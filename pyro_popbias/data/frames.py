@@ -35,7 +35,7 @@ def check_columns(frame: pd.DataFrame, names: Any) -> None:
     present = [str(column) for column in frame.columns]
     twice = sorted({column for column in present if present.count(column) > 1})
     if twice:
-        raise DataError(f"PB-D007: column names stand more than once: {', '.join(twice)}; rename them")
+        raise DataError(f"PB-D007: duplicate column names: {', '.join(twice)}; rename them")
     for name in names:
         if name not in present:
             raise DataError(

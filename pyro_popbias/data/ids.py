@@ -53,7 +53,7 @@ def _integral(column: pd.Series, name: str) -> pd.Series:
     broken = (column % 1 != 0) | (column.abs() == float("inf"))
     if broken.any():
         raise DataError(
-            f"PB-D037: column {name!r} has {broken.sum()} ids that are no whole numbers, first at {examples(broken)}; "
+            f"PB-D037: column {name!r} has {broken.sum()} ids that are not integers, first at {examples(broken)}; "
             "give ids as text or integers"
         )
     inexact = column.abs() >= EXACT_FLOAT
@@ -75,7 +75,7 @@ def _text(column: pd.Series, name: str) -> pd.Series:
                 f"PB-D036: column {name!r} has mixed id types: {', '.join(kinds)}; convert it to text with astype(str)"
             )
     elif not pd.api.types.is_string_dtype(column.dtype):
-        raise DataError(f"PB-D036: column {name!r} has type {column.dtype}; ids are text or whole numbers")
+        raise DataError(f"PB-D036: column {name!r} has type {column.dtype}; ids are text or integers")
     empty = column == ""
     if empty.any():
         raise DataError(f"PB-D039: column {name!r} has {empty.sum()} empty ids, first at {examples(empty)}")

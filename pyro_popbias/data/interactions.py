@@ -15,6 +15,9 @@ from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.labels import as_labels
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.registry import nearest
+from pyro_popbias.validation import require_integer
+
+MOST_PERIODS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +141,9 @@ class Interactions:
         """Return the same rows in `periods` equal-time slices.
 
         Raises:
-            ConfigError: `periods` is no whole number from 1, or above 1 without times.
+            ConfigError: `periods` is not an integer >= 1, or above 1 without times.
         """
-        if isinstance(periods, bool) or not isinstance(periods, int) or not 1 <= periods <= 10_000:
-            raise ConfigError(f"PB-C084: periods must be a whole number from 1 to 10000, not {periods!r}")
+        periods = require_integer("periods", periods, 1, MOST_PERIODS)
         if periods == 1:
             return replace(self, periods=1, edges=None)
         if self.time is None:
@@ -195,8 +197,7 @@ class Interactions:
         Raises:
             ConfigError: `how` or `test` is wrong, or one side would be empty.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
+        seed = require_integer("seed", seed, 0)
         if how != "random":
             raise ConfigError(f"PB-C006: unknown split {how!r}{nearest(str(how), ['random'])} Splits: random")
         number = round(test * len(self)) if isinstance(test, float) and 0 < test < 1 else 0

@@ -1,8 +1,8 @@
 """Sampled negatives of logs that hold positives only: items that a user has no positive of, uniformly.
 
-A user's items without a positive are numbered 0, 1, ... in the order of the items. The r-th of them is r + t, where t is
-the number of the user's positives p_0 < p_1 < ... with p_k - k <= r, so that one binary search finds it: nothing is drawn
-and rejected, and memory is that of the positives.
+A user's items without a positive are numbered 0, 1, ... in the order of the items. The r-th of them is r + t, where t
+is the number of the user's positives p_0 < p_1 < ... with p_k - k <= r, so that one binary search finds it: nothing is
+drawn and rejected, and memory is that of the positives.
 """
 
 import numpy as np

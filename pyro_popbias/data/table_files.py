@@ -132,7 +132,7 @@ def _parse(path: Path, content: bytes, text: tuple[str, ...]) -> pa.Table:
         raise DataError(
             f"PB-D017: {path} has {len(faults)} rows whose number of fields is not the header's "
             f"{faults[0].expected_columns}, first row {faults[0].number} with {faults[0].actual_columns}: "
-            f"{faults[0].text[:60]!r}; mend or quote these rows"
+            f"{faults[0].text[:60]!r}; fix or quote these rows"
         )
     return table
 

@@ -1,4 +1,4 @@
-"""Bernoulli laws whose probabilities are products, kept in logarithms from end to end.
+"""Bernoulli distributions whose probabilities are products, kept in logarithms from end to end.
 
 `Bernoulli(probs=h * g)` loses its gradient where h or g saturates; here log h, log(1 - h), log g and log(1 - g)
 come from the link, and log(1 - hg) is put together from them without cancellation.
@@ -30,7 +30,8 @@ def log_one_minus_product(logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor)
     small = product < LOG_HALF
     # the inner where keeps the branch that is not taken away from log(0), whose gradient would be NaN
     direct = torch.log1p(-torch.exp(torch.where(small, product, -1.0)))
-    # 1 - hg = (1 - h) + h (1 - g): no cancellation where hg is near 1; there the logit is positive and log(1 - h) = log h - logit
+    # 1 - hg = (1 - h) + h (1 - g): no cancellation where hg is near 1; there the logit is positive and log(1 - h) = log
+    # h - logit
     return torch.where(small, direct, torch.logaddexp(log_h - logit, log_h + log_one_minus_g))
 
 
@@ -50,7 +51,7 @@ class LogitBernoulli(TorchDistribution):
         super().__init__(logit.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "LogitBernoulli":
-        """Return the same law with a larger batch shape."""
+        """Return the same distribution with a larger batch shape."""
         return LogitBernoulli(self.logit.expand(batch_shape), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ class ProductBernoulli(TorchDistribution):
         super().__init__(self.logit.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "ProductBernoulli":
-        """Return the same law with a larger batch shape."""
+        """Return the same distribution with a larger batch shape."""
         parts = (part.expand(batch_shape) for part in (self.logit, self.log_g, self.log_one_minus_g))
         return ProductBernoulli(*parts, validate_args=False)
 

@@ -1,4 +1,4 @@
-"""Seeded draws of laws of popularity, one stream of random numbers a law: numpy's, which can be keyed. No gradients."""
+"""Seeded draws from distributions of popularity, one keyed stream of numpy's random numbers for each. No gradients."""
 
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
@@ -15,7 +15,7 @@ def streams(keys: Iterable[int], *, seed: int, chain: int = 0, purpose: int = 0)
     """Return a stream of random numbers for each key; the same whatever the other keys are.
 
     Args:
-        keys: one whole number a stream.
+        keys: one integer a stream.
         seed: with a key, decides the stream.
         chain: streams of other chains are others.
         purpose: likewise of other uses, whose keys may be the same numbers.
@@ -23,60 +23,60 @@ def streams(keys: Iterable[int], *, seed: int, chain: int = 0, purpose: int = 0)
     return [np.random.default_rng((seed, key, chain, purpose)) for key in keys]
 
 
-def draw(law: Distribution, *, draws: int, seed: int, keys: Iterable[int], chain: int = 0) -> np.ndarray:
-    """Return seeded draws `(draws, D)` of a batch of D laws; a key's draws are the same in any selection.
+def draw(distribution: Distribution, *, draws: int, seed: int, keys: Iterable[int], chain: int = 0) -> np.ndarray:
+    """Return seeded draws `(draws, D)` of a batch of D distributions; a key's draws are the same in any selection.
 
     Args:
-        law: `(D,)` laws.
+        distribution: `(D,)` distributions.
         draws: number of draws.
         seed: with a key, decides the draws.
-        keys: `(D,)` one whole number a law.
+        keys: `(D,)` one integer a distribution.
         chain: draws of other chains are others.
 
     Raises:
         NotImplementedError: the family has no draws here.
     """
-    return _draw(law, streams(keys, seed=seed, chain=chain), draws)
+    return _draw(distribution, streams(keys, seed=seed, chain=chain), draws)
 
 
 @singledispatch
-def _draw(law: Distribution, streams: Streams, draws: int) -> np.ndarray:
-    raise NotImplementedError(f"no seeded draws of {type(law).__name__}")
+def _draw(distribution: Distribution, streams: Streams, draws: int) -> np.ndarray:
+    raise NotImplementedError(f"no seeded draws of {type(distribution).__name__}")
 
 
 @_draw.register
-def _gamma(law: Gamma, streams: Streams, draws: int) -> np.ndarray:
-    shapes = _numpy(law.concentration)
+def _gamma(distribution: Gamma, streams: Streams, draws: int) -> np.ndarray:
+    shapes = _numpy(distribution.concentration)
     unit = [stream.standard_gamma(shape, size=draws) for stream, shape in zip(streams, shapes, strict=True)]
-    return np.stack(unit, axis=1) / _numpy(law.rate)
+    return np.stack(unit, axis=1) / _numpy(distribution.rate)
 
 
 @_draw.register
-def _exponential(law: Exponential, streams: Streams, draws: int) -> np.ndarray:
-    return np.stack([stream.standard_exponential(draws) for stream in streams], axis=1) / _numpy(law.rate)
+def _exponential(distribution: Exponential, streams: Streams, draws: int) -> np.ndarray:
+    return np.stack([stream.standard_exponential(draws) for stream in streams], axis=1) / _numpy(distribution.rate)
 
 
 @_draw.register
-def _weibull(law: Weibull, streams: Streams, draws: int) -> np.ndarray:
-    shapes = _numpy(law.concentration)
+def _weibull(distribution: Weibull, streams: Streams, draws: int) -> np.ndarray:
+    shapes = _numpy(distribution.concentration)
     unit = [stream.weibull(shape, size=draws) for stream, shape in zip(streams, shapes, strict=True)]
-    return np.stack(unit, axis=1) * _numpy(law.scale)
+    return np.stack(unit, axis=1) * _numpy(distribution.scale)
 
 
 @_draw.register
-def _normal(law: Normal, streams: Streams, draws: int) -> np.ndarray:
+def _normal(distribution: Normal, streams: Streams, draws: int) -> np.ndarray:
     unit = np.stack([stream.standard_normal(draws) for stream in streams], axis=1)
-    return np.asarray(_numpy(law.loc) + _numpy(law.scale) * unit)
+    return np.asarray(_numpy(distribution.loc) + _numpy(distribution.scale) * unit)
 
 
 @_draw.register
-def _lognormal(law: LogNormal, streams: Streams, draws: int) -> np.ndarray:
-    return np.exp(_normal(Normal(law.loc, law.scale), streams, draws))
+def _lognormal(distribution: LogNormal, streams: Streams, draws: int) -> np.ndarray:
+    return np.exp(_normal(Normal(distribution.loc, distribution.scale), streams, draws))
 
 
 @_draw.register
-def _delta(law: Delta, streams: Streams, draws: int) -> np.ndarray:
-    return np.tile(_numpy(law.v), (draws, 1))
+def _delta(distribution: Delta, streams: Streams, draws: int) -> np.ndarray:
+    return np.tile(_numpy(distribution.v), (draws, 1))
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""E[g(z)] for a saturation g and a law of z: a closed form where one is registered, else the quadrature.
+"""E[g(z)] for a saturation g and a distribution of z: a closed form where one is registered, else the quadrature.
 
 A missing pair is slower, never wrong.
 """
@@ -27,10 +27,10 @@ class Link(Protocol):
 
 
 ClosedForm = Callable[[Any, Any], Tensor]
-_CLOSED: dict[tuple[type, type[Distribution]], ClosedForm] = {}  # (link, law) -> closed form
+_CLOSED: dict[tuple[type, type[Distribution]], ClosedForm] = {}  # (link, distribution) -> closed form
 
 
-def register_expectation(link: type, law: type[Distribution]) -> Callable[[ClosedForm], ClosedForm]:
+def register_expectation(link: type, distribution: type[Distribution]) -> Callable[[ClosedForm], ClosedForm]:
     """Return a decorator that files a closed form of E[g(z)] under its pair.
 
     Raises:
@@ -38,21 +38,23 @@ def register_expectation(link: type, law: type[Distribution]) -> Callable[[Close
     """
 
     def decorate(function: ClosedForm) -> ClosedForm:
-        if (link, law) in _CLOSED:
-            both = f"{_CLOSED[link, law].__qualname__} and {function.__qualname__}"
-            raise ConfigError(f"PB-C002: E[{link.__name__}] under {law.__name__} is registered twice, by {both}")
-        _CLOSED[link, law] = function
+        if (link, distribution) in _CLOSED:
+            both = f"{_CLOSED[link, distribution].__qualname__} and {function.__qualname__}"
+            raise ConfigError(
+                f"PB-C002: E[{link.__name__}] under {distribution.__name__} is registered twice, by {both}"
+            )
+        _CLOSED[link, distribution] = function
         return function
 
     return decorate
 
 
-def closed_form(link: type, law: type[Distribution]) -> ClosedForm | None:
+def closed_form(link: type, distribution: type[Distribution]) -> ClosedForm | None:
     """Return the closed form for the pair or for its nearest base classes, or None."""
     for link_base in link.__mro__:
-        for law_base in law.__mro__:
-            if (link_base, law_base) in _CLOSED:
-                return _CLOSED[link_base, law_base]
+        for distribution_base in distribution.__mro__:
+            if (link_base, distribution_base) in _CLOSED:
+                return _CLOSED[link_base, distribution_base]
     return None
 
 
@@ -62,8 +64,9 @@ def expectation(saturation: Link, distribution: Distribution) -> Tensor:
     Closed forms are right to 5e-9, the quadrature to 1e-7.
 
     Args:
-        saturation: g, for example `ExponentialSaturation(1.0)`; its parameter broadcasts with the batch of the law.
-        distribution: the law of z, any batch shape.
+        saturation: g, for example `ExponentialSaturation(1.0)`; its parameter broadcasts with the batch of the
+            distribution.
+        distribution: the distribution of z, any batch shape.
     """
     closed = closed_form(type(saturation), type(distribution))
     if closed is not None:
@@ -71,18 +74,20 @@ def expectation(saturation: Link, distribution: Distribution) -> Tensor:
     slope = saturation.slope
     if not slope.dim():
         return _in_blocks(saturation, slope, distribution)
-    # the nodes come before the batch, so that law and parameter must have equally many dimensions
+    # the nodes come before the batch, so that distribution and parameter must have equally many dimensions
     shape = torch.broadcast_shapes(distribution.batch_shape, slope.shape)
     return _by_nodes(saturation, slope, distribution.expand(shape))
 
 
-def _by_nodes(saturation: Link, slope: Tensor, law: Distribution) -> Tensor:
-    rule = grid(law, slope)
+def _by_nodes(saturation: Link, slope: Tensor, distribution: Distribution) -> Tensor:
+    rule = grid(distribution, slope)
     return rule.expectation(saturation.at_log(rule.log_z))
 
 
-def _in_blocks(saturation: Link, slope: Tensor, law: Distribution) -> Tensor:
-    """Return the expectations under laws of any number, of which no more than a block's nodes are held at once."""
-    laws = flat(law)
-    blocks = torch.arange(law.batch_shape.numel(), device=slope.device).split(BLOCK // NODES)
-    return torch.cat([_by_nodes(saturation, slope, take(laws, block)) for block in blocks]).reshape(law.batch_shape)
+def _in_blocks(saturation: Link, slope: Tensor, distribution: Distribution) -> Tensor:
+    """Return the expectations under distributions of any number, of which no more than a block's nodes are held at once."""
+    distributions = flat(distribution)
+    blocks = torch.arange(distribution.batch_shape.numel(), device=slope.device).split(BLOCK // NODES)
+    return torch.cat([_by_nodes(saturation, slope, take(distributions, block)) for block in blocks]).reshape(
+        distribution.batch_shape
+    )

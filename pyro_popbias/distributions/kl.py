@@ -1,4 +1,4 @@
-"""Analytic KL(q || p) between laws of popularity, by moments.
+"""Analytic KL(q || p) between distributions of popularity, by moments.
 
 KL(q || p) = -H(q) - E_q[log p]. Among positive families E_q[log p] needs four things of q: the entropy H, E[log z],
 Var[log z] and log E[z^r]. So a family is one function of each kind below, and every pair follows. The pairs go into
@@ -41,7 +41,7 @@ class Moments:
 
 @singledispatch
 def moments(q: Distribution) -> Moments:
-    """Return the moments of a positive law.
+    """Return the moments of a positive distribution.
 
     Raises:
         NotImplementedError: the family has none here.
@@ -135,16 +135,16 @@ def _gamma_gamma(q: Gamma, p: Gamma) -> Tensor:
     return b * exp_minus_one_minus(log_ratio) + remainder_p - remainder_q - (b - a) * slope_q
 
 
-def _in_double(law: Distribution) -> Distribution:
-    """Return a law with its parameters in float64, itself where they are."""
-    arguments = {name: getattr(law, name) for name in law.arg_constraints}
+def _in_double(distribution: Distribution) -> Distribution:
+    """Return a distribution with its parameters in float64, itself where they are."""
+    arguments = {name: getattr(distribution, name) for name in distribution.arg_constraints}
     if all(argument.dtype is torch.float64 for argument in arguments.values()):
-        return law
-    return type(law)(**{name: argument.double() for name, argument in arguments.items()}, validate_args=False)
+        return distribution
+    return type(distribution)(**{name: argument.double() for name, argument in arguments.items()}, validate_args=False)
 
 
 def _rounded_once(divergence: Callable[[Any, Any], Tensor]) -> Callable[[Distribution, Distribution], Tensor]:
-    """Return a divergence that rounds its result to the precision of its laws, and nothing before.
+    """Return a divergence that rounds its result to the precision of its distributions, and nothing before.
 
     Terms grow with the shapes and cancel: in float32 a sum of terms of 1e7 keeps no digit of a KL of 1.
     """
@@ -156,8 +156,8 @@ def _rounded_once(divergence: Callable[[Any, Any], Tensor]) -> Callable[[Distrib
     return of
 
 
-def _dtype(law: Distribution) -> torch.dtype:
-    dtype: torch.dtype = getattr(law, next(iter(law.arg_constraints))).dtype
+def _dtype(distribution: Distribution) -> torch.dtype:
+    dtype: torch.dtype = getattr(distribution, next(iter(distribution.arg_constraints))).dtype
     return dtype
 
 

@@ -1,7 +1,7 @@
 """log E[f(z)] of a positive f given by its logarithm, relatively right however small the expectation is.
 
-The integrand may live far out in a tail of the law, where the rule of `quadrature` has no nodes. So coarse nodes find where
-the integrand is, and the trapezoidal rule follows on that range of log z.
+The integrand may live far out in a tail of the distribution, where the rule of `quadrature` has no nodes. So coarse
+nodes find where the integrand is, and the trapezoidal rule follows on that range of log z.
 """
 
 import math
@@ -21,9 +21,9 @@ REACH = 40.0  # standard deviations of log z to either side; and nats below the 
 
 
 @singledispatch
-def _log_density(law: Distribution, log_z: Tensor) -> Tensor:
+def _log_density(distribution: Distribution, log_z: Tensor) -> Tensor:
     """Return the log density of log z, `(n, D)` at nodes `(n, D)`."""
-    raise NotImplementedError(f"no density of log z for {type(law).__name__}")
+    raise NotImplementedError(f"no density of log z for {type(distribution).__name__}")
 
 
 def _log_gamma(concentration: Tensor, rate: Tensor, log_z: Tensor) -> Tensor:
@@ -36,46 +36,46 @@ def _log_gamma(concentration: Tensor, rate: Tensor, log_z: Tensor) -> Tensor:
 
 
 @_log_density.register
-def _log_density_gamma(law: Gamma, log_z: Tensor) -> Tensor:
-    return _log_gamma(law.concentration, law.rate, log_z)
+def _log_density_gamma(distribution: Gamma, log_z: Tensor) -> Tensor:
+    return _log_gamma(distribution.concentration, distribution.rate, log_z)
 
 
 @_log_density.register
-def _log_density_exponential(law: Exponential, log_z: Tensor) -> Tensor:
-    return _log_gamma(torch.ones_like(law.rate), law.rate, log_z)
+def _log_density_exponential(distribution: Exponential, log_z: Tensor) -> Tensor:
+    return _log_gamma(torch.ones_like(distribution.rate), distribution.rate, log_z)
 
 
 @_log_density.register
-def _log_density_weibull(law: Weibull, log_z: Tensor) -> Tensor:
-    s = law.concentration * (log_z - torch.log(law.scale))
-    return torch.log(law.concentration) + s - bounded_exp(s)
+def _log_density_weibull(distribution: Weibull, log_z: Tensor) -> Tensor:
+    s = distribution.concentration * (log_z - torch.log(distribution.scale))
+    return torch.log(distribution.concentration) + s - bounded_exp(s)
 
 
 @_log_density.register
-def _log_density_lognormal(law: LogNormal, log_z: Tensor) -> Tensor:
-    s = (log_z - law.loc) / law.scale
-    return -0.5 * s.square() - torch.log(law.scale) - 0.5 * math.log(2 * math.pi)
+def _log_density_lognormal(distribution: LogNormal, log_z: Tensor) -> Tensor:
+    s = (log_z - distribution.loc) / distribution.scale
+    return -0.5 * s.square() - torch.log(distribution.scale) - 0.5 * math.log(2 * math.pi)
 
 
-def log_expectation(log_function: Callable[[Tensor], Tensor], law: Distribution, turn: Tensor) -> Tensor:
-    """Return log E[f(z)] in nats, shaped as the batch of the law; differentiable in the law and in f.
+def log_expectation(log_function: Callable[[Tensor], Tensor], distribution: Distribution, turn: Tensor) -> Tensor:
+    """Return log E[f(z)] in nats, shaped as the batch of the distribution; differentiable in the distribution and in f.
 
     Args:
         log_function: from z `(n, D)` to log f(z); monotone, and nearly constant on one side of `turn`.
-        law: any batch shape: a Gamma, Exponential, Weibull or LogNormal law.
+        distribution: any batch shape: a Gamma, Exponential, Weibull or LogNormal distribution.
         turn: the z at which f turns, a scalar.
     """
-    shape, law = law.batch_shape, flat(law)
+    shape, distribution = distribution.batch_shape, flat(distribution)
 
     def integrand(log_z: Tensor) -> Tensor:
-        return _log_density(law, log_z) + log_function(bounded_exp(log_z))
+        return _log_density(distribution, log_z) + log_function(bounded_exp(log_z))
 
     def nodes(low: Tensor, high: Tensor, number: int) -> tuple[Tensor, Tensor]:
         unit = torch.linspace(0, 1, number, dtype=low.dtype, device=low.device).unsqueeze(-1)
         return low + (high - low) * unit, (high - low) / (number - 1)
 
     with torch.no_grad():
-        of_log = moments(law)
+        of_log = moments(distribution)
         centre, reach = of_log.log_mean, REACH * of_log.log_variance.sqrt()
         low, high = torch.minimum(centre, turn.log()) - reach, torch.maximum(centre, turn.log()) + reach
         log_z, step = nodes(low, high, COARSE)

@@ -2,7 +2,7 @@
 
 The default for a normal argument is a mixture of eight normal distribution functions in place of sigma (Monahan and
 Stefanski 1992, in Balakrishnan, Handbook of the Logistic Distribution). It is 2.11e-9 off at most, and so is every
-expectation of it, whatever the law. Far tails need the logarithm instead, which has its own rule.
+expectation of it, whatever the distribution. Far tails need the logarithm instead, which has its own rule.
 """
 
 import math

@@ -1,14 +1,15 @@
-"""Expectations over z of sigma(offset + slope z) and of sigma(offset + log z), for many offsets under few laws.
+"""Expectations over z of sigma(offset + slope z) and of sigma(offset + log z), for many offsets under few distributions.
 
 | tensor | shape | meaning |
 | --- | --- | --- |
-| law, slope | (D,) | laws of z, and the slope under each |
+| distribution, slope | (D,) | distributions of z, and the slope under each |
 | offset | (B,) | one of each integral |
-| slot | (B,) | position of each integral's law among the D |
-| shift, weight | (D, n) | nodes of each law: its integral is sum_n weight_n sigma(offset + shift_n) |
+| cell_index | (B,) | position of each integral's distribution among the D |
+| shift, weight | (D, n) | nodes of each distribution: its integral is sum_n weight_n sigma(offset + shift_n) |
 
-Nodes depend on the law and not on the offset, so that they are made once for all rows of a cell, and for all pairs under
-one law. Integrals are taken in groups that share a number of nodes: an extreme offset adds none to the others.
+Nodes depend on the distribution and not on the offset, so that they are made once for all rows of a cell, and for all
+pairs under one distribution. Integrals are taken in groups that share a number of nodes: an extreme offset adds none to
+the others.
 """
 
 import math
@@ -36,152 +37,156 @@ LAST_BIN = 5
 
 
 @singledispatch
-def _log_transform(law: Distribution, s: Tensor) -> Tensor | None:
+def _log_transform(distribution: Distribution, s: Tensor) -> Tensor | None:
     """Return log E[exp(-s z)], shaped as s `(D, n)`, or None where it has no closed form."""
     return None
 
 
 @_log_transform.register
-def _log_transform_gamma(law: Gamma, s: Tensor) -> Tensor:
-    return -law.concentration.unsqueeze(-1) * torch.log1p(s / law.rate.unsqueeze(-1))
+def _log_transform_gamma(distribution: Gamma, s: Tensor) -> Tensor:
+    return -distribution.concentration.unsqueeze(-1) * torch.log1p(s / distribution.rate.unsqueeze(-1))
 
 
 @_log_transform.register
-def _log_transform_exponential(law: Exponential, s: Tensor) -> Tensor:
-    return -torch.log1p(s / law.rate.unsqueeze(-1))
+def _log_transform_exponential(distribution: Exponential, s: Tensor) -> Tensor:
+    return -torch.log1p(s / distribution.rate.unsqueeze(-1))
 
 
-def _series(log_transform: Tensor, offset: Tensor, slot: Tensor) -> Tensor:
+def _series(log_transform: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor:
     """Return E[sigma(offset + slope z)] for offset >= 0, of log E[exp(-k slope z)] for k < TERMS, `(D, TERMS)`."""
     k = torch.arange(TERMS, dtype=offset.dtype, device=offset.device)
     weight = offset.new_tensor(alternating_weights(TERMS))
     # sigma(x) = sum_k (-1)^k e^(-kx), and e^(-k (a + slope z)) is the k-th power of a number in [0, 1]
     return torch.cat(
         [
-            torch.exp(log_transform[slot[part]] - k * offset[part].unsqueeze(-1)) @ weight
+            torch.exp(log_transform[cell_index[part]] - k * offset[part].unsqueeze(-1)) @ weight
             for part in torch.arange(len(offset), device=offset.device).split(BLOCK // TERMS)
         ]
     )
 
 
-def _rising(law: Distribution, slope: Tensor, offset: Tensor, slot: Tensor, nodes: int) -> Tensor:
+def _rising(distribution: Distribution, slope: Tensor, offset: Tensor, cell_index: Tensor, nodes: int) -> Tensor:
     """Return E[sigma(offset + slope z)] for slope >= 0 by the quadrature."""
 
-    def of_law(law: Distribution, slope: Tensor) -> tuple[Tensor, Tensor]:
-        rule = grid(law, slope, nodes)
+    def of_distribution(distribution: Distribution, slope: Tensor) -> tuple[Tensor, Tensor]:
+        rule = grid(distribution, slope, nodes)
         x = slope * bounded_exp(rule.log_z)
         return x.T.contiguous(), (torch.exp(rule.log_weight) * -torch.expm1(-x)).T.contiguous()
 
     # sigma(a + x) - sigma(a) = sigma(a + x) (1 - e^(-x)) sigma(-a), which vanishes at x = 0
-    return torch.sigmoid(offset) + torch.sigmoid(-offset) * node_sums(law, slope, offset, slot, of_law, nodes=nodes)
+    return torch.sigmoid(offset) + torch.sigmoid(-offset) * node_sums(
+        distribution, slope, offset, cell_index, of_distribution, nodes=nodes
+    )
 
 
 @singledispatch
-def _linear(law: Distribution, slope: Tensor, offset: Tensor, slot: Tensor) -> Tensor:
-    falls = (slope < 0)[slot]
+def _linear(distribution: Distribution, slope: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor:
+    falls = (slope < 0)[cell_index]
     slope, offset = torch.where(slope < 0, -slope, slope), torch.where(falls, -offset, offset)
     log_transform = _log_transform(
-        law, slope.unsqueeze(-1) * torch.arange(TERMS, dtype=slope.dtype, device=slope.device)
+        distribution, slope.unsqueeze(-1) * torch.arange(TERMS, dtype=slope.dtype, device=slope.device)
     )
     with torch.no_grad():
         group = torch.log2((-offset.nan_to_num() / NEAR).clamp(1.0, MOST)).ceil()
         if log_transform is not None:
             group = torch.where(offset >= 0, -1.0, group)
     value = torch.zeros_like(offset)
-    for number, rows, used, among in groups(group, slot):
+    for number, rows, used, among in groups(group, cell_index):
         if number < 0 and log_transform is not None:
             part = _series(log_transform[used], offset[rows], among)
         else:
             nodes = NODES * min(2**number, MOST)
-            part = _rising(take(law, used), slope[used], offset[rows], among, nodes)
+            part = _rising(take(distribution, used), slope[used], offset[rows], among, nodes)
         value = value.index_copy(0, rows, part)
     return torch.where(falls, 1 - value, value)
 
 
 @_linear.register
-def _linear_delta(law: Delta, slope: Tensor, offset: Tensor, slot: Tensor) -> Tensor:
-    return torch.sigmoid(offset + (slope * law.v)[slot])
+def _linear_delta(distribution: Delta, slope: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor:
+    return torch.sigmoid(offset + (slope * distribution.v)[cell_index])
 
 
 @_linear.register
-def _linear_normal(law: Normal, slope: Tensor, offset: Tensor, slot: Tensor) -> Tensor:
-    return logistic_normal(offset + (slope * law.loc)[slot], (slope * law.scale)[slot])
+def _linear_normal(distribution: Normal, slope: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor:
+    return logistic_normal(offset + (slope * distribution.loc)[cell_index], (slope * distribution.scale)[cell_index])
 
 
 def expected_logistic(
-    offset: float | Tensor, slope: float | Tensor, distribution: Distribution, *, slot: Tensor | None = None
+    offset: float | Tensor, slope: float | Tensor, distribution: Distribution, *, cell_index: Tensor | None = None
 ) -> Tensor:
     """Return E[sigma(offset + slope z)], a probability; differentiable in all three.
 
-    Within 2.2e-9 under a Normal law, within 1e-7 under positive laws; for offset and slope of one sign within 1e-11 under
-    Gamma and Exponential laws.
+    Within 2.2e-9 under a Normal distribution, within 1e-7 under positive distributions; for offset and slope of one
+    sign within 1e-11 under Gamma and Exponential distributions.
 
     Args:
-        offset: broadcastable to the batch of the law, the logit at z = 0; with `slot`, `(B,)`.
-        slope: broadcastable to the batch of the law, of any sign.
-        distribution: the law of z, Normal or positive; with `slot`, `(D,)` laws.
-        slot: `(B,)` which law belongs to which offset.
+        offset: broadcastable to the batch of the distribution, the logit at z = 0; with `cell_index`, `(B,)`.
+        slope: broadcastable to the batch of the distribution, of any sign.
+        distribution: the distribution of z, Normal or positive; with `cell_index`, `(D,)` distributions.
+        cell_index: `(B,)` which distribution belongs to which offset.
     """
-    return _of_pairs(_linear, offset, slope, distribution, slot)
+    return _of_pairs(_linear, offset, slope, distribution, cell_index)
 
 
 @singledispatch
-def _inverse(law: Distribution, slope: Tensor, offset: Tensor, slot: Tensor) -> Tensor:
-    def of_law(law: Distribution, slope: Tensor) -> tuple[Tensor, Tensor]:
-        rule = grid(law, slope, INVERSE_NODES)
+def _inverse(distribution: Distribution, slope: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor:
+    def of_distribution(distribution: Distribution, slope: Tensor) -> tuple[Tensor, Tensor]:
+        rule = grid(distribution, slope, INVERSE_NODES)
         return rule.log_z.T.contiguous(), torch.exp(rule.log_weight).T.contiguous()
 
     known = offset.detach().nan_to_num()  # an offset that is no number shall spoil no integral but its own
     group = torch.floor(known / BIN).clamp(-LAST_BIN, LAST_BIN)
     value = torch.zeros_like(offset)
-    for _, rows, used, among in groups(group, slot):
+    for _, rows, used, among in groups(group, cell_index):
         # the range of nodes grows with the slope at 0, which is e^offset: that of the largest serves all
         steepest = torch.exp(known[rows].max()).expand(len(used))
-        part = node_sums(take(law, used), steepest, offset[rows], among, of_law, nodes=INVERSE_NODES)
+        part = node_sums(take(distribution, used), steepest, offset[rows], among, of_distribution, nodes=INVERSE_NODES)
         value = value.index_copy(0, rows, part)
     return value
 
 
 @_inverse.register
-def _inverse_delta(law: Delta, slope: Tensor, offset: Tensor, slot: Tensor) -> Tensor:
-    return torch.sigmoid(offset + torch.log(law.v)[slot])
+def _inverse_delta(distribution: Delta, slope: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor:
+    return torch.sigmoid(offset + torch.log(distribution.v)[cell_index])
 
 
 @_inverse.register
-def _inverse_lognormal(law: LogNormal, slope: Tensor, offset: Tensor, slot: Tensor) -> Tensor:
-    return logistic_normal(offset + law.loc[slot], law.scale[slot])
+def _inverse_lognormal(distribution: LogNormal, slope: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor:
+    return logistic_normal(offset + distribution.loc[cell_index], distribution.scale[cell_index])
 
 
 def expected_inverse_logistic(
-    offset: float | Tensor, distribution: Distribution, *, slot: Tensor | None = None
+    offset: float | Tensor, distribution: Distribution, *, cell_index: Tensor | None = None
 ) -> Tensor:
     """Return E[sigma(offset + log z)] = E[z / (z + exp(-offset))], a probability; differentiable in both.
 
-    Within 2.2e-9 under a LogNormal law, within 1e-7 under other positive laws.
+    Within 2.2e-9 under a LogNormal distribution, within 1e-7 under other positive distributions.
 
     Args:
-        offset: broadcastable to the batch of the law, the logit at z = 1; with `slot`, `(B,)`.
-        distribution: a positive law of z; with `slot`, `(D,)` laws.
-        slot: `(B,)` which law belongs to which offset.
+        offset: broadcastable to the batch of the distribution, the logit at z = 1; with `cell_index`, `(B,)`.
+        distribution: a positive distribution of z; with `cell_index`, `(D,)` distributions.
+        cell_index: `(B,)` which distribution belongs to which offset.
     """
-    return _of_pairs(_inverse, offset, 1.0, distribution, slot)
+    return _of_pairs(_inverse, offset, 1.0, distribution, cell_index)
 
 
 def _of_pairs(
     integral: Callable[[Distribution, Tensor, Tensor, Tensor], Tensor],
     offset: float | Tensor,
     slope: float | Tensor,
-    law: Distribution,
-    slot: Tensor | None,
+    distribution: Distribution,
+    cell_index: Tensor | None,
 ) -> Tensor:
-    """Return integrals of offsets that broadcast with the laws, or that have slots."""
-    mean = law.mean
+    """Return integrals of offsets that broadcast with the distributions, or that have cell_indices."""
+    mean = distribution.mean
     offset, slope = (each if isinstance(each, Tensor) else mean.new_tensor(float(each)) for each in (offset, slope))
-    laws = torch.broadcast_shapes(law.batch_shape, slope.shape)
-    shape = torch.broadcast_shapes(laws, offset.shape) if slot is None else slot.shape
-    if slot is None:
-        slot = torch.arange(math.prod(laws), device=mean.device).reshape(laws).expand(shape).reshape(-1)
-    if not slot.numel():
+    distributions = torch.broadcast_shapes(distribution.batch_shape, slope.shape)
+    shape = torch.broadcast_shapes(distributions, offset.shape) if cell_index is None else cell_index.shape
+    if cell_index is None:
+        cell_index = (
+            torch.arange(math.prod(distributions), device=mean.device).reshape(distributions).expand(shape).reshape(-1)
+        )
+    if not cell_index.numel():
         return offset.new_zeros(shape)
-    flat_law, flat_slope = flat(law.expand(laws)), slope.expand(laws).reshape(-1)
-    return integral(flat_law, flat_slope, offset.expand(shape).reshape(-1), slot).reshape(shape)
+    flat_distribution, flat_slope = flat(distribution.expand(distributions)), slope.expand(distributions).reshape(-1)
+    return integral(flat_distribution, flat_slope, offset.expand(shape).reshape(-1), cell_index).reshape(shape)

@@ -1,4 +1,4 @@
-"""Weighted sums of the logistic function over the nodes of laws, for many offsets under few laws, block by block."""
+"""Weighted sums of the logistic function over quadrature nodes, for many offsets under few distributions, in blocks."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,30 +9,32 @@ from torch.distributions import Distribution
 from pyro_popbias.distributions.quadrature import BLOCK
 from pyro_popbias.distributions.selection import take
 
-Nodes = Callable[[Distribution, Tensor], tuple[Tensor, Tensor]]  # of laws and slopes: shift and weight
+Nodes = Callable[[Distribution, Tensor], tuple[Tensor, Tensor]]  # of distributions and slopes: shift and weight
 
 
-def node_sums(law: Distribution, slope: Tensor, offset: Tensor, slot: Tensor, of_law: Nodes, *, nodes: int) -> Tensor:
+def node_sums(
+    distribution: Distribution, slope: Tensor, offset: Tensor, cell_index: Tensor, of_distribution: Nodes, *, nodes: int
+) -> Tensor:
     """Return sum_n weight_n sigma(offset + shift_n) of each integral, `(B,)`.
 
     Args:
-        law: `(D,)`.
+        distribution: `(D,)`.
         slope: `(D,)`, of whatever is integrated.
         offset: `(B,)`.
-        slot: `(B,)` which law belongs to which offset.
-        of_law: from laws and slopes of a block to their shifts and weights, `(d, n)` each.
+        cell_index: `(B,)` which distribution belongs to which offset.
+        of_distribution: from distributions and slopes of a block to their shifts and weights, `(d, n)` each.
         nodes: n.
     """
-    size, laws = max(1, BLOCK // nodes), len(slope)
-    order = torch.argsort(slot)
-    starts = torch.arange(0, laws, size, device=slot.device)
-    first = torch.searchsorted(slot[order], starts).tolist()
+    size, distributions = max(1, BLOCK // nodes), len(slope)
+    order = torch.argsort(cell_index)
+    starts = torch.arange(0, distributions, size, device=cell_index.device)
+    first = torch.searchsorted(cell_index[order], starts).tolist()
     values = []
     for start, rows in zip(starts.tolist(), torch.tensor_split(order, first[1:]), strict=True):
-        some = torch.arange(start, min(start + size, laws), device=slot.device)
-        shift, weight = of_law(take(law, some), slope[some])
+        some = torch.arange(start, min(start + size, distributions), device=cell_index.device)
+        shift, weight = of_distribution(take(distribution, some), slope[some])
         for part in rows.split(size):
-            at = slot[part] - start
+            at = cell_index[part] - start
             if len(shift) == 1:
                 values.append(torch.sigmoid(offset[part].unsqueeze(-1) + shift) @ weight[0])
             else:
@@ -40,8 +42,8 @@ def node_sums(law: Distribution, slope: Tensor, offset: Tensor, slot: Tensor, of
     return torch.zeros_like(offset).index_copy(0, order, torch.cat(values))
 
 
-def groups(group: Tensor, slot: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """Yield each group's number, the positions of its integrals, the laws that these use, and the slots among those."""
+def groups(group: Tensor, cell_index: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Yield each group's number, the positions of its integrals, the distributions they use, and the index among those."""
     for number in group.unique().tolist():
         rows = (group == number).nonzero().squeeze(-1)
-        yield int(number), rows, *slot[rows].unique(return_inverse=True)
+        yield int(number), rows, *cell_index[rows].unique(return_inverse=True)

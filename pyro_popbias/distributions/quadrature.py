@@ -2,7 +2,7 @@
 
 With z = exp(location + s) or so, the density of s has the same shape for every member of a family, so that a few dozen
 equidistant nodes are exact to about 1e-8. The range drops a mass of exp(-TAIL); it reaches further to the left for
-laws with a heavy lower tail, but only as far as g(z) ~ slope * z lets the integrand live.
+distributions with a heavy lower tail, but only as far as g(z) ~ slope * z lets the integrand live.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Wei
 from pyro_popbias.distributions.special import exp_minus_one_minus, log_gamma_remainder
 
 NODES = 128
-BLOCK = 2**17  # numbers, such as nodes of laws, that an integral holds at once: they fit into a cache
+BLOCK = 2**17  # numbers, such as nodes of distributions, that an integral holds at once: they fit into a cache
 TAIL = 18.0
 
 
@@ -43,18 +43,18 @@ def _spread(low: Tensor, high: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
 
 
 @singledispatch
-def grid(law: Distribution, slope: Tensor, nodes: int = NODES) -> Grid:
-    """Return the rule for one law.
+def grid(distribution: Distribution, slope: Tensor, nodes: int = NODES) -> Grid:
+    """Return the rule for one distribution.
 
     Args:
-        law: a positive law, any batch shape.
+        distribution: a positive distribution, any batch shape.
         slope: g'(0) of the function to integrate, broadcastable to the batch.
         nodes: number of nodes.
 
     Raises:
         NotImplementedError: the family has no rule here.
     """
-    raise NotImplementedError(f"no quadrature for {type(law).__name__}")
+    raise NotImplementedError(f"no quadrature for {type(distribution).__name__}")
 
 
 def _log_gamma_grid(concentration: Tensor, rate: Tensor, slope: Tensor, nodes: int) -> Grid:
@@ -68,27 +68,27 @@ def _log_gamma_grid(concentration: Tensor, rate: Tensor, slope: Tensor, nodes: i
 
 
 @grid.register
-def _grid_gamma(law: Gamma, slope: Tensor, nodes: int = NODES) -> Grid:
-    return _log_gamma_grid(law.concentration, law.rate, slope, nodes)
+def _grid_gamma(distribution: Gamma, slope: Tensor, nodes: int = NODES) -> Grid:
+    return _log_gamma_grid(distribution.concentration, distribution.rate, slope, nodes)
 
 
 @grid.register
-def _grid_exponential(law: Exponential, slope: Tensor, nodes: int = NODES) -> Grid:
-    return _log_gamma_grid(torch.ones_like(law.rate), law.rate, slope, nodes)
+def _grid_exponential(distribution: Exponential, slope: Tensor, nodes: int = NODES) -> Grid:
+    return _log_gamma_grid(torch.ones_like(distribution.rate), distribution.rate, slope, nodes)
 
 
 @grid.register
-def _grid_weibull(law: Weibull, slope: Tensor, nodes: int = NODES) -> Grid:
+def _grid_weibull(distribution: Weibull, slope: Tensor, nodes: int = NODES) -> Grid:
     # log z = log l + s/k has density e^(s - e^s)
-    high = torch.full_like(law.scale, math.log1p(TAIL + math.sqrt(2 * TAIL)))
-    reach = (TAIL + torch.relu(torch.log(slope * law.scale))) / (1 + 1 / law.concentration)
+    high = torch.full_like(distribution.scale, math.log1p(TAIL + math.sqrt(2 * TAIL)))
+    reach = (TAIL + torch.relu(torch.log(slope * distribution.scale))) / (1 + 1 / distribution.concentration)
     s, log_step = _spread(-torch.clamp(reach, max=TAIL), high, nodes)
-    return Grid(torch.log(law.scale) + s / law.concentration, log_step + s - torch.exp(s))
+    return Grid(torch.log(distribution.scale) + s / distribution.concentration, log_step + s - torch.exp(s))
 
 
 @grid.register
-def _grid_lognormal(law: LogNormal, slope: Tensor, nodes: int = NODES) -> Grid:
+def _grid_lognormal(distribution: LogNormal, slope: Tensor, nodes: int = NODES) -> Grid:
     # log z = mu + sigma s with s standard normal
-    low = torch.full_like(law.scale, -6.0)
-    s, log_step = _spread(low, 6 + torch.clamp(law.scale, max=3.0), nodes)
-    return Grid(law.loc + law.scale * s, log_step - 0.5 * s.square() - 0.5 * math.log(2 * math.pi))
+    low = torch.full_like(distribution.scale, -6.0)
+    s, log_step = _spread(low, 6 + torch.clamp(distribution.scale, max=3.0), nodes)
+    return Grid(distribution.loc + distribution.scale * s, log_step - 0.5 * s.square() - 0.5 * math.log(2 * math.pi))

@@ -31,7 +31,7 @@ def _odd_powers(coefficients: tuple[float, ...], inverse: Tensor) -> Tensor:
 
 
 def _once_if_shared(x: Tensor) -> Tensor:
-    """Return one element where all are the same by expansion, as those of a law shared by all cells are."""
+    """Return one element where all are the same by expansion, as those of a distribution shared by all cells are."""
     return x[:1] if x.dim() == 1 and x.stride(0) == 0 and len(x) else x
 
 
@@ -110,8 +110,8 @@ def trigamma(x: Tensor) -> Tensor:
 def inverse_trigamma(y: Tensor) -> Tensor:
     """Return the x > 0 at which trigamma is y > 0, to rounding, without gradient."""
     with torch.no_grad():
-        # 1/x + 1/x^2 = y is above it, as 1/x + 1/x^2 is above trigamma; 1/trigamma is convex, so that Newton's method on
-        # it goes down from there and does not overshoot
+        # 1/x + 1/x^2 = y is above it, as 1/x + 1/x^2 is above trigamma; 1/trigamma is convex, so that Newton's method
+        # on it goes down from there and does not overshoot
         x = (1 + torch.sqrt(1 + 4 * y)) / (2 * y)
         for _ in range(_NEWTON_STEPS):
             value, slope = trigamma(x), -2 * torch.special.zeta(torch.full_like(x, 3.0), x)

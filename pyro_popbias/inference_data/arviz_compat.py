@@ -1,7 +1,7 @@
 """The one seam to ArviZ's versions: containers, and what PSIS-LOO returns. It needs neither torch nor Pyro.
 
-ArviZ 0.23 has a container of its own, `InferenceData`; ArviZ 1 works on xarray's `DataTree`, and still answers to the other
-name, with a warning. The fields of their LOO have other names too.
+ArviZ 0.23 has a container of its own, `InferenceData`; ArviZ 1 works on xarray's `DataTree`, and still answers to the
+other name, with a warning. The fields of their LOO have other names too.
 """
 
 import warnings

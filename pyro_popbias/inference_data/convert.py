@@ -10,7 +10,6 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,13 @@ from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
 from pyro_popbias.inference_data.arviz_compat import to_container
-from pyro_popbias.inference_data.interaction_draws import ChosenRows, log_likelihood, predictive
+from pyro_popbias.inference_data.interaction_draws import InteractionSubset, log_likelihood, predictive
 from pyro_popbias.inference_data.loo_conditions import reason_against
-from pyro_popbias.inference_data.popularity_draws import Cells, Draws, check_size, constants_dataset
+from pyro_popbias.inference_data.popularity_draws import CellCoords, Draws, check_size, constants_dataset
 from pyro_popbias.registry import nearest
-from pyro_popbias.study.sections import Fixed
+from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.trained import Trained
+from pyro_popbias.validation import require_integer
 
 GROUPS = ("posterior", "prior", "observed_data", "constant_data")
 BY_ROW = {"prior_predictive": 1, "posterior_predictive": 1, "log_likelihood": 8}  # bytes a draw
@@ -46,13 +46,11 @@ def container(
     seed: int,
 ) -> Any:
     """Return ArviZ's container of a fit; see `Fit.to_arviz`."""
-    for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ConfigError(f"PB-C084: {name} must be a whole number from {least}, not {value!r}")
+    draws, seed = require_integer("draws", draws, 1), require_integer("seed", seed, 0)
     by_row = _check_groups(fit, groups)
     cells = _cells(fit, items)
     chosen = _rows(fit, rows, sample=bool(by_row), seed=seed) if by_row or "observed_data" in groups else None
-    weights = sum(len(law.loc) for law in fit.guide.global_weights().values())
+    weights = sum(len(distribution.loc) for distribution in fit.guide.global_weights().values())
     check_size(
         draws,
         chains=len(fit.chains),
@@ -90,7 +88,7 @@ def _check_groups(fit: Trained, groups: Sequence[str]) -> list[str]:
         DataError: the run was saved without its interactions.
     """
     if isinstance(groups, str):
-        raise ConfigError(f"PB-C013: groups={groups!r} is one text; pass a tuple of names")
+        raise ConfigError(f"PB-C013: groups={groups!r} is a single string; pass a tuple of names")
     known = (*GROUPS, *BY_ROW)
     for group in groups:
         if group not in known:
@@ -102,7 +100,7 @@ def _check_groups(fit: Trained, groups: Sequence[str]) -> list[str]:
     if by_row and fit.model.pairwise:
         raise IncompatibleError(
             f"PB-C130: model {model.name!r} gives scores and no probabilities, so that a row's label has neither a "
-            f"predictive law nor a log-likelihood; leave out {', '.join(by_row)}"
+            f"predictive distribution nor a log-likelihood; leave out {', '.join(by_row)}"
         )
     if by_row and model.latent == "interaction":
         raise IncompatibleError(
@@ -117,7 +115,7 @@ def _check_groups(fit: Trained, groups: Sequence[str]) -> list[str]:
     return by_row
 
 
-def _cells(fit: Trained, items: Iterable[Any] | None) -> Cells:
+def _cells(fit: Trained, items: Iterable[Any] | None) -> CellCoords:
     """Return the cells of items by id; of all by default."""
     listed = None if items is None else list(items)
     if listed == []:
@@ -126,10 +124,10 @@ def _cells(fit: Trained, items: Iterable[Any] | None) -> Cells:
     code = fit.catalogue.items.get_indexer(ids)
     if (code < 0).any():
         raise DataError(f"PB-D049: {(code < 0).sum()} unseen items, first {', '.join(ids[code < 0][:5])}")
-    return Cells.of_items(ids, np.asarray(code), fit.catalogue.periods)
+    return CellCoords.of_items(ids, np.asarray(code), fit.catalogue.periods)
 
 
-def _rows(fit: Trained, rows: Iterable[int] | None, *, sample: bool, seed: int) -> ChosenRows:
+def _rows(fit: Trained, rows: Iterable[int] | None, *, sample: bool, seed: int) -> InteractionSubset:
     """Return rows by position; by default all, or a sample of them."""
     events = fit.events
     assert events is not None  # noqa: S101  refused above
@@ -138,7 +136,7 @@ def _rows(fit: Trained, rows: Iterable[int] | None, *, sample: bool, seed: int) 
         position = np.sort(np.random.default_rng(seed).choice(len(events), SAMPLE, replace=False))
     label = np.ones(len(position), dtype=np.int8) if events.label is None else events.label[position]
     score = _score(fit, events) if sample else None
-    return ChosenRows(
+    return InteractionSubset(
         position=position,
         user=events.user[position],
         item=events.item[position],
@@ -157,7 +155,7 @@ def _positions(rows: Iterable[int], number: int) -> np.ndarray:
         )
     position = np.asarray(listed)
     if position.dtype.kind not in "iu":
-        raise ConfigError(f"PB-C132: rows= are whole numbers, positions of interactions, not {listed[0]!r}")
+        raise ConfigError(f"PB-C132: rows= are integers, positions of interactions, not {listed[0]!r}")
     if position.min() < 0 or position.max() >= number:
         raise ConfigError(f"PB-C016: rows= are positions from 0 to {number - 1}")
     return np.asarray(pd.unique(position.astype(np.int64)))
@@ -166,13 +164,13 @@ def _positions(rows: Iterable[int], number: int) -> np.ndarray:
 def _score(fit: Trained, events: Interactions) -> np.ndarray | None:
     """Return the given affinity of every interaction, where there is one."""
     section = fit.study.model.affinity
-    if not isinstance(section, Fixed) or section.score is None:
+    if not isinstance(section, FixedAffinityConfig) or section.score is None:
         return None
     check_columns(events.columns, [section.score])
     return finite_score(events.columns[section.score], section.score)
 
 
-def _row_coords(fit: Trained, rows: ChosenRows, *, held_out: bool) -> dict[str, Any]:
+def _row_coords(fit: Trained, rows: InteractionSubset, *, held_out: bool) -> dict[str, Any]:
     """Return positions as coordinates, and which rows the posterior has not seen where that matters."""
     coords: dict[str, Any] = {"interaction": rows.position}
     if held_out and fit.events is not None:

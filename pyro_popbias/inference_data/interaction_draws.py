@@ -4,10 +4,11 @@
 | --- | --- | --- |
 | popularity | (draw, B) | draw s of a row's cell, the same as draw s of its item in the group of cells |
 | affinity | (B,) or (draw, B) | x_ui: a point, or draws where it is Bayesian |
-| likelihood | (draw, B) | law of the labels |
+| likelihood | (draw, B) | distribution of the labels |
 
-Global weights have the draws of the group of cells too. A vector's law is known by the moments of x_ui only, so that rows of
-a user have draws of their own: right for every row, though not jointly. What is point-estimated stays at its estimate.
+Global weights have the draws of the group of cells too. A vector's distribution is known by the moments of x_ui only,
+so that rows of a user have draws of their own: right for every row, though not jointly. What is point-estimated stays
+at its estimate.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ LABELS, AFFINITIES = 1, 2  # purposes of streams, whose keys are positions of ro
 
 
 @dataclass(frozen=True)
-class ChosenRows:
+class InteractionSubset:
     """Some interactions.
 
     Attributes:
@@ -49,10 +50,10 @@ class ChosenRows:
     def __len__(self) -> int:
         return len(self.position)
 
-    def part(self, start: int, stop: int) -> "ChosenRows":
+    def part(self, start: int, stop: int) -> "InteractionSubset":
         """Return the rows from one place to another."""
         part = slice(start, stop)
-        return ChosenRows(
+        return InteractionSubset(
             position=self.position[part],
             user=self.user[part],
             item=self.item[part],
@@ -62,23 +63,23 @@ class ChosenRows:
         )
 
 
-Value = Callable[[TorchDistribution, ChosenRows, int], np.ndarray]
+Value = Callable[[TorchDistribution, InteractionSubset, int], np.ndarray]
 
 
-def log_likelihood(draws: Draws, rows: ChosenRows) -> np.ndarray:
+def log_likelihood(draws: Draws, rows: InteractionSubset) -> np.ndarray:
     """Return the log-likelihood of each row's label under each draw, `(chain, draw, R)` in nats."""
 
-    def value(likelihood: TorchDistribution, block: ChosenRows, chain: int) -> np.ndarray:
+    def value(likelihood: TorchDistribution, block: InteractionSubset, chain: int) -> np.ndarray:
         label = torch.from_numpy(block.label.astype(np.float64)).to(draws.chains[chain].guide.device)
         return _numpy(likelihood.log_prob(label))
 
     return _by_row(draws, rows, value, np.dtype(np.float64))
 
 
-def predictive(draws: Draws, rows: ChosenRows) -> np.ndarray:
+def predictive(draws: Draws, rows: InteractionSubset) -> np.ndarray:
     """Return a label of each row under each draw, `(chain, draw, R)`; a row's are the same in any selection."""
 
-    def value(likelihood: TorchDistribution, block: ChosenRows, chain: int) -> np.ndarray:
+    def value(likelihood: TorchDistribution, block: InteractionSubset, chain: int) -> np.ndarray:
         each = streams(block.position.tolist(), seed=draws.seed, chain=chain, purpose=LABELS)
         uniform = np.stack([stream.random(draws.number) for stream in each], axis=1)
         return uniform < _numpy(likelihood.mean)
@@ -86,46 +87,48 @@ def predictive(draws: Draws, rows: ChosenRows) -> np.ndarray:
     return _by_row(draws, rows, value, np.dtype(np.int8))  # ArviZ takes unsigned numbers for continuous ones
 
 
-def _by_row(draws: Draws, rows: ChosenRows, value: Value, dtype: np.dtype) -> np.ndarray:
+def _by_row(draws: Draws, rows: InteractionSubset, value: Value, dtype: np.dtype) -> np.ndarray:
     found = np.empty((len(draws.chains), draws.number, len(rows)), dtype=dtype)
     size = max(1, BLOCK_ELEMENTS // draws.number)
     for start in range(0, len(rows), size):
         block = rows.part(start, start + size)
-        code, slot = np.unique(block.cell, return_inverse=True)
+        code, cell_index = np.unique(block.cell, return_inverse=True)
         for chain, pair in enumerate(draws.chains):
-            popularity = torch.from_numpy(draws.popularity(chain, code)[:, slot]).to(pair.guide.device)
+            popularity = torch.from_numpy(draws.popularity(chain, code)[:, cell_index]).to(pair.guide.device)
             with torch.no_grad():
                 likelihood = pair.model.likelihood(_affinity(draws, block, chain), popularity)
                 found[chain, :, start : start + size] = value(likelihood, block, chain)
     return found
 
 
-def _affinity(draws: Draws, rows: ChosenRows, chain: int) -> Tensor:
-    """Return x_ui of rows, `(B,)`, or `(draw, B)` where weights have a law."""
+def _affinity(draws: Draws, rows: InteractionSubset, chain: int) -> Tensor:
+    """Return x_ui of rows, `(B,)`, or `(draw, B)` where weights have a distribution."""
     affinity, guide = draws.chains[chain].model.affinity, draws.chains[chain].guide
-    laws, global_draws = guide.weights(), draws.weights(chain)
+    distributions, global_draws = guide.weights(), draws.weights(chain)
     user, item = (torch.from_numpy(code.astype(np.int64)).to(guide.device) for code in (rows.user, rows.item))
-    if draws.law == "prior" and laws.keys() - global_draws.keys():
+    if draws.distribution == "prior" and distributions.keys() - global_draws.keys():
         user, item = (
             torch.full_like(user, -1),
             torch.full_like(item, -1),
-        )  # rows that were never seen have the prior's law
+        )  # rows that were never seen have the prior's distribution
     score = None if rows.score is None else torch.from_numpy(rows.score).to(guide.device)
     if global_draws:
         tables = {site: torch.from_numpy(values).to(guide.device) for site, values in global_draws.items()}
         each = [
             affinity.pairs(
-                user, item, score, {**laws, **{site: Normal(table[k], 1.0) for site, table in tables.items()}}
+                user, item, score, {**distributions, **{site: Normal(table[k], 1.0) for site, table in tables.items()}}
             )
             for k in range(draws.number)
         ]
-        return torch.stack([law.mean for law in each])  # linear in the weights: their mean at this draw
-    law = affinity.pairs(user, item, score, laws)
-    if law.variance is None:
-        return law.mean
+        return torch.stack(
+            [distribution.mean for distribution in each]
+        )  # linear in the weights: their mean at this draw
+    distribution = affinity.pairs(user, item, score, distributions)
+    if distribution.variance is None:
+        return distribution.mean
     noise = streams(rows.position.tolist(), seed=draws.seed, chain=chain, purpose=AFFINITIES)
     normal = np.stack([stream.standard_normal(draws.number) for stream in noise], axis=1)
-    return law.mean + law.variance.sqrt() * torch.from_numpy(normal).to(guide.device)
+    return distribution.mean + distribution.variance.sqrt() * torch.from_numpy(normal).to(guide.device)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -1,7 +1,7 @@
 """PSIS-LOO of a fit: how well it would predict each training row without that row [vehtari2017].
 
-[vehtari2017]: Vehtari, Gelman, Gabry, Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC,
-Statistics and Computing 27, 2017.
+[vehtari2017]: Vehtari, Gelman, Gabry, Practical Bayesian model evaluation using leave-one-out cross-validation and
+WAIC, Statistics and Computing 27, 2017.
 
 The weights of the draws take a row out of the posterior of its item's popularity. They cannot take it out of a point
 estimate: where vectors were learned from the row, its log-likelihood stays too good, and there is no LOO.
@@ -45,8 +45,8 @@ def loo(fit: Trained, *, most: int = 1000, draws: int = 1000, seed: int = 0) -> 
 
     Args:
         fit: the fit, with its interactions.
-        most: training rows that it is taken over; a seeded sample where there are more. Fits to the same rows that hold out
-            the same have the same sample.
+        most: training rows that it is taken over; a seeded sample where there are more. Fits to the same rows that hold
+            out the same have the same sample.
         draws: draws of each row.
         seed: decides sample and draws.
 

@@ -17,7 +17,7 @@ LARGEST = 2 * 1024**3  # bytes of draws
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellCoords:
     """The cells of some items, as dimensions and coordinates.
 
     Attributes:
@@ -29,7 +29,7 @@ class Cells:
     coords: dict[str, np.ndarray]
 
     @classmethod
-    def of_items(cls, ids: "pd.Index[str]", code: np.ndarray, periods: int) -> "Cells":
+    def of_items(cls, ids: "pd.Index[str]", code: np.ndarray, periods: int) -> "CellCoords":
         """Return all cells of items by id and code."""
         coords = {"item": ids.to_numpy(dtype=object).astype(str)}
         if periods > 1:
@@ -68,21 +68,21 @@ def check_size(draws: int, *, chains: int, cells: int, groups: int, rows: int = 
 
 @dataclass(frozen=True)
 class Draws:
-    """Seeded draws of the laws of every chain.
+    """Seeded draws of the distributions of every chain.
 
     Attributes:
         chains: the pairs, one a chain.
         catalogue: ids and counts.
         number: draws in each chain.
         seed: with a key, decides the draws.
-        law: q, with the prior where a cell has no rows; or the prior alone.
+        distribution: q, with the prior where a cell has no rows; or the prior alone.
     """
 
     chains: tuple[Chain, ...]
     catalogue: Catalogue
     number: int
     seed: int
-    law: Literal["posterior", "prior"]
+    distribution: Literal["posterior", "prior"]
 
     @property
     def coords(self) -> dict[str, np.ndarray]:
@@ -93,14 +93,16 @@ class Draws:
         """Return draws of popularity of distinct cells `(D,)` in one chain, `(draw, D)`."""
         model, guide = self.chains[chain].model, self.chains[chain].guide
         cell = torch.from_numpy(np.asarray(code, dtype=np.int64)).to(guide.device)
-        from_prior = self.catalogue.count[code] == 0 if self.law == "posterior" else np.ones(len(code), dtype=bool)
+        from_prior = (
+            self.catalogue.count[code] == 0 if self.distribution == "posterior" else np.ones(len(code), dtype=bool)
+        )
         values = np.empty((self.number, len(code)))
-        for chosen, law in ((from_prior, model.prior.law), (~from_prior, guide.popularity.posterior)):
+        for chosen, distribution in ((from_prior, model.prior.distribution), (~from_prior, guide.popularity.posterior)):
             if chosen.any():
                 with torch.no_grad():
-                    laws = law(cell[torch.from_numpy(chosen).to(cell.device)])
+                    distributions = distribution(cell[torch.from_numpy(chosen).to(cell.device)])
                     values[:, chosen] = draw(
-                        laws, draws=self.number, seed=self.seed, keys=code[chosen].tolist(), chain=chain
+                        distributions, draws=self.number, seed=self.seed, keys=code[chosen].tolist(), chain=chain
                     )
         return values
 
@@ -109,13 +111,13 @@ class Draws:
         guide, found = self.chains[chain].guide, {}
         first_key = self.catalogue.cells  # above the keys of all cells, so that no weight shares a stream with a cell
         with torch.no_grad():
-            laws = guide.global_weights() if self.law == "posterior" else guide.global_priors()
-            for site, law in laws.items():
-                keys = range(first_key, first_key := first_key + len(law.loc))
-                found[site] = draw(law, draws=self.number, seed=self.seed, keys=keys, chain=chain)
+            distributions = guide.global_weights() if self.distribution == "posterior" else guide.global_priors()
+            for site, distribution in distributions.items():
+                keys = range(first_key, first_key := first_key + len(distribution.loc))
+                found[site] = draw(distribution, draws=self.number, seed=self.seed, keys=keys, chain=chain)
         return found
 
-    def dataset(self, cells: Cells) -> xr.Dataset:
+    def dataset(self, cells: CellCoords) -> xr.Dataset:
         """Return popularity of some cells, and one variable a site of global weights with its features as coordinates."""
         chains = range(len(self.chains))
         popularity = np.stack([self.popularity(chain, cells.code) for chain in chains])
@@ -130,7 +132,7 @@ class Draws:
         return found
 
 
-def constants_dataset(catalogue: Catalogue, cells: Cells) -> xr.Dataset:
+def constants_dataset(catalogue: Catalogue, cells: CellCoords) -> xr.Dataset:
     """Return count and positives of cells."""
     columns = {"count": catalogue.count, "positives": catalogue.positives}
     return xr.Dataset({name: cells.array(values[cells.code]) for name, values in columns.items()}, coords=cells.coords)

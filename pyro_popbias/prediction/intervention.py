@@ -1,8 +1,8 @@
-"""Which law of popularity the intervention P(c=1 | do(u,i)) = integral of P(c=1 | u,i,z) P(z) dz integrates over.
+"""Which distribution of popularity the intervention P(c=1 | do(u,i)) = integral of P(c=1 | u,i,z) P(z) dz integrates over.
 
-`population`: one law for all items, the do-intervention. `prior`: the item's own prior, which is the population law unless
-counts gave each item a law. `posterior`: the item's q. Both are predictions that keep the item's popularity in the score.
-`none`: the affinity alone.
+`population`: one distribution for all items, the do-intervention. `prior`: the item's own prior, which is the
+population distribution unless counts gave each item a distribution. `posterior`: the item's q. Both are predictions
+that keep the item's popularity in the score. `none`: the affinity alone.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import UnknownNameError
-from pyro_popbias.models import AffinityLaw, PopularityModel
+from pyro_popbias.models import AffinityDistribution, PopularityModel
 from pyro_popbias.registry import nearest
 
 Popularity = Literal["population", "prior", "posterior", "none"]
@@ -60,11 +60,11 @@ def check_mode(popularity: object) -> Popularity:
 
 def scores(
     model: PopularityModel,
-    affinity: AffinityLaw,
-    law: Distribution | None,
+    affinity: AffinityDistribution,
+    distribution: Distribution | None,
     *,
     interval: float,
-    slot: Tensor | None = None,
+    cell_index: Tensor | None = None,
 ) -> Scores:
     """Return the intervention's probability and its values at the quantiles of popularity.
 
@@ -72,23 +72,23 @@ def scores(
 
     Args:
         model: the model.
-        affinity: law of logits, any shape.
-        law: law of z, its batch broadcastable to the affinities; None is the affinity alone.
+        affinity: distribution of logits, any shape.
+        distribution: distribution of z, its batch broadcastable to the affinities; None is the affinity alone.
         interval: share of popularity's mass between lower and upper.
-        slot: `(B,)` which law belongs to which affinity, where laws are of distinct cells.
+        cell_index: `(B,)` which distribution belongs to which affinity, where distributions are of distinct cells.
     """
     with torch.no_grad():
-        if law is None:
-            alone, sd = affinity.expect(model.alone)
+        if distribution is None:
+            alone, sd = affinity.expect(model.affinity_score)
             return Scores(alone, alone, alone, sd)
 
         def at(probability: float) -> Tensor:
-            z = quantile(law, probability)
-            z = z if slot is None else z.index_select(0, slot)
-            return affinity.expect(lambda x: model.given(x, z))[0]
+            z = quantile(distribution, probability)
+            z = z if cell_index is None else z.index_select(0, cell_index)
+            return affinity.expect(lambda x: model.conditional_probability(x, z))[0]
 
         tail = (1 - interval) / 2
         ends = at(tail), at(1 - tail)
         # a free slope may be negative: P then falls with z
-        score, sd = affinity.expect(lambda x: model.probability(x, law, slot))
+        score, sd = affinity.expect(lambda x: model.marginal_probability(x, distribution, cell_index))
         return Scores(score, torch.minimum(*ends), torch.maximum(*ends), sd)

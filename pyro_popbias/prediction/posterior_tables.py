@@ -42,7 +42,7 @@ def popularity_table(
     tail = (1 - check_interval(interval)) / 2
     with torch.no_grad():
         cell = torch.arange(catalogue.cells, device=guide.device)
-        prior, q = model.prior.law(cell), guide.popularity.posterior(cell)
+        prior, q = model.prior.distribution(cell), guide.popularity.posterior(cell)
         prior_only = catalogue.count == 0
         of_prior, of_q = _summary(prior, tail), _summary(q, tail)
         columns: dict[str, Any] = {
@@ -53,13 +53,13 @@ def popularity_table(
     return catalogue.cell_frame().assign(**columns, prior_only=prior_only)
 
 
-def _summary(law: Distribution, tail: float) -> dict[str, Tensor]:
-    """Return mean, sd, lower and upper of laws, `(D,)` each."""
-    if isinstance(law, Delta):
-        unknown = torch.full_like(law.v, torch.nan)
-        return {"mean": law.v, "sd": unknown, "lower": unknown, "upper": unknown}
-    ends = {"lower": quantile(law, tail), "upper": quantile(law, 1 - tail)}
-    return {"mean": law.mean, "sd": law.stddev, **ends}
+def _summary(distribution: Distribution, tail: float) -> dict[str, Tensor]:
+    """Return mean, sd, lower and upper of distributions, `(D,)` each."""
+    if isinstance(distribution, Delta):
+        unknown = torch.full_like(distribution.v, torch.nan)
+        return {"mean": distribution.v, "sd": unknown, "lower": unknown, "upper": unknown}
+    ends = {"lower": quantile(distribution, tail), "upper": quantile(distribution, 1 - tail)}
+    return {"mean": distribution.mean, "sd": distribution.stddev, **ends}
 
 
 def parameter_table(model: PopularityModel, guide: JointGuide, *, interval: float) -> pd.DataFrame:
@@ -68,8 +68,8 @@ def parameter_table(model: PopularityModel, guide: JointGuide, *, interval: floa
     with torch.no_grad():
         unknown = {"sd": np.nan, "lower": np.nan, "upper": np.nan}
         rows = [{"name": name, "mean": float(value), **unknown} for name, value in model.estimates().items()]
-        for site, law in guide.global_weights().items():
-            columns = {name: value.cpu().tolist() for name, value in _summary(law, tail).items()}
+        for site, distribution in guide.global_weights().items():
+            columns = {name: value.cpu().tolist() for name, value in _summary(distribution, tail).items()}
             for k, values in enumerate(zip(*columns.values(), strict=True)):
                 rows.append({"name": f"{site}[{k}]", **dict(zip(columns, values, strict=True))})
     return pd.DataFrame(rows)

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.models import AffinityLaw, PopularityModel
+from pyro_popbias.models import AffinityDistribution, PopularityModel
 from pyro_popbias.prediction.intervention import Popularity, Scores, scores
 
 BLOCK_ELEMENTS = 4_000_000  # of a users x items block
@@ -19,13 +19,13 @@ BLOCK_ELEMENTS = 4_000_000  # of a users x items block
 
 @dataclass(frozen=True)
 class Scorer:
-    """P(c=1 | do(u,i)) of a trained pair, under one law of popularity.
+    """P(c=1 | do(u,i)) of a trained pair, under one distribution of popularity.
 
     Attributes:
         model: the trained model.
         guide: the trained guide.
         catalogue: ids and counts.
-        popularity: which law of popularity to integrate over.
+        popularity: which distribution of popularity to integrate over.
         interval: share of popularity's mass between lower and upper.
     """
 
@@ -39,34 +39,36 @@ class Scorer:
         """Return codes as a tensor where the model is."""
         return torch.from_numpy(np.asarray(codes, dtype=np.int64)).to(self.guide.device)
 
-    def scores(self, affinity: AffinityLaw, item: Tensor) -> Scores:
+    def scores(self, affinity: AffinityDistribution, item: Tensor) -> Scores:
         """Return the scores of affinities, `(...)`, of items `(...)`.
 
-        Where each item has its law, one of -1 has the population law, and one without rows its prior.
+        Where each item has its distribution, one of -1 has the population distribution, and one without rows its prior.
         """
         with torch.no_grad():
             if self.popularity == "none":
                 return self._under(affinity, None)
             if self.popularity == "population":
                 return self._under(affinity, self.model.prior.population())
-            # pairs of an item share its law; a table of users has each item once
-            cell, slot = self._last_cell().index_select(0, item.clamp(min=0)), None
+            # pairs of an item share its distribution; a table of users has each item once
+            cell, cell_index = self._last_cell().index_select(0, item.clamp(min=0)), None
             if affinity.mean.dim() == 1:
-                cell, slot = cell.unique(return_inverse=True)
+                cell, cell_index = cell.unique(return_inverse=True)
             if self.popularity == "prior":
-                own = self._under(affinity, self.model.prior.law(cell), slot)
+                own = self._under(affinity, self.model.prior.distribution(cell), cell_index)
             else:
-                own = self._under(affinity, self.guide.popularity.posterior(cell), slot)
+                own = self._under(affinity, self.guide.popularity.posterior(cell), cell_index)
                 silent = self.tensor(self.catalogue.count).index_select(0, cell) == 0
                 if silent.any():
-                    prior = self._under(affinity, self.model.prior.law(cell), slot)
-                    own = own.where(silent if slot is None else silent[slot], prior)
+                    prior = self._under(affinity, self.model.prior.distribution(cell), cell_index)
+                    own = own.where(silent if cell_index is None else silent[cell_index], prior)
             unseen = item < 0
             return own.where(unseen, self._under(affinity, self.model.prior.population())) if unseen.any() else own
 
-    def _under(self, affinity: AffinityLaw, law: Distribution | None, slot: Tensor | None = None) -> Scores:
-        """Return the scores under a law of z, or laws with slots; None is the affinity alone."""
-        return scores(self.model, affinity, law, interval=self.interval, slot=slot)
+    def _under(
+        self, affinity: AffinityDistribution, distribution: Distribution | None, cell_index: Tensor | None = None
+    ) -> Scores:
+        """Return the scores under a distribution of z, or distributions with cell_indices; None is the affinity alone."""
+        return scores(self.model, affinity, distribution, interval=self.interval, cell_index=cell_index)
 
     def _last_cell(self) -> Tensor:
         """Return each item's last cell with rows, `(K,)`."""
@@ -84,7 +86,7 @@ class Scorer:
         """
         item = self.tensor(np.arange(len(self.catalogue.items)))
         weights = self.guide.weights()
-        # under one law for all items the score of a point increases with it: only the top needs its integral
+        # under one distribution for all items the score of a point increases with it: only the top needs its integral
         increasing = self.popularity in ("population", "none") and not weights
         size = max(1, BLOCK_ELEMENTS // len(item))
         for start in range(0, len(users), size):

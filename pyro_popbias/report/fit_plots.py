@@ -1,7 +1,7 @@
 """Pictures of a fit: each draws into `ax`, or a new figure's axes, and returns them.
 
-Popularity has a long tail: axes of counts and of a positive popularity are logarithmic. Ids and titles are drawn as they
-are, never read as formulas, and cut where they are long.
+Popularity has a long tail: axes of counts and of a positive popularity are logarithmic. Ids and titles are drawn as
+they are, never read as formulas, and cut where they are long.
 """
 
 from collections.abc import Callable, Mapping
@@ -80,15 +80,21 @@ def _against(fit: Trained, ax: Axes | None, of_table: Callable[[pd.DataFrame], "
 
 
 def prior_and_posterior(fit: Trained, ax: Axes | None = None) -> Axes:
-    """Draw the prior of the cells with rows, and all their posteriors together: where the law is right they are alike."""
+    """Draw the prior of the cells with rows, and all their posteriors pooled: where the prior is right they are alike."""
     ax = ax or new_axes()
     known = np.flatnonzero(fit.catalogue.count)
     known = np.random.default_rng(0).choice(known, min(len(known), POINTS), replace=False)
     cell = torch.from_numpy(known).to(fit.guide.device)
     draws = max(1, 50_000 // len(known))
     with torch.no_grad():
-        laws = {"prior": fit.model.prior.law(cell), "posteriors": fit.guide.popularity.posterior(cell)}
-        found = {name: draw(law, draws=draws, seed=0, keys=known).ravel() for name, law in laws.items()}
+        distributions = {
+            "prior": fit.model.prior.distribution(cell),
+            "posteriors": fit.guide.popularity.posterior(cell),
+        }
+        found = {
+            name: draw(distribution, draws=draws, seed=0, keys=known).ravel()
+            for name, distribution in distributions.items()
+        }
     both = np.concatenate(list(found.values()))
     low, high = np.quantile(both, [0.001, 0.999])
     positive = is_positive(fit)

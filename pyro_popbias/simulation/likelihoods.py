@@ -31,7 +31,7 @@ class Likelihood:
         intercept: b0, such that 20 to 60 % of the labels are 1, or that scores are moderate.
         parameter: name of its own parameter, the third argument of the formulas; None without.
         given: P(c=1 | x, z), or the score, of arrays that broadcast.
-        probability: its expectation over the population law, of logits.
+        probability: its expectation over the population distribution, of logits.
         chosen: whether a row is an item chosen among all by its score, and no label.
     """
 
@@ -51,19 +51,19 @@ PRODUCTS = {
         0.0,
         "rate",
         lambda x, z, rate: expit(x) * -np.expm1(-rate * z),
-        lambda x, law, rate: torch.sigmoid(x) * expectation(ExponentialSaturation(rate), law),
+        lambda x, distribution, rate: torch.sigmoid(x) * expectation(ExponentialSaturation(rate), distribution),
     ),
     "hill": Likelihood(
         1.0,
         "half",
         lambda x, z, half: expit(x) * z / (z + half),
-        lambda x, law, half: torch.sigmoid(x) * expectation(HillSaturation(half), law),
+        lambda x, distribution, half: torch.sigmoid(x) * expectation(HillSaturation(half), distribution),
     ),
     "tanh": Likelihood(
         1.0,
         "rate",
         lambda x, z, rate: expit(x) * np.tanh(0.5 * rate * z),
-        lambda x, law, rate: torch.sigmoid(x) * expectation(TanhSaturation(rate), law),
+        lambda x, distribution, rate: torch.sigmoid(x) * expectation(TanhSaturation(rate), distribution),
     ),
 }
 OTHERS = {
@@ -71,19 +71,21 @@ OTHERS = {
         -1.0,
         "gamma",
         lambda x, z, gamma: expit(x + gamma * z),
-        lambda x, law, gamma: expected_logistic(x, gamma, law),
+        lambda x, distribution, gamma: expected_logistic(x, gamma, distribution),
     ),
     "inverse-logistic": Likelihood(
         0.0,
         None,
         lambda x, z, _: expit(x + np.log(z)),
-        lambda x, law, _: expected_inverse_logistic(x, law),
+        lambda x, distribution, _: expected_inverse_logistic(x, distribution),
     ),
     "pda": Likelihood(
         -2.0,
         "gamma",
         lambda x, z, gamma: _positive_elu(x) * z**gamma,
-        lambda x, law, gamma: (torch.nn.functional.elu(x) + 1) * expectation(PowerSaturation(gamma), law),
+        lambda x, distribution, gamma: (
+            (torch.nn.functional.elu(x) + 1) * expectation(PowerSaturation(gamma), distribution)
+        ),
         chosen=True,
     ),
 }

@@ -1,6 +1,6 @@
-"""The population laws of popularity for the simulation, by the formulas of the priors; a positive law has E[z] = 1.
+"""Population distributions for the simulation, by the formulas of the priors; on the positive numbers E[z] = 1.
 
-| law | z | Var z |
+| distribution | z | Var z |
 | --- | --- | --- |
 | gamma | Gamma(a, a) | 1/a |
 | lognormal | LogNormal(-s^2/2, s), s^2 = log(1 + 1/a) | 1/a |
@@ -21,21 +21,21 @@ from pyro_popbias.models.priors.weibull import log_shape
 from pyro_popbias.simulation.likelihoods import MODELS
 
 KEPT = 0.95  # correlation of the normal scores of z in neighbouring periods
-SMALLEST = float(np.finfo(np.float64).tiny)  # draws of a law with a small concentration round to 0
+SMALLEST = float(np.finfo(np.float64).tiny)  # draws of a distribution with a small concentration round to 0
 
 
 @dataclass(frozen=True)
-class PopulationLaw:
-    """The law of z that all cells share.
+class PopulationDistribution:
+    """The distribution of z that all cells share.
 
     Attributes:
         models: those that allow it.
         parameters: names of its parameters, () or one.
         draw: z of a generator, the concentration and a number of items.
-        score: normal scores of z: standard normal where z has the law.
+        score: normal scores of z: standard normal where z has the distribution.
         value: the inverse.
         log: the logarithm of z, or z itself where it may be negative: exposure is exponential in it.
-        law: the same law for the integrals, from the concentration.
+        distribution: the same distribution for the integrals, from the concentration.
     """
 
     models: tuple[str, ...]
@@ -44,10 +44,10 @@ class PopulationLaw:
     score: Callable[[np.ndarray, float], np.ndarray]
     value: Callable[[np.ndarray, float], np.ndarray]
     log: Callable[[np.ndarray], np.ndarray]
-    law: Callable[[float], Distribution]
+    distribution: Callable[[float], Distribution]
 
 
-def _law(family: Callable[..., Distribution], *numbers: float) -> Distribution:
+def _distribution(family: Callable[..., Distribution], *numbers: float) -> Distribution:
     return family(*(torch.tensor([number], dtype=torch.float64) for number in numbers))
 
 
@@ -57,7 +57,7 @@ def _clipped(probability: np.ndarray) -> np.ndarray:
 
 
 def _normal_of_log(a: float) -> tuple[float, float]:
-    """Return mean and standard deviation of log z of the LogNormal law."""
+    """Return mean and standard deviation of log z of the LogNormal distribution."""
     variance = float(np.log1p(1 / a))
     return -0.5 * variance, float(np.sqrt(variance))
 
@@ -68,7 +68,7 @@ def _log_normal_value(score: np.ndarray, a: float) -> np.ndarray:
 
 
 def _weibull(a: float) -> tuple[float, float]:
-    """Return scale and shape of the Weibull law."""
+    """Return scale and shape of the Weibull distribution."""
     shape = float(log_shape(torch.log(torch.tensor(a, dtype=torch.float64))).exp())
     return float(1 / gamma(1 + 1 / shape)), shape
 
@@ -82,71 +82,71 @@ def _weibull_value(score: np.ndarray, scale: float, shape: float) -> np.ndarray:
     return np.maximum(scale * (-log_ndtr(-score)) ** (1 / shape), SMALLEST)
 
 
-LAWS = {
-    "gamma": PopulationLaw(
+DISTRIBUTIONS = {
+    "gamma": PopulationDistribution(
         MODELS,
         ("concentration",),
         lambda random, a, items: np.maximum(random.gamma(a, 1 / a, size=items), SMALLEST),
         lambda z, a: _clipped(gammainc(a, a * z)),
         lambda score, a: np.maximum(gammaincinv(a, ndtr(score)) / a, SMALLEST),
         np.log,
-        lambda a: _law(Gamma, a, a),
+        lambda a: _distribution(Gamma, a, a),
     ),
-    "lognormal": PopulationLaw(
+    "lognormal": PopulationDistribution(
         MODELS,
         ("concentration",),
         lambda random, a, items: _log_normal_value(random.normal(size=items), a),
         lambda z, a: (np.log(z) - _normal_of_log(a)[0]) / _normal_of_log(a)[1],
         _log_normal_value,
         np.log,
-        lambda a: _law(LogNormal, *_normal_of_log(a)),
+        lambda a: _distribution(LogNormal, *_normal_of_log(a)),
     ),
-    "weibull": PopulationLaw(
+    "weibull": PopulationDistribution(
         MODELS,
         ("concentration",),
         lambda random, a, items: _weibull_value(random.normal(size=items), *_weibull(a)),
         lambda z, a: _weibull_score(z, *_weibull(a)),
         lambda score, a: _weibull_value(score, *_weibull(a)),
         np.log,
-        lambda a: _law(Weibull, *_weibull(a)),
+        lambda a: _distribution(Weibull, *_weibull(a)),
     ),
-    "exponential": PopulationLaw(
+    "exponential": PopulationDistribution(
         MODELS,
         (),
         lambda random, _, items: _weibull_value(random.normal(size=items), 1.0, 1.0),
         lambda z, _: _weibull_score(z, 1.0, 1.0),
         lambda score, _: _weibull_value(score, 1.0, 1.0),
         np.log,
-        lambda _: _law(Exponential, 1.0),
+        lambda _: _distribution(Exponential, 1.0),
     ),
-    "normal": PopulationLaw(
+    "normal": PopulationDistribution(
         ("additive",),
         (),
         lambda random, _, items: random.normal(size=items),
         lambda z, _: z,
         lambda score, _: score,
         lambda z: z,
-        lambda _: _law(Normal, 0.0, 1.0),
+        lambda _: _distribution(Normal, 0.0, 1.0),
     ),
 }
 
 
 def draw_popularity(
-    law: PopulationLaw, random: np.random.Generator, *, concentration: float, items: int, periods: int
+    distribution: PopulationDistribution, random: np.random.Generator, *, concentration: float, items: int, periods: int
 ) -> np.ndarray:
-    """Return z `(items, periods)`; every cell has the population law, and an item's neighbouring periods are alike.
+    """Return z `(items, periods)`: every cell has the population distribution, and neighbouring periods are alike.
 
     Args:
-        law: the population law.
+        distribution: the population distribution.
         random: randomness.
-        concentration: a of the law.
+        concentration: a of the distribution.
         items: K.
         periods: T.
     """
-    columns = [law.draw(random, concentration, items)]
-    score = law.score(columns[0], concentration)
+    columns = [distribution.draw(random, concentration, items)]
+    score = distribution.score(columns[0], concentration)
     for _ in range(1, periods):
-        # a stationary walk of the normal scores leaves the law of z as it is
+        # a stationary walk of the normal scores leaves the distribution of z as it is
         score = KEPT * score + np.sqrt(1 - KEPT**2) * random.normal(size=items)
-        columns.append(law.value(score, concentration))
+        columns.append(distribution.value(score, concentration))
     return np.stack(columns, axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.simulation.affinities import SimulatedAffinity
 from pyro_popbias.simulation.likelihoods import Likelihood
-from pyro_popbias.simulation.populations import PopulationLaw
+from pyro_popbias.simulation.populations import PopulationDistribution
 
 SCORES = 2_000_000  # held at once where items are chosen among all
 
@@ -20,15 +20,15 @@ class Truth:
 
     Attributes:
         likelihood: the model's formulas.
-        law: the population law.
+        distribution: the population distribution.
         affinity: vectors, whose product is the affinity without b0.
         z: `(items, periods)`.
-        concentration: a of the population law.
+        concentration: a of the population distribution.
         rate: the model's own parameter.
     """
 
     likelihood: Likelihood
-    law: PopulationLaw
+    distribution: PopulationDistribution
     affinity: SimulatedAffinity
     z: np.ndarray
     concentration: float
@@ -51,7 +51,7 @@ def shown_rows(truth: Truth, random: np.random.Generator, rows: int, exposure: f
     if exposure == 0:
         cell = random.integers(items * periods, size=rows)
     else:
-        weight = exposure * truth.law.log(truth.z)
+        weight = exposure * truth.distribution.log(truth.z)
         weight = np.exp(weight - weight.max(0))
         cell = random.choice(items * periods, size=rows, p=(weight / weight.sum(0) / periods).ravel())
     item, period = np.divmod(cell, periods)

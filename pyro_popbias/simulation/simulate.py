@@ -1,7 +1,7 @@
 """Simulated interactions with a known truth, drawn from a model."""
 
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +13,9 @@ from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.registry import nearest
 from pyro_popbias.simulation.affinities import AFFINITIES
 from pyro_popbias.simulation.likelihoods import MODELS, OTHERS, PRODUCTS
-from pyro_popbias.simulation.populations import LAWS, draw_popularity
+from pyro_popbias.simulation.populations import DISTRIBUTIONS, draw_popularity
 from pyro_popbias.simulation.sampling import Rows, Truth, chosen_rows, shown_rows
+from pyro_popbias.validation import require_integer
 
 TESTED = 10_000  # random pairs with the true probability
 LABELS = ("observed", "positives")
@@ -26,12 +27,12 @@ class Simulation:
 
     Attributes:
         events: the interactions.
-        frame: the same, with columns user, item, label unless positives only, time with more than one period, and with a
-            fixed affinity its score.
-        truth: tables `popularity` (item, period, z), `parameters` (name, value), `user_vectors`, `item_vectors` (id, 0, 1,
-            ...), whose product and `intercept` are the affinity, whichever it is.
-        test: random pairs: user, item, probability P(c=1 | do(u,i)), and with a fixed affinity its score. For `pda` it is
-            the score (ELU(x) + 1) E[z^gamma], which is no probability.
+        frame: the same, with columns user, item, label unless positives only, time with more than one period, and with
+            a fixed affinity its score.
+        truth: tables `popularity` (item, period, z), `parameters` (name, value), `user_vectors`, `item_vectors` (id, 0,
+            1, ...), whose product and `intercept` are the affinity, whichever it is.
+        test: random pairs: user, item, probability P(c=1 | do(u,i)), and with a fixed affinity its score. For `pda` it
+            is the score (ELU(x) + 1) E[z^gamma], which is no probability.
         user_features: side features, indexed by id; None without.
         item_features: likewise.
     """
@@ -63,29 +64,31 @@ def simulate(
 ) -> Simulation:
     """Return interactions of a model.
 
-    Users are uniform. Items are shown by `exposure` and get a label, but for `pda`: there each row is an item that the user
-    chose among all, item i with a probability proportional to exp(score), the law under which sigma(s_i - s_j) is right for
-    a pair of a chosen and a uniformly drawn item. So its log holds positives only.
+    Users are uniform. Items are shown by `exposure` and get a label, but for `pda`: there each row is an item that the
+    user chose among all, item i with a probability proportional to exp(score), the distribution under which sigma(s_i -
+    s_j) is right for a pair of a chosen and a uniformly drawn item. So its log holds positives only.
 
     Args:
         model: "product", "additive", "inverse-logistic" or "pda".
-        affinity: "embedding"; "fixed", which adds the affinity of each row without its intercept as a column `score`, so
-            that a fit on it has the intercept to find; "linear"; or
+        affinity: "embedding"; "fixed", which adds the affinity of each row without its intercept as a column `score`,
+            so that a fit on it has the intercept to find; "linear"; or
             "factorization-machine". The last two come with side features.
         users: number of users.
         items: number of items.
         interactions: number of rows.
         seed: decides everything.
         dim: length of the vectors; u . i has a standard deviation of about 1.
-        concentration: a of the population law, whose variance is 1/a; the exponential and the normal have none.
+        concentration: a of the population distribution, whose variance is 1/a; the exponential and the normal have
+            none.
         rate: the model's own parameter: lambda or C of the saturation, gamma of the additive model and of pda.
         saturation: of the product model: "exponential", "hill" or "tanh".
-        prior: the population law, as that of a study: "gamma", "lognormal", "weibull" or "exponential"; or "normal",
-            N(0, 1), for the additive model.
+        prior: the population distribution, as that of a study: "gamma", "lognormal", "weibull" or "exponential"; or
+            "normal", N(0, 1), for the additive model.
         labels: "positives" keeps the rows with label 1, without the column: fewer rows than asked for.
-        exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal law; 0 is uniform.
-        periods: number of equal-time slices, each with its own z, alike in neighbouring ones; rows are uniform over them.
-            Times are near the number of the period, so that slices computed from the log are the simulated ones.
+        exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal distribution; 0 is
+            uniform.
+        periods: number of equal-time slices, each with its own z, alike in neighbouring ones; rows are uniform over
+            them. Times are near the number of the period, so that slices computed from the log are the simulated ones.
 
     Raises:
         UnknownNameError: there is no such model, affinity, saturation, prior or kind of labels here.
@@ -95,8 +98,8 @@ def simulate(
     _check_names(model=model, affinity=affinity, saturation=saturation, prior=prior, labels=labels)
     _check_sizes(seed=seed, users=users, items=items, interactions=interactions, dim=dim, periods=periods)
     _check_numbers(concentration, rate, exposure)
-    likelihood, law = PRODUCTS[saturation] if model == "product" else OTHERS[model], LAWS[prior]
-    if model not in law.models:
+    likelihood, distribution = PRODUCTS[saturation] if model == "product" else OTHERS[model], DISTRIBUTIONS[prior]
+    if model not in distribution.models:
         raise IncompatibleError(
             f"PB-C078: prior {prior!r} may be negative, popularity in model {model!r} may not; use 'gamma'"
         )
@@ -104,8 +107,8 @@ def simulate(
         raise IncompatibleError(f"PB-C078: model {model!r} chooses among all items, none is shown; leave exposure at 0")
     random = np.random.default_rng(seed)
     made = AFFINITIES[affinity](random, users, items, dim)
-    z = draw_popularity(law, random, concentration=concentration, items=items, periods=periods)
-    truth = Truth(likelihood, law, made, z, concentration, rate)
+    z = draw_popularity(distribution, random, concentration=concentration, items=items, periods=periods)
+    truth = Truth(likelihood, distribution, made, z, concentration, rate)
     draw = chosen_rows if likelihood.chosen else shown_rows
     user, item, period, label = draw(truth, random, interactions, exposure)
     if labels == "positives" and label is not None:
@@ -128,8 +131,8 @@ def _simulation(truth: Truth, random: np.random.Generator, rows: Rows, *, scored
     tested_user, tested_item = random.choice(np.unique(user), TESTED), random.choice(np.unique(item), TESTED)
     logit = truth.logits(tested_user, tested_item)
     test = pd.DataFrame({"user": user_ids[tested_user], "item": item_ids[tested_item]})
-    law = truth.law.law(truth.concentration)
-    test["probability"] = truth.likelihood.probability(torch.from_numpy(logit), law, truth.rate).numpy()
+    distribution = truth.distribution.distribution(truth.concentration)
+    test["probability"] = truth.likelihood.probability(torch.from_numpy(logit), distribution, truth.rate).numpy()
     if scored:
         frame["score"], test["score"] = made.pairs(user, item), made.pairs(tested_user, tested_item)
     features: dict[str, Any] = {
@@ -146,7 +149,7 @@ def _simulation(truth: Truth, random: np.random.Generator, rows: Rows, *, scored
 def _truth_tables(truth: Truth, user_ids: np.ndarray, item_ids: np.ndarray) -> dict[str, pd.DataFrame]:
     items, periods = truth.z.shape
     values = {"intercept": truth.likelihood.intercept}
-    values |= dict.fromkeys(truth.law.parameters, truth.concentration)
+    values |= dict.fromkeys(truth.distribution.parameters, truth.concentration)
     if truth.likelihood.parameter is not None:
         values[truth.likelihood.parameter] = truth.rate
     values |= truth.affinity.parameters
@@ -170,7 +173,7 @@ def _vector_frame(ids: np.ndarray, vectors: np.ndarray) -> pd.DataFrame:
 
 
 def _check_names(**given: str) -> None:
-    known = {"model": MODELS, "affinity": AFFINITIES, "saturation": PRODUCTS, "prior": LAWS, "labels": LABELS}
+    known = {"model": MODELS, "affinity": AFFINITIES, "saturation": PRODUCTS, "prior": DISTRIBUTIONS, "labels": LABELS}
     for kind, name in given.items():
         names = tuple(known[kind])
         if name not in names:
@@ -181,13 +184,8 @@ def _check_names(**given: str) -> None:
 
 def _check_sizes(*, seed: Any, **sizes: Any) -> None:
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
-            raise ConfigError(
-                "PB-C084: users, items, interactions and dim must be whole numbers from 1, and so must periods; "
-                f"{name} is {size!r}"
-            )
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ConfigError(f"PB-C084: seed must be a whole number from 0, not {seed!r}")
+        require_integer(name, size, 1)
+    require_integer("seed", seed, 0)
 
 
 def _check_numbers(concentration: Any, rate: Any, exposure: Any) -> None:

@@ -26,7 +26,7 @@ from pyro_popbias.errors import (
     SchemaVersionError,
 )
 from pyro_popbias.storage.run_folder import SCHEMA, checked, tensor_bytes
-from pyro_popbias.training.loop import Progress, Snapshot
+from pyro_popbias.training.loop import Snapshot, TrainingState
 
 KEPT = 2  # checkpoints
 
@@ -128,7 +128,7 @@ class Checkpoints:
             )
         content = checked(file.parent, f"{file.stem}.safetensors", facts["sha256"])
         try:
-            return Progress(**facts["progress"]), safetensors.torch.load(content)
+            return TrainingState(**facts["progress"]), safetensors.torch.load(content)
         except SafetensorError as error:
             raise CorruptCheckpointError(f"PB-R094: checkpoint {file} is damaged: {error}") from error
 

@@ -30,8 +30,8 @@ from pyro_popbias.errors import (
     RunFolderError,
     SchemaVersionError,
 )
-from pyro_popbias.guides import Cells
-from pyro_popbias.study.sections import Fixed
+from pyro_popbias.guides import CellStatistics
+from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import COUNTS, Study
 from pyro_popbias.trained import Trained
 from pyro_popbias.training.restarts import Chain
@@ -104,7 +104,7 @@ def _files(fit: Trained, *, data: bool) -> dict[str, bytes]:
     catalogue, study = fit.catalogue, fit.study
     files: dict[str, bytes] = {}
     affinity = study.model.affinity
-    if isinstance(affinity, Fixed) and affinity.score is None:
+    if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
         vectors = {"user_vectors": catalogue.users, "item_vectors": catalogue.items}
         for name, ids in vectors.items():
             frame = pd.DataFrame(getattr(fit.model.affinity, name).cpu().numpy()).rename(columns=str)
@@ -142,7 +142,7 @@ def _files(fit: Trained, *, data: bool) -> dict[str, bytes]:
             rows["label"] = fit.events.label
         if fit.events.time is not None:
             rows["time"] = fit.events.time
-        if isinstance(affinity, Fixed) and affinity.score in fit.events.columns:
+        if isinstance(affinity, FixedAffinityConfig) and affinity.score in fit.events.columns:
             rows[SCORE] = fit.events.columns[affinity.score].to_numpy()
         files["interactions.parquet"] = _parquet(pd.DataFrame(rows))
     return files
@@ -172,7 +172,7 @@ def tensor_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
 def card(fit: Trained) -> str:
     """Return the run's card in Markdown: what was fitted to what, and how far to trust the intervals."""
     score = fit.history["validation_log_score"].iloc[-1]
-    held_out = "No rows were held out" if pd.isna(score) else f"Held-out log-loss {-score:.4f} nats a row"
+    held_out = "No rows were held out" if pd.isna(score) else f"Held-out log-loss {-score:.4f} nats per row"
     return (
         f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
         f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
@@ -218,7 +218,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
     contents = {name: checked(folder, name, digest) for name, digest in manifest["sha256"].items()}
     study = Study.from_bytes(contents["study.toml"], folder / "study.toml")
     affinity = study.model.affinity
-    if isinstance(affinity, Fixed) and affinity.score is None:
+    if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
         outside = {str(affinity.user_vectors), str(affinity.item_vectors)} - contents.keys()
         if outside:
             raise CorruptCheckpointError(
@@ -240,7 +240,9 @@ def read_run(path: str | Path) -> dict[str, Any]:
     }
     periods = len(count) // len(ids["items"])
     catalogue = Catalogue(ids["users"], ids["items"], periods, edges, count, positives, **features)
-    cells = Cells(count, positives, periods, catalogue.item_features)  # what a guide had seen is among its parameters
+    cells = CellStatistics(
+        count, positives, periods, catalogue.item_features
+    )  # what a guide had seen is among its parameters
 
     def made(state: dict[str, torch.Tensor]) -> Chain:
         model, guide = build(study, catalogue, cells)
@@ -257,7 +259,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
         columns: dict[str, Any] = {
             name: rows[name].to_numpy() if name in rows else None for name in ("user", "item", "label", "time")
         }
-        if SCORE in rows and isinstance(affinity, Fixed):
+        if SCORE in rows and isinstance(affinity, FixedAffinityConfig):
             columns["columns"] = pd.DataFrame({str(affinity.score): rows[SCORE]})
         events = Interactions(ids["users"], ids["items"], **columns, periods=periods, edges=edges, **features)
     history = pd.read_csv(io.BytesIO(contents["history.csv"]))

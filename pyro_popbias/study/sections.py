@@ -36,7 +36,7 @@ class Section(BaseModel):
         return given
 
 
-class Data(Section):
+class DataConfig(Section):
     """`[data]`: where the interactions are and which columns mean what."""
 
     path: str | None = None
@@ -59,35 +59,35 @@ class Data(Section):
         return self
 
 
-class Exponential(Section):
+class ExponentialSaturationConfig(Section):
     """g(z) = 1 - exp(-rate z)."""
 
     name: Literal["exponential"] = "exponential"
     rate: Positive | Literal["learned"] = 1.0
 
 
-class Hill(Section):
+class HillSaturationConfig(Section):
     """g(z) = z / (z + half)."""
 
     name: Literal["hill"] = "hill"
     half: Positive | Literal["learned"] = 1.0
 
 
-class Tanh(Section):
+class TanhSaturationConfig(Section):
     """g(z) = tanh(rate z / 2)."""
 
     name: Literal["tanh"] = "tanh"
     rate: Positive | Literal["learned"] = 1.0
 
 
-class Power(Section):
+class PowerSaturationConfig(Section):
     """z^exponent, of a ranking score."""
 
     name: Literal["power"] = "power"
     exponent: Positive | Literal["learned"] = 1.0
 
 
-class Embedding(Section):
+class EmbeddingAffinityConfig(Section):
     """x = u . i + b0 with learned vectors, Normal(0, scale)."""
 
     name: Literal["embedding"] = "embedding"
@@ -105,13 +105,13 @@ class Embedding(Section):
         return self
 
 
-class Linear(Section):
+class LinearAffinityConfig(Section):
     """x = beta_user . a_u + beta_item . a_i + b0 on given features, beta ~ Normal(0, 1)."""
 
     name: Literal["linear"] = "linear"
 
 
-class FactorizationMachine(Section):
+class FactorizationAffinityConfig(Section):
     """Vectors of ids and of side features, Normal(0, scale)."""
 
     name: Literal["factorization-machine"] = "factorization-machine"
@@ -119,7 +119,7 @@ class FactorizationMachine(Section):
     scale: Positive = 0.5
 
 
-class Fixed(Section):
+class FixedAffinityConfig(Section):
     """x = u . i + b0 with given vectors (files, or frames in Python; the first column is the id), or a given score."""
 
     name: Literal["fixed"] = "fixed"
@@ -135,12 +135,12 @@ class Fixed(Section):
         return self
 
 
-ITEM_SOURCES = ("counts", "share", "log-share")  # of a prior with a law for each cell
+ITEM_SOURCES = ("counts", "share", "log-share")  # of a prior with a distribution for each cell
 DRIFT = 0.25  # of log popularity, from the counts' time to the labels'
 
 
-class Prior(Section):
-    """Base of priors of popularity: a law with a learned or given concentration, or what counts of items say."""
+class PriorConfig(Section):
+    """Base of priors of popularity: a distribution with a learned or given concentration, or what counts of items say."""
 
     source: Literal["learned", "population", "counts", "share", "log-share", "fixed"] = "learned"
     concentration: Positive | None = None
@@ -183,63 +183,74 @@ class Prior(Section):
         return self
 
 
-class Gamma(Prior):
+class GammaPriorConfig(PriorConfig):
     """z ~ Gamma(a, a)."""
 
     name: Literal["gamma"] = "gamma"
 
 
-class LogNormal(Prior):
+class LogNormalPriorConfig(PriorConfig):
     """z ~ LogNormal(-s^2/2, s) with s^2 = log(1 + 1/a)."""
 
     name: Literal["lognormal"] = "lognormal"
 
 
-class Weibull(Prior):
+class WeibullPriorConfig(PriorConfig):
     """z ~ Weibull with E[z] = 1 and Var z = 1/a."""
 
     name: Literal["weibull"] = "weibull"
 
 
-class StandardPrior(Prior):
+class StandardPriorConfig(PriorConfig):
     """Base of priors without a concentration."""
 
-    law: ClassVar[str]
+    distribution: ClassVar[str]
 
     @model_validator(mode="after")
     def _concentration(self) -> Self:
         if self.source == "population":
             raise ValueError(
-                f"this prior is {self.law} and has no concentration that source = 'population' could give; leave out source, "
-                "or use gamma, lognormal or weibull"
+                f"this prior is {self.distribution} and has no concentration that source = 'population' could give; leave out "
+                "source, or use gamma, lognormal or weibull"
             )
         if self.source == "fixed" or self.concentration is not None:
-            raise ValueError(f"this prior is {self.law} and has no concentration; leave out source and concentration")
+            raise ValueError(
+                f"this prior is {self.distribution} and has no concentration; leave out source and concentration"
+            )
         return self
 
 
-class ExponentialPrior(StandardPrior):
+class ExponentialPriorConfig(StandardPriorConfig):
     """z ~ Exponential(1)."""
 
     name: Literal["exponential"] = "exponential"
-    law = "Exponential(1)"
+    distribution = "Exponential(1)"
 
 
-class Normal(StandardPrior):
+class NormalPriorConfig(StandardPriorConfig):
     """z ~ Normal(0, 1), for a popularity on the real line."""
 
     name: Literal["normal"] = "normal"
-    law = "Normal(0, 1)"
+    distribution = "Normal(0, 1)"
 
 
-class Model(Section):
+class ModelConfig(Section):
     """`[model]`: likelihood, affinity, saturation and prior."""
 
     name: str = "product"
-    saturation: Annotated[Exponential | Hill | Tanh | Power, Field(discriminator="name")] = Exponential()
+    saturation: Annotated[
+        ExponentialSaturationConfig | HillSaturationConfig | TanhSaturationConfig | PowerSaturationConfig,
+        Field(discriminator="name"),
+    ] = ExponentialSaturationConfig()
     slope: Literal["positive", "free"] = "positive"
-    affinity: Annotated[Embedding | Linear | FactorizationMachine | Fixed, Field(discriminator="name")] = Embedding()
-    prior: Annotated[Gamma | ExponentialPrior | LogNormal | Weibull | Normal, Field(discriminator="name")] = Gamma()
+    affinity: Annotated[
+        EmbeddingAffinityConfig | LinearAffinityConfig | FactorizationAffinityConfig | FixedAffinityConfig,
+        Field(discriminator="name"),
+    ] = EmbeddingAffinityConfig()
+    prior: Annotated[
+        GammaPriorConfig | ExponentialPriorConfig | LogNormalPriorConfig | WeibullPriorConfig | NormalPriorConfig,
+        Field(discriminator="name"),
+    ] = GammaPriorConfig()
     latent: Literal["item", "interaction"] = "item"
 
     @field_validator("prior", mode="before")
@@ -248,13 +259,13 @@ class Model(Section):
         return {"name": "gamma", **prior} if isinstance(prior, Mapping) else prior
 
 
-class Guide(Section):
+class GuideConfig(Section):
     """`[guide]`: the variational family."""
 
     name: str = "gamma"
 
 
-class Training(Section):
+class TrainingConfig(Section):
     """`[training]`: the optimisation."""
 
     epochs: Count = 20

@@ -12,7 +12,14 @@ from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import MODELS
 from pyro_popbias.registry import nearest
-from pyro_popbias.study.sections import Data, Fixed, Guide, Model, Section, Training
+from pyro_popbias.study.sections import (
+    DataConfig,
+    FixedAffinityConfig,
+    GuideConfig,
+    ModelConfig,
+    Section,
+    TrainingConfig,
+)
 
 SCHEMA = 1
 COUNTS = "counts.parquet"  # where a run folder keeps a frame of counts; files stay where they are
@@ -36,10 +43,10 @@ class Study(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     schema_version: int = Field(default=SCHEMA, alias="schema", strict=True)
-    data: Data = Data()
-    model: Model = Model()
-    guide: Guide = Guide()
-    training: Training = Training()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    guide: GuideConfig = GuideConfig()
+    training: TrainingConfig = TrainingConfig()
 
     def __init__(self, **sections: Any) -> None:
         try:
@@ -133,7 +140,7 @@ class Study(Section):
     def with_names_of_files(self) -> Self:
         """Return a copy that names the files of a run folder where this study holds frames."""
         affinity, prior = self.model.affinity, self.model.prior
-        if isinstance(affinity, Fixed) and affinity.score is None:
+        if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
             files = {name: f"{name}.parquet" for name in ("user_vectors", "item_vectors")}
             affinity = affinity.model_copy(update=files)
         if prior.counts is not None and not isinstance(prior.counts, str):

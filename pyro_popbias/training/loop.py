@@ -2,11 +2,12 @@
 
 Phase one takes an epoch at a time; it stops early on the held-out log-score and goes back to its best epoch. Phase two
 holds the vectors fixed, so that affinities are plain numbers and batches can be large, and goes on with q and the few
-scalars (intercept, concentration, slope): these can arrive only after q has, and a few scalars do not overfit. It runs in
-cycles over which the rate falls, until one brings next to nothing; on real ratings this takes the exact KL of an item's
-posterior from about a nat to a hundredth. Rows of a cell share out several draws: under a single one q scatters about its
-optimum, and scalars take the scatter for a spread of popularity, so that slope and concentration end too low. Every random
-number comes from (seed, phase, step), so that a run that was stopped continues bit for bit from the last epoch's snapshot.
+scalars (intercept, concentration, slope): these can arrive only after q has, and a few scalars do not overfit. It runs
+in cycles over which the rate falls, until one brings next to nothing; on real ratings this takes the exact KL of an
+item's posterior from about a nat to a hundredth. Rows of a cell share out several draws: under a single one q scatters
+about its optimum, and scalars take the scatter for a spread of popularity, so that slope and concentration end too low.
+Every random number comes from (seed, phase, step), so that a run that was stopped continues bit for bit from the last
+epoch's snapshot.
 """
 
 import math
@@ -24,16 +25,16 @@ from torch.nn import Parameter
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import BLOCK, Pair
-from pyro_popbias.data.batches import Batch, Rows
+from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.optimizer import RowAdam
-from pyro_popbias.training.second_phase import SettledRows
+from pyro_popbias.training.second_phase import PhaseTwoBatches
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
-# the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual .999
-# would keep its steps small long after
+# the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual
+# .999 would keep its steps small long after
 GUIDE_MEMORY = 0.95
 MODEL_MEMORY = 0.99
 RETRIES = 3  # of a batch whose loss or gradient is not finite
@@ -59,7 +60,7 @@ HISTORY = (
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """Where a training stands after some whole epoch; with the tensors of a snapshot, all that resuming needs."""
 
     phase: int = 1  # 3 when all is done
@@ -72,10 +73,10 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-Snapshot = tuple[Progress, dict[str, Tensor]]
+Snapshot = tuple[TrainingState, dict[str, Tensor]]
 
 
-class Training:
+class TrainingLoop:
     """One training of a pair.
 
     Args:
@@ -89,7 +90,7 @@ class Training:
         self,
         pair: Pair,
         *,
-        on_epoch: Callable[[Progress], None],
+        on_epoch: Callable[[TrainingState], None],
         save: Callable[[Snapshot], None] | None = None,
         resume: Snapshot | None = None,
     ) -> None:
@@ -98,7 +99,7 @@ class Training:
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
         self._best: dict[str, Tensor] = {}
-        self.progress, tensors = resume or (Progress(), {})
+        self.progress, tensors = resume or (TrainingState(), {})
         self._optimizer = self._new_optimizer()
         if resume:
             self._load(tensors)
@@ -120,7 +121,7 @@ class Training:
         history = pd.DataFrame(self.progress.history, columns=list(HISTORY)).astype({"phase": int, "epoch": int})
         if self._pair.guide.popularity.maximises == "elbo":
             return history
-        # where q is no law there is neither an ELBO nor a KL
+        # where q is no distribution there is neither an ELBO nor a KL
         history.insert(HISTORY.index("elbo"), self._pair.guide.popularity.maximises, history["elbo"])
         return history.assign(elbo=math.nan, kl=math.nan)
 
@@ -128,7 +129,7 @@ class Training:
         training, phase = self._pair.study.training, self.progress.phase
         model, guide = self._pair.model, self._pair.guide
         weights = [] if guide.affinity is None else list(guide.affinity.parameters())
-        settles = phase == 1 or model.affinity.few
+        settles = phase == 1 or model.affinity.trains_in_phase_two
         for parameter in (*model.parameters(), *weights):
             parameter.requires_grad_(settles or parameter.dim() == 0)
         popularity = (guide.popularity.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
@@ -145,7 +146,7 @@ class Training:
         """Run an epoch of phase one, keep the best parameters, and pass to phase two when it is time."""
         progress, training = self.progress, self._pair.study.training
         began = time.monotonic()
-        self._pair.look()
+        self._pair.update_mean_affinity()
         terms = [self._step(batch) for batch in self._pair.batches(epoch=progress.epoch)]
         score = self._record(terms, training.learning_rate, began)
         if (
@@ -157,14 +158,14 @@ class Training:
         if stale or progress.epoch >= training.epochs:
             self._loss.load_state_dict(self._best)
             self._best = {}
-            self._pair.look()
+            self._pair.update_mean_affinity()
             progress.phase, progress.epoch, progress.steps = 2, 0, 0
             self._optimizer = self._new_optimizer()
 
     def _refine(self) -> None:
         """Run phase two: cycles of a falling rate until one gains nothing."""
         progress = self.progress
-        rows = SettledRows(self._pair)
+        rows = PhaseTwoBatches(self._pair)
         progress.settled = progress.settled or [rows.kl, rows.log_prior]  # found again, they would be rounded anew
         batches = rows.batches(progress.steps)
         while progress.phase == 2:
@@ -182,7 +183,7 @@ class Training:
     def _traced(self, batch: Batch, factor: float) -> Tensor:
         """Take one step as `_step` does, and note where it has led."""
         terms = self._step(batch, factor)
-        self._pair.guide.iterates.see(self._pair.guide.popularity.parameters())
+        self._pair.guide.iterates.record(self._pair.guide.popularity.parameters())
         return terms
 
     def _is_stationary(self) -> bool:
@@ -281,7 +282,7 @@ class Training:
 def train(
     pair: Pair,
     *,
-    on_epoch: Callable[[Progress], None] = lambda _: None,
+    on_epoch: Callable[[TrainingState], None] = lambda _: None,
     save: Callable[[Snapshot], None] | None = None,
     resume: Snapshot | None = None,
 ) -> pd.DataFrame:
@@ -298,7 +299,7 @@ def train(
     """
     devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
     with torch.random.fork_rng(devices), local_parameters(), sparse_gradients(), pyro.validation_enabled(False):
-        training = Training(pair, on_epoch=on_epoch, save=save, resume=resume)
+        training = TrainingLoop(pair, on_epoch=on_epoch, save=save, resume=resume)
         try:
             return training.run()
         finally:
@@ -306,17 +307,17 @@ def train(
             pair.guide.requires_grad_(True)
 
 
-def log_score(pair: Pair, rows: Rows) -> float:
-    """Return the mean log P(c) of rows with popularity and affinity integrated over their laws, in nats per row.
+def log_score(pair: Pair, rows: TrainingBatches) -> float:
+    """Return the mean log P(c) of rows with popularity and affinity integrated over their distributions, in nats per row.
 
-    A popularity of a row's own is drawn anew for every row, so its law is the prior and not q.
+    A popularity of a row's own is drawn anew for every row, so its distribution is the prior and not q.
     """
     total, number = torch.zeros((), dtype=torch.float64), 0
-    law = pair.guide.popularity.posterior if rows.latent == "item" else pair.model.prior.law
+    distribution = pair.guide.popularity.posterior if rows.latent == "item" else pair.model.prior.distribution
     with torch.no_grad():
         weights = pair.guide.weights()
         for batch in rows.blocks(BLOCK):
             affinity = pair.model.affinity.pairs(batch.user, batch.item, batch.score, weights)
-            scores = pair.model.log_score(batch, affinity, law(batch.cell))
+            scores = pair.model.log_score(batch, affinity, distribution(batch.cell))
             total, number = total + scores.sum().cpu(), number + len(scores)
     return float(total / number)

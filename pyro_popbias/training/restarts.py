@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
 
-from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
+from pyro_popbias.validation import require_integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +28,10 @@ def restart_seeds(seed: int, restarts: int) -> list[int]:
     """Return the seed of each restart, the first of which is the study's own.
 
     Raises:
-        ConfigError: `restarts` is no whole number from 1.
+        ConfigError: `restarts` is not an integer >= 1.
     """
-    if isinstance(restarts, bool) or not isinstance(restarts, Integral) or restarts < 1:
-        raise ConfigError(f"PB-C017: restarts must be a whole number from 1, not {restarts!r}")
-    later = [int(np.random.SeedSequence((seed, number)).generate_state(1)[0]) for number in range(1, int(restarts))]
+    restarts = require_integer("restarts", restarts, 1, code="PB-C017")
+    later = [int(np.random.SeedSequence((seed, number)).generate_state(1)[0]) for number in range(1, restarts)]
     return [seed, *later]
 
 

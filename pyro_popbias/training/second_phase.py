@@ -1,7 +1,8 @@
-"""The rows of phase two: vectors are held fixed, so that x_ui is a known number, or has a known law.
+"""The rows of phase two: vectors are held fixed, so that x_ui is a known number, or has a known distribution.
 
-Where the data have labels, affinities are computed once; where negatives are sampled, for each batch. A Bayesian affinity
-enters by draws of its moments' Normal, one a row and step. An affinity with few parameters, all global, goes on training.
+Where the data have labels, affinities are computed once; where negatives are sampled, for each batch. A Bayesian
+affinity enters by draws of its moments' Normal, one a row and step. An affinity with few parameters, all global, goes
+on training.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge
 SAMPLED_BLOCK = 32_768  # the same where the affinities of every batch have to be computed
 
 
-class SettledRows:
+class PhaseTwoBatches:
     """The training rows, endlessly, with the affinities of the present vectors.
 
     Args:
@@ -36,7 +37,7 @@ class SettledRows:
         self._anew = pair.rows.negatives > 0
         self.kl = self.log_prior = 0.0
         self._size = SAMPLED_BLOCK if self._anew else BLOCK
-        if pair.model.affinity.few:
+        if pair.model.affinity.trains_in_phase_two:
             return
         with torch.no_grad():
             known = [self._counted(batch) for batch in pair.rows.blocks(BLOCK)]
@@ -45,14 +46,14 @@ class SettledRows:
                 spread = None if spreads[0] is None else torch.cat(spreads)
                 self._rows = self._rows.with_affinity(torch.cat(means), spread)
 
-    def _law(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def _distribution(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return x - b0 of a batch, `(B,)`, and its standard deviation, None where it is a point."""
-        law = self._pair.model.affinity.relative(batch.user, batch.item, batch.score, self._weights)
-        return law.mean, None if law.variance is None else law.variance.sqrt()
+        distribution = self._pair.model.affinity.relative(batch.user, batch.item, batch.score, self._weights)
+        return distribution.mean, None if distribution.variance is None else distribution.variance.sqrt()
 
     def _counted(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Return `_law` of a batch, and count what knowing it leaves out of the objective."""
-        mean, spread = self._law(batch)
+        """Return `_distribution` of a batch, and count what knowing it leaves out of the objective."""
+        mean, spread = self._distribution(batch)
         objective, share = self._pair.objective, batch.positives / len(self._pair.rows)
         for sign, each in ((1, batch), (-1, replace(batch, affinity=mean))):
             torch.default_generator.manual_seed(0)  # the same popularity in both, where its KL is sampled
@@ -73,10 +74,12 @@ class SettledRows:
             number, done = number + 1, 0
 
     def _with_affinity(self, batch: Batch, stream: tuple[int, ...]) -> Batch:
-        if self._pair.model.affinity.few:
+        if self._pair.model.affinity.trains_in_phase_two:
             return batch
         with torch.no_grad():
-            mean, spread = self._law(batch) if batch.affinity is None else (batch.affinity, batch.affinity_spread)
+            mean, spread = (
+                self._distribution(batch) if batch.affinity is None else (batch.affinity, batch.affinity_spread)
+            )
             if spread is not None:
                 noise = torch.from_numpy(np.random.default_rng(stream).standard_normal(len(mean))).to(mean.device)
                 mean = mean + spread * noise

@@ -28,7 +28,7 @@ def exact(logit, rate, label):
         return [float(each) for each in (log_probability(mpmath.mpf(logit), mpmath.mpf(rate)), by_logit, by_rate)]
 
 
-def law(logit, rate):
+def distribution(logit, rate):
     # log1p keeps the gradient by the rate, which expm1 rounds away where g is near 1
     near_one = rate > math.log(2)
     low, high = torch.where(near_one, 1.0, rate), torch.where(near_one, rate, 1.0)
@@ -43,7 +43,7 @@ def test_log_prob_and_gradient_against_exact_values(label, dtype, relative, floo
         for r in RATES:
             logit = torch.tensor(x, dtype=dtype, requires_grad=True)
             rate = torch.tensor(r, dtype=dtype, requires_grad=True)
-            value = law(logit, rate).log_prob(torch.tensor(float(label)))
+            value = distribution(logit, rate).log_prob(torch.tensor(float(label)))
             value.backward()
             for got, expected in zip(
                 (value, logit.grad, rate.grad), exact(logit.item(), rate.item(), label), strict=True
@@ -57,11 +57,13 @@ def test_log_prob_and_gradient_against_exact_values(label, dtype, relative, floo
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_attention_that_rounds_to_one(saturation, z, dtype):
     g, popularity, logit = saturation(torch.tensor(1.0, dtype=dtype)), torch.tensor(z, dtype=dtype), torch.zeros(())
-    law = ProductBernoulli(logit.to(dtype), g.log(popularity), g.log_complement(popularity), validate_args=True)
+    distribution = ProductBernoulli(
+        logit.to(dtype), g.log(popularity), g.log_complement(popularity), validate_args=True
+    )
     near = 1 / (1 + z) if saturation is HillSaturation else 0.0  # 1 - g
     expected = {0: math.log1p(near) - math.log(2), 1: math.log1p(-near) - math.log(2)}
     for label, value in expected.items():
-        assert law.log_prob(torch.tensor(float(label))).item() == pytest.approx(value, rel=5e-7)
+        assert distribution.log_prob(torch.tensor(float(label))).item() == pytest.approx(value, rel=5e-7)
 
 
 def test_logarithms_above_zero_are_refused():
@@ -71,7 +73,7 @@ def test_logarithms_above_zero_are_refused():
 
 def test_never_zero_gradient_where_the_exact_one_is_not():
     logit = torch.tensor(GRID, dtype=torch.float64, requires_grad=True)
-    law(logit, torch.tensor(1.0, dtype=torch.float64)).log_prob(torch.tensor(0.0)).sum().backward()
+    distribution(logit, torch.tensor(1.0, dtype=torch.float64)).log_prob(torch.tensor(0.0)).sum().backward()
     assert (logit.grad < 0).all()
 
 
@@ -80,9 +82,9 @@ def test_probabilities_add_up(dtype):
     logit, rate = torch.meshgrid(
         torch.linspace(-10, 10, 21, dtype=dtype), torch.logspace(-3, 1, 9, dtype=dtype), indexing="ij"
     )
-    both = [law(logit, rate).log_prob(torch.tensor(float(label))).exp() for label in (0, 1)]
+    both = [distribution(logit, rate).log_prob(torch.tensor(float(label))).exp() for label in (0, 1)]
     torch.testing.assert_close(sum(both), torch.ones_like(logit))
-    torch.testing.assert_close(both[1], law(logit, rate).mean)
+    torch.testing.assert_close(both[1], distribution(logit, rate).mean)
 
 
 def test_complement_is_exact_at_both_ends():
@@ -94,7 +96,7 @@ def test_complement_is_exact_at_both_ends():
 
 def test_expand_and_sample():
     pyro.set_rng_seed(0)
-    narrow = law(torch.tensor(0.3, dtype=torch.float64), torch.tensor(1.2, dtype=torch.float64))
+    narrow = distribution(torch.tensor(0.3, dtype=torch.float64), torch.tensor(1.2, dtype=torch.float64))
     wide = narrow.expand(torch.Size((4,)))
     assert wide.batch_shape == (4,)
     draws = wide.sample(torch.Size((50_000,)))

@@ -30,7 +30,7 @@ def records_of(reference, kind, link, family):
 
 
 def parts(record):
-    """Return saturation, law, and their parameters by name in the reference, with gradients."""
+    """Return saturation, distribution, and their parameters by name in the reference, with gradients."""
     link, name = LINKS[record["link"]["link"]]
     own = {key: value for key, value in record["dist"].items() if key != "dist"}
     given = {
@@ -50,23 +50,23 @@ def within(value, record, bound):
 def test_reference_values(reference, link, family):
     bound = CLOSED if closed_form(LINKS[link][0], FAMILIES[family]) else QUADRATURE
     for record in records_of(reference, "marginal", link, family):
-        g, law, _ = parts(record)
-        assert within(expectation(g, law), record, bound), record["id"]
+        g, distribution, _ = parts(record)
+        assert within(expectation(g, distribution), record, bound), record["id"]
 
 
 @pytest.mark.parametrize(("link", "family"), [pair for pair in PAIRS if not pair.id.startswith("power")])
 def test_quadrature_also_where_a_closed_form_exists(reference, link, family):
     for record in records_of(reference, "marginal", link, family):
-        g, law, _ = parts(record)
-        rule = grid(law, g.slope)
+        g, distribution, _ = parts(record)
+        rule = grid(distribution, g.slope)
         assert within(rule.expectation(g.at_log(rule.log_z)), record, QUADRATURE), record["id"]
 
 
 @pytest.mark.parametrize(("link", "family"), PAIRS)
 def test_reference_gradients(reference, link, family):
     for record in records_of(reference, "marginal_gradient", link, family):
-        g, law, given = parts(record)
-        expectation(g, law).backward()
+        g, distribution, given = parts(record)
+        expectation(g, distribution).backward()
         for name, expected in record["grad"].items():
             error = given[name] * (given[name].grad - float(expected))
             assert abs(error.item()) <= GRADIENT, (record["id"], name)
@@ -74,10 +74,12 @@ def test_reference_gradients(reference, link, family):
 
 @pytest.mark.parametrize(("link", "family"), PAIRS)
 def test_gradient_against_differences(link, family):
-    law_class = FAMILIES[family]
-    numbers = [1.3, 0.7][: len(law_class.arg_constraints)]
+    distribution_class = FAMILIES[family]
+    numbers = [1.3, 0.7][: len(distribution_class.arg_constraints)]
     parameters = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (0.8, *numbers)]
-    assert torch.autograd.gradcheck(lambda own, *law: expectation(LINKS[link][0](own), law_class(*law)), parameters)
+    assert torch.autograd.gradcheck(
+        lambda own, *distribution: expectation(LINKS[link][0](own), distribution_class(*distribution)), parameters
+    )
 
 
 def test_which_pairs_are_closed():
@@ -117,21 +119,23 @@ def test_no_rule_is_said_so():
 
 @pytest.mark.parametrize(("link", "family"), PAIRS)
 def test_shape_is_the_batch_of_both(link, family):
-    law_class, cls = FAMILIES[family], LINKS[link][0]
+    distribution_class, cls = FAMILIES[family], LINKS[link][0]
     rows = torch.linspace(0.5, 2.5, 5, dtype=torch.float64)
-    numbers = [torch.tensor([0.4, 0.7, 1.1], dtype=torch.float64)] * len(law_class.arg_constraints)
-    law = law_class(*numbers)
-    value = expectation(cls(rows[:, None]), law)
+    numbers = [torch.tensor([0.4, 0.7, 1.1], dtype=torch.float64)] * len(distribution_class.arg_constraints)
+    distribution = distribution_class(*numbers)
+    value = expectation(cls(rows[:, None]), distribution)
     assert value.shape == (5, 3)
     for row, parameter in zip(value, rows, strict=True):
-        torch.testing.assert_close(row, expectation(cls(parameter), law), rtol=0, atol=1e-7)
+        torch.testing.assert_close(row, expectation(cls(parameter), distribution), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize(("link", "family"), PAIRS)
 def test_float32_stays_float32(link, family):
-    law_class = FAMILIES[family]
-    numbers = [torch.tensor(0.7)] * len(law_class.arg_constraints)
-    single = expectation(LINKS[link][0](torch.tensor(0.8)), law_class(*numbers))
-    double = expectation(LINKS[link][0](torch.tensor(0.8).double()), law_class(*(each.double() for each in numbers)))
+    distribution_class = FAMILIES[family]
+    numbers = [torch.tensor(0.7)] * len(distribution_class.arg_constraints)
+    single = expectation(LINKS[link][0](torch.tensor(0.8)), distribution_class(*numbers))
+    double = expectation(
+        LINKS[link][0](torch.tensor(0.8).double()), distribution_class(*(each.double() for each in numbers))
+    )
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)

@@ -22,9 +22,11 @@ def tensors(family, **options):
     return [torch.tensor(value, dtype=torch.float64, **options) for value in PARAMETERS[family].values()]
 
 
-def from_record(law):
-    family = {cls.__name__: cls for cls in (*FAMILIES, Normal)}[law["dist"]]
-    return family(**{key: torch.tensor(value, dtype=torch.float64) for key, value in law.items() if key != "dist"})
+def from_record(distribution):
+    family = {cls.__name__: cls for cls in (*FAMILIES, Normal)}[distribution["dist"]]
+    return family(
+        **{key: torch.tensor(value, dtype=torch.float64) for key, value in distribution.items() if key != "dist"}
+    )
 
 
 @pytest.mark.parametrize(("q_family", "p_family"), [*PAIRS, pytest.param(Normal, Normal, id="Normal-Normal")])

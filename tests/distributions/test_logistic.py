@@ -23,9 +23,9 @@ FAMILIES = {**POSITIVE, "Normal": Normal}
 MIXTURE, QUADRATURE, GRADIENT, LOGARITHM = 5e-9, 1e-7, 1e-6, 1e-8
 # name in the reference -> its expectation, given the link's parameters there
 EXPECTED = {
-    "additive": lambda link, law: expected_logistic(link["x"] + link["b0"], link["gamma"], law),
-    "inverse_logistic": lambda link, law: expected_inverse_logistic(link["x"] - link["b0"], law),
-    "sigmoid": lambda link, law: expected_logistic(0.0, link["lam"], law),
+    "additive": lambda link, distribution: expected_logistic(link["x"] + link["b0"], link["gamma"], distribution),
+    "inverse_logistic": lambda link, distribution: expected_inverse_logistic(link["x"] - link["b0"], distribution),
+    "sigmoid": lambda link, distribution: expected_logistic(0.0, link["lam"], distribution),
 }
 BY_MIXTURE = {("additive", "Normal"), ("inverse_logistic", "LogNormal")}
 PAIRS = [
@@ -63,8 +63,8 @@ def evaluate(record):
         kind: {name: double(value, requires_grad=True) for name, value in part.items() if name != kind}
         for kind, part in kinds.items()
     }
-    law = FAMILIES[record["dist"]["dist"]](**given["dist"])
-    return EXPECTED[record["link"]["link"]](given["link"], law), {**given["link"], **given["dist"]}
+    distribution = FAMILIES[record["dist"]["dist"]](**given["dist"])
+    return EXPECTED[record["link"]["link"]](given["link"], distribution), {**given["link"], **given["dist"]}
 
 
 @pytest.mark.parametrize(("link", "family"), PAIRS)
@@ -108,7 +108,7 @@ def test_logarithm_in_the_tails(m, s):
     assert log_logistic_normal(m, s).item() == pytest.approx(exact_log(m, s), rel=LOGARITHM)
 
 
-def test_logarithm_agrees_with_the_probability_for_wide_laws():
+def test_logarithm_agrees_with_the_probability_for_wide_distributions():
     m, s = torch.meshgrid(double([-40.0, -3.0, 0.0, 25.0]), double([0.0, 10.0, 40.0, 100.0]), indexing="ij")
     torch.testing.assert_close(log_logistic_normal(m, s).exp(), logistic_normal(m, s), rtol=0, atol=MIXTURE)
 
@@ -134,10 +134,10 @@ def test_dtypes_and_shapes():
     assert logistic_normal(torch.tensor(0.5), 1.0).dtype == torch.float32
     assert log_logistic_normal(0.5, torch.ones(2)).dtype == torch.float32
     assert log_logistic_normal(torch.zeros(0), 1.0).shape == (0,)
-    for law in (Gamma(torch.ones(3), torch.ones(3)), LogNormal(torch.zeros(3), torch.ones(3))):
-        assert expected_logistic(torch.zeros(4, 1), 1.0, law).shape == (4, 3)
-        assert expected_logistic(0.0, 1.0, law).dtype == torch.float32
-        assert expected_inverse_logistic(torch.zeros(4, 1), law).shape == (4, 3)
+    for distribution in (Gamma(torch.ones(3), torch.ones(3)), LogNormal(torch.zeros(3), torch.ones(3))):
+        assert expected_logistic(torch.zeros(4, 1), 1.0, distribution).shape == (4, 3)
+        assert expected_logistic(0.0, 1.0, distribution).dtype == torch.float32
+        assert expected_inverse_logistic(torch.zeros(4, 1), distribution).shape == (4, 3)
     assert expected_logistic(torch.zeros(0), 1.0, Gamma(torch.ones(1), torch.ones(1))).shape == (0,)
 
 
@@ -146,14 +146,18 @@ def test_dtypes_and_shapes():
 def test_gradients_for_slopes_of_any_sign(family, slope):
     numbers = [1.2, 0.8][: len(FAMILIES[family].arg_constraints)]
     given = [double(value, requires_grad=True) for value in (-0.4, slope, *numbers)]
-    assert torch.autograd.gradcheck(lambda a, b, *law: expected_logistic(a, b, FAMILIES[family](*law)), given)
+    assert torch.autograd.gradcheck(
+        lambda a, b, *distribution: expected_logistic(a, b, FAMILIES[family](*distribution)), given
+    )
 
 
 @pytest.mark.parametrize("family", POSITIVE)
 def test_gradients_of_the_inverse(family):
     numbers = [1.2, 0.8][: len(POSITIVE[family].arg_constraints)]
     given = [double(value, requires_grad=True) for value in (-0.4, *numbers)]
-    assert torch.autograd.gradcheck(lambda a, *law: expected_inverse_logistic(a, POSITIVE[family](*law)), given)
+    assert torch.autograd.gradcheck(
+        lambda a, *distribution: expected_inverse_logistic(a, POSITIVE[family](*distribution)), given
+    )
 
 
 @pytest.mark.parametrize(("offset", "slope"), [(1.5, -2.0), (-3.0, -0.5), (-30.0, 15.0), (-60.0, 40.0), (50.0, -30.0)])
@@ -193,14 +197,17 @@ def test_unknown_approximations_bring_the_nearest():
 
 
 def test_extreme_popularity_keeps_finite_gradients():
-    law = LogNormal(double(0.0, requires_grad=True), double(60.0, requires_grad=True))
-    for value in (expected_logistic(double(-1.0), double(2.0), law), expected_inverse_logistic(double(0.3), law)):
-        gradients = torch.autograd.grad(value, (law.loc, law.scale))
+    distribution = LogNormal(double(0.0, requires_grad=True), double(60.0, requires_grad=True))
+    for value in (
+        expected_logistic(double(-1.0), double(2.0), distribution),
+        expected_inverse_logistic(double(0.3), distribution),
+    ):
+        gradients = torch.autograd.grad(value, (distribution.loc, distribution.scale))
         assert all(math.isfinite(each.item()) for each in (value, *gradients))
 
 
 @pytest.mark.parametrize("offset", [-40.0, -8.0, -5.0, 0.0])
-def test_wide_laws_against_many_nodes(offset, monkeypatch):
+def test_wide_distributions_against_many_nodes(offset, monkeypatch):
     scale, slope = torch.meshgrid(double([1.0, 3.0]), torch.logspace(-2, 2, 25).double(), indexing="ij")
     found = []
     for factor in (1, 10):
@@ -238,29 +245,34 @@ def test_series_and_quadrature_meet_at_zero(family):
     assert abs(gradient.sum().item()) <= a.numel() * GRADIENT
 
 
-# offsets of every group, of a slope of either sign under each of three laws
+# offsets of every group, of a slope of either sign under each of three distributions
 OFFSETS = torch.linspace(-130, 130, 60).double()
 SLOT = torch.arange(60) % 3
 
 
-def laws(family):
+def distributions(family):
     numbers = [double([0.6, 1.2, 20.0]), double([0.8, 1.5, 3.0])][: len(POSITIVE[family].arg_constraints)]
     return POSITIVE[family](*(each.requires_grad_() for each in numbers)), numbers
 
 
 @pytest.mark.parametrize("family", POSITIVE)
 @pytest.mark.parametrize("block", [1, 1000, 10**9])
-def test_slots_and_blocks_change_nothing(family, block, monkeypatch):
-    alone, (one, numbers) = [], laws(family)
+def test_cell_indices_and_blocks_change_nothing(family, block, monkeypatch):
+    alone, (one, numbers) = [], distributions(family)
     slope = double([0.5, -1.5, 2.0])
-    for offset, slot in zip(OFFSETS, SLOT, strict=True):
-        law = POSITIVE[family](*(each[slot] for each in numbers))
-        alone.append((expected_logistic(offset, slope[slot], law), expected_inverse_logistic(offset, law)))
+    for offset, cell_index in zip(OFFSETS, SLOT, strict=True):
+        distribution = POSITIVE[family](*(each[cell_index] for each in numbers))
+        alone.append(
+            (
+                expected_logistic(offset, slope[cell_index], distribution),
+                expected_inverse_logistic(offset, distribution),
+            )
+        )
     monkeypatch.setattr(node_sums, "BLOCK", block)
     monkeypatch.setattr(logistic_integrals, "BLOCK", max(block, logistic_integrals.TERMS))
     together = (
-        expected_logistic(OFFSETS, slope, one, slot=SLOT),
-        expected_inverse_logistic(OFFSETS, one, slot=SLOT),
+        expected_logistic(OFFSETS, slope, one, cell_index=SLOT),
+        expected_inverse_logistic(OFFSETS, one, cell_index=SLOT),
     )
     for got, expected in zip(together, map(torch.stack, zip(*alone, strict=True)), strict=True):
         assert (got - expected).abs().max() <= 1e-8  # nodes of the inverse reach as far as the steepest of its group
@@ -269,22 +281,22 @@ def test_slots_and_blocks_change_nothing(family, block, monkeypatch):
 
 
 def test_an_offset_that_is_no_number_spoils_no_other():
-    law, offset = Gamma(double(2.0), double(2.0)), double([math.nan, -1.0, 1.0, math.nan])
-    for value in (expected_logistic(offset, 1.0, law), expected_inverse_logistic(offset, law)):
+    distribution, offset = Gamma(double(2.0), double(2.0)), double([math.nan, -1.0, 1.0, math.nan])
+    for value in (expected_logistic(offset, 1.0, distribution), expected_inverse_logistic(offset, distribution)):
         assert value.isnan().tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize("pairs", [10, 100_000])
-def test_a_law_has_its_nodes_once_and_an_extreme_pair_has_its_own(pairs, monkeypatch):
+def test_a_distribution_has_its_nodes_once_and_an_extreme_pair_has_its_own(pairs, monkeypatch):
     made = []
 
-    def counted(law, slope, nodes):
+    def counted(distribution, slope, nodes):
         made.append(nodes * len(slope))
-        return grid(law, slope, nodes)
+        return grid(distribution, slope, nodes)
 
     monkeypatch.setattr(logistic_integrals, "grid", counted)
     offset = torch.linspace(-4, -1, pairs).double()
     offset[0] = -100.0
-    law = LogNormal(double([0.1, 0.2]), double([0.5, 0.6]))
-    expected_logistic(offset, double(0.8), law, slot=torch.arange(pairs) % 2)
+    distribution = LogNormal(double([0.1, 0.2]), double([0.5, 0.6]))
+    expected_logistic(offset, double(0.8), distribution, cell_index=torch.arange(pairs) % 2)
     assert sorted(made) == [2 * logistic_integrals.NODES, logistic_integrals.NODES * 24]

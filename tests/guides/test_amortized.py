@@ -8,7 +8,7 @@ import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.kl import moments
-from pyro_popbias.guides import AmortizedGuide, Cells
+from pyro_popbias.guides import AmortizedGuide, CellStatistics
 from pyro_popbias.guides.amortized_guide import AFFINITY
 
 AMORTIZED = [name for name, cls in pb.GUIDES.items() if issubclass(cls, AmortizedGuide)]
@@ -35,18 +35,20 @@ def prior_of():
 
 @pytest.mark.parametrize("guide", AMORTIZED)
 def test_the_network_starts_at_the_row_nearest_to_the_prior(guide, prior_of):
-    cells = Cells(rows=np.arange(6), positives=np.arange(6) // 2, periods=2)
+    cells = CellStatistics(rows=np.arange(6), positives=np.arange(6) // 2, periods=2)
     q = made(guide, cells, prior_of(guide))
     start = q.local.start(prior_of(guide)).expand(6, 2)
-    law, nearest = q.posterior(torch.arange(6)), q.local.law(start)
-    torch.testing.assert_close(law.mean, nearest.mean)
-    torch.testing.assert_close(law.stddev, nearest.stddev)
+    distribution, nearest = q.posterior(torch.arange(6)), q.local.from_rows(start)
+    torch.testing.assert_close(distribution.mean, nearest.mean)
+    torch.testing.assert_close(distribution.stddev, nearest.stddev)
 
 
 @pytest.mark.parametrize("guide", AMORTIZED)
 def test_parameters_do_not_grow_with_the_cells(guide, prior_of):
     sizes = [
-        sum(value.numel() for value in made(guide, Cells(np.ones(n), np.ones(n)), prior_of(guide)).parameters())
+        sum(
+            value.numel() for value in made(guide, CellStatistics(np.ones(n), np.ones(n)), prior_of(guide)).parameters()
+        )
         for n in (10, 1000)
     ]
     assert sizes[0] == sizes[1]
@@ -54,9 +56,9 @@ def test_parameters_do_not_grow_with_the_cells(guide, prior_of):
 
 def test_counts_period_affinity_and_features_are_inputs(prior_of):
     items = Features(("a", "b"), np.array([[0], [1], [1]]), np.array([[1.0], [1.0], [2.0]], np.float32))
-    cells = Cells(rows=np.full(6, 3), positives=np.array([0, 0, 0, 0, 0, 3]), periods=2, features=items)
+    cells = CellStatistics(rows=np.full(6, 3), positives=np.array([0, 0, 0, 0, 0, 3]), periods=2, features=items)
     q = made("amortized-gamma", cells, prior_of("amortized-gamma"))
-    q.see(torch.tensor([0.5, -1.0, 0.0, 0.0, 0.0, 0.0]))
+    q.set_mean_affinity(torch.tensor([0.5, -1.0, 0.0, 0.0, 0.0, 0.0]))
     with torch.no_grad():
         for parameter in q.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
@@ -71,7 +73,7 @@ def test_training_rows_are_seen_and_held_out_rows_are_not(frame, guide, model_fo
     events = pb.Interactions.from_frame(scored, label="label")
     pair = pb.pair(events, study=study_of(guide, model_for, validation=0.3))
     table = pair.rows.whole()
-    cell = table.cell[table.slot]
+    cell = table.cell[table.cell_index]
     mean = torch.zeros(events.cells).double().index_add(0, cell, table.score) / torch.bincount(cell)
     torch.testing.assert_close(pair.guide.popularity.inputs[:, AFFINITY], mean)
     positives = torch.zeros(events.cells).double().index_add(0, cell, table.label).log1p()

@@ -4,12 +4,12 @@ import torch
 from torch.distributions import LogNormal, Normal
 
 import pyro_popbias as pb
-from pyro_popbias.assembly import components as building
+from pyro_popbias.assembly import compatibility
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.errors import ConfigError, IncompatibleError
-from pyro_popbias.guides import Cells, WholeGuide
+from pyro_popbias.guides import CellStatistics, JointCellsGuide
 
-WHOLE = [name for name, cls in pb.GUIDES.items() if cls.whole]
+WHOLE = [name for name, cls in pb.GUIDES.items() if cls.draws_all_cells]
 PRIORS = ("gamma", "normal")
 
 
@@ -19,7 +19,7 @@ def population(prior):
 
 def made(guide, prior, cells=9):
     with local_parameters():
-        return pb.GUIDES[guide].build(population(prior), Cells(np.ones(cells), np.ones(cells)))
+        return pb.GUIDES[guide].build(population(prior), CellStatistics(np.ones(cells), np.ones(cells)))
 
 
 def moved(q):
@@ -31,7 +31,7 @@ def moved(q):
 
 def test_pyros_autoguides_are_whole():
     assert WHOLE == ["auto-normal", "auto-low-rank"]
-    assert all(issubclass(pb.GUIDES[name], WholeGuide) and pb.GUIDES[name].kl == "sampled" for name in WHOLE)
+    assert all(issubclass(pb.GUIDES[name], JointCellsGuide) and pb.GUIDES[name].kl == "sampled" for name in WHOLE)
 
 
 @pytest.mark.parametrize("prior", PRIORS)
@@ -41,9 +41,9 @@ def test_posteriors_are_the_marginals_of_the_draws(guide, prior):
     with local_parameters(), torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         draws = torch.stack([q(None) for _ in range(4000)])
-    law = q.posterior(torch.arange(9))
-    assert isinstance(law, LogNormal if prior == "gamma" else Normal)
-    z, base = (draws.log(), law.base_dist) if prior == "gamma" else (draws, law)
+    distribution = q.posterior(torch.arange(9))
+    assert isinstance(distribution, LogNormal if prior == "gamma" else Normal)
+    z, base = (draws.log(), distribution.base_dist) if prior == "gamma" else (draws, distribution)
     error = base.stddev / len(z) ** 0.5
     assert ((z.mean(0) - base.mean).abs() <= 4 * error).all()
     assert ((z.std(0) / base.stddev - 1).abs() <= 4 / (2 * len(z)) ** 0.5).all()
@@ -76,21 +76,21 @@ def test_every_batch_carries_every_cell(events, guide):
     for batch in (whole, *pair.batches()):
         assert batch.cell.tolist() == list(range(events.cells))
         assert (batch.weight == 1).all()
-        assert torch.equal(batch.cell[batch.slot], batch.item)
+        assert torch.equal(batch.cell[batch.cell_index], batch.item)
 
 
 @pytest.mark.parametrize("guide", WHOLE)
 def test_large_guides_are_refused_with_their_size(events, guide, monkeypatch):
-    monkeypatch.setattr(building, "LARGEST_WHOLE", 1000)
+    monkeypatch.setattr(compatibility, "LARGEST_WHOLE", 1000)
     with pytest.raises(ConfigError, match=rf"PB-C104: guide '{guide}' draws all 15 cells .* GiB .*: gamma, "):
         pb.pair(events, guide=guide)
 
 
 def test_a_million_cells_are_too_many_for_a_low_rank():
     with pytest.raises(ConfigError, match=r"PB-C104: .* 1000000 cells .* learns 1002000000 numbers: about 30\.\d GiB"):
-        building.check_whole("auto-low-rank", 1_000_000, "item")
-    building.check_whole("auto-normal", 1_000_000, "item")
-    building.check_whole("gamma", 10**9, "item")
+        compatibility.check_memory("auto-low-rank", 1_000_000, "item")
+    compatibility.check_memory("auto-normal", 1_000_000, "item")
+    compatibility.check_memory("gamma", 10**9, "item")
 
 
 @pytest.mark.parametrize("guide", WHOLE)

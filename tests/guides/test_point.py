@@ -79,7 +79,7 @@ def test_the_posterior_score_is_the_probability_at_the_point(events, short_train
         for name, index in (("user", fit.catalogue.users), ("item", fit.catalogue.items))
     ]
     with torch.no_grad():
-        expected = fit.model.given(
+        expected = fit.model.conditional_probability(
             fit.model.affinity.pairs(*codes, None, {}).mean, fit.guide.popularity.posterior(codes[1]).v
         )
     for column in ("score", "lower", "upper"):
@@ -89,11 +89,11 @@ def test_the_posterior_score_is_the_probability_at_the_point(events, short_train
 @pytest.mark.parametrize("numbers", [(0.3, 0.5), (2.0, 3.0), (30.0, 0.2)])
 @pytest.mark.parametrize("family", [Gamma, Exponential, LogNormal, Weibull])
 def test_a_point_starts_at_the_mode_of_log_z(family, numbers):
-    law = family(*torch.tensor(numbers).double()[: len(family.arg_constraints)])
-    log_z = pb.GUIDES["point"].start(law).requires_grad_()
-    density = law.log_prob(log_z.exp()) + log_z
+    distribution = family(*torch.tensor(numbers).double()[: len(family.arg_constraints)])
+    log_z = pb.GUIDES["point"].start(distribution).requires_grad_()
+    density = distribution.log_prob(log_z.exp()) + log_z
     (slope,) = torch.autograd.grad(density.sum(), log_z)
     assert slope.abs().max() < 1e-9
     for step in (-0.1, 0.1):
         moved = log_z.detach() + step
-        assert law.log_prob(moved.exp()) + moved < density
+        assert distribution.log_prob(moved.exp()) + moved < density

@@ -79,8 +79,8 @@ def train_from_elsewhere(pair, epochs=20):
 @pytest.mark.parametrize(("model", "prior", "guide"), variants("analytic"))
 def test_the_loss_is_least_at_the_start(unlabelled, model, prior, guide):
     pair = unlabelled(model, prior, guide)
-    family, law, cells = pb.GUIDES[guide].family, pair.model.prior.population(), len(pair.whole().cell)
-    least = 0.0 if family is type(law) else least_kl(family, law)
+    family, distribution, cells = pb.GUIDES[guide].family, pair.model.prior.population(), len(pair.whole().cell)
+    least = 0.0 if family is type(distribution) else least_kl(family, distribution)
     (start,) = losses(pair)
     assert abs(start - cells * least) <= cells * ROUNDING
     train_from_elsewhere(pair)

@@ -21,7 +21,7 @@ COMPLEMENTS = {
     HillSaturation: lambda z: 1 / (1 + z),
     TanhSaturation: lambda z: 2 / (1 + mpmath.exp(z)),
 }
-LAWS = {
+DISTRIBUTIONS = {
     "gamma": (Gamma, (2.0, 2.0)),
     "far gamma": (Gamma, (50.0, 0.1)),
     "near gamma": (Gamma, (50.0, 5e7)),
@@ -79,9 +79,9 @@ def product(saturation):
 
 
 @pytest.mark.parametrize("saturation", COMPLEMENTS)
-@pytest.mark.parametrize("law", LAWS)
-def test_evidence_is_relatively_right(saturation, law):
-    family, numbers = LAWS[law]
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_evidence_is_relatively_right(saturation, distribution):
+    family, numbers = DISTRIBUTIONS[distribution]
     with mpmath.workdps(30):
         complement, attention = exact(COMPLEMENTS[saturation], family, numbers)
         for x in (-30.0, 0.0, 200.0):
@@ -96,18 +96,18 @@ def test_evidence_is_relatively_right(saturation, law):
 
 
 def test_evidence_of_a_popular_item_that_is_no_positive():
-    law = Gamma(double([50.0]), double([0.1]))
-    got = product(ExponentialSaturation).log_evidence(double([200.0]), law, double([0.0]))
+    distribution = Gamma(double([50.0]), double([0.1]))
+    got = product(ExponentialSaturation).log_evidence(double([200.0]), distribution, double([0.0]))
     assert got.item() == pytest.approx(-50 * float(mpmath.log(11)), rel=1e-10)
 
 
 @pytest.mark.parametrize("saturation", COMPLEMENTS)
 def test_evidence_agrees_with_the_probability_and_has_its_gradient(saturation):
     model, affinity = product(saturation), double([0.4, -1.0, 2.0])
-    law = Gamma(double([0.5, 2.0, 9.0]).requires_grad_(), double([0.5, 2.0, 9.0]))
-    one, other = (model.log_evidence(affinity, law, torch.full((3,), label).double()) for label in (1, 0))
-    probability = torch.sigmoid(affinity) * expectation(saturation(1.0), law)
+    distribution = Gamma(double([0.5, 2.0, 9.0]).requires_grad_(), double([0.5, 2.0, 9.0]))
+    one, other = (model.log_evidence(affinity, distribution, torch.full((3,), label).double()) for label in (1, 0))
+    probability = torch.sigmoid(affinity) * expectation(saturation(1.0), distribution)
     torch.testing.assert_close(one, probability.log(), rtol=0, atol=1e-6)
     torch.testing.assert_close(other, torch.log1p(-probability), rtol=0, atol=1e-6)
-    gradients = [torch.autograd.grad(each.sum(), law.concentration)[0] for each in (one, probability.log())]
+    gradients = [torch.autograd.grad(each.sum(), distribution.concentration)[0] for each in (one, probability.log())]
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)

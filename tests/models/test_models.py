@@ -11,7 +11,7 @@ from pyro_popbias.assembly import components as building
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import DataWarning, IncompatibleError
-from pyro_popbias.models import AffinityLaw
+from pyro_popbias.models import AffinityDistribution
 
 LOGITS = [-200.0, -80.0, -30.0, -5.0, -0.5, 0.0, 0.5, 5.0, 30.0, 80.0, 200.0]
 EXACT = {
@@ -55,24 +55,25 @@ def test_log_probability_is_finite_and_right_for_logits_of_any_size(name, dtype,
 @pytest.mark.parametrize("name", list(pb.MODELS))
 def test_probability_is_the_mean_over_draws(name):
     model = model_of(name)
-    for law in (model.prior.population(), LogNormal(torch.tensor(-0.3).double(), torch.tensor(0.8).double())):
-        draws = law.sample((200_000,))
+    for distribution in (model.prior.population(), LogNormal(torch.tensor(-0.3).double(), torch.tensor(0.8).double())):
+        draws = distribution.sample((200_000,))
         for x in (-3.0, 0.2, 4.0):
             affinity = torch.tensor([x], dtype=torch.float64)
-            values = model.given(affinity, draws)
+            values = model.conditional_probability(affinity, draws)
             error = 4 * values.std() / len(draws) ** 0.5
-            assert abs(model.probability(affinity, law).item() - values.mean()) < error
+            assert abs(model.marginal_probability(affinity, distribution).item() - values.mean()) < error
 
 
 @pytest.mark.parametrize("name", list(pb.MODELS))
-def test_slots_choose_the_laws(name):
+def test_cell_indices_choose_the_distributions(name):
     model = model_of(name)
-    laws = LogNormal(torch.tensor([-1.0, 0.0, 1.0]).double(), torch.tensor([0.5, 0.6, 0.7]).double())
-    affinity, slot = torch.tensor([0.3, -0.2, 1.0, 0.1]).double(), torch.tensor([2, 0, 0, 1])
+    distributions = LogNormal(torch.tensor([-1.0, 0.0, 1.0]).double(), torch.tensor([0.5, 0.6, 0.7]).double())
+    affinity, cell_index = torch.tensor([0.3, -0.2, 1.0, 0.1]).double(), torch.tensor([2, 0, 0, 1])
     expected = [
-        model.probability(affinity[k : k + 1], LogNormal(laws.loc[j], laws.scale[j])) for k, j in enumerate(slot)
+        model.marginal_probability(affinity[k : k + 1], LogNormal(distributions.loc[j], distributions.scale[j]))
+        for k, j in enumerate(cell_index)
     ]
-    torch.testing.assert_close(model.probability(affinity, laws, slot), torch.cat(expected))
+    torch.testing.assert_close(model.marginal_probability(affinity, distributions, cell_index), torch.cat(expected))
 
 
 @pytest.mark.parametrize(("name", "saturation"), SATURATIONS)
@@ -126,8 +127,11 @@ def test_free_slope_may_fall():
     assert model.estimates()["gamma"].item() == pytest.approx(-0.7)
     from pyro_popbias.prediction.intervention import scores
 
-    found = scores(model, AffinityLaw(torch.tensor([0.3]).double()), model.prior.population(), interval=0.9)
-    ends = [model.given(torch.tensor(0.3), quantile(model.prior.population(), p)).item() for p in (0.95, 0.05)]
+    found = scores(model, AffinityDistribution(torch.tensor([0.3]).double()), model.prior.population(), interval=0.9)
+    ends = [
+        model.conditional_probability(torch.tensor(0.3), quantile(model.prior.population(), p)).item()
+        for p in (0.95, 0.05)
+    ]
     assert (found.lower.item(), found.upper.item()) == pytest.approx(ends)
 
 

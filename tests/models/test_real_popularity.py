@@ -123,12 +123,14 @@ def test_supports(inner, outer, inside):
     assert same_support(inner, inner)
 
 
-def test_seeded_draws_of_normal_laws():
-    law = Normal(torch.tensor([-2.0, 3.0]).double(), torch.tensor([0.5, 2.0]).double())
-    drawn = draw(law, draws=20_000, seed=1, keys=[4, 9])
+def test_seeded_draws_of_normal_distributions():
+    distribution = Normal(torch.tensor([-2.0, 3.0]).double(), torch.tensor([0.5, 2.0]).double())
+    drawn = draw(distribution, draws=20_000, seed=1, keys=[4, 9])
     assert drawn.shape == (20_000, 2)
-    np.testing.assert_array_less(np.abs(drawn.mean(0) - law.loc.numpy()), 4 * law.scale.numpy() / 20_000**0.5)
-    np.testing.assert_allclose(drawn.std(0), law.scale.numpy(), rtol=4 / (2 * 20_000) ** 0.5)
+    np.testing.assert_array_less(
+        np.abs(drawn.mean(0) - distribution.loc.numpy()), 4 * distribution.scale.numpy() / 20_000**0.5
+    )
+    np.testing.assert_allclose(drawn.std(0), distribution.scale.numpy(), rtol=4 / (2 * 20_000) ** 0.5)
     np.testing.assert_array_equal(
-        drawn[:, 1:], draw(Normal(law.loc[1:], law.scale[1:]), draws=20_000, seed=1, keys=[9])
+        drawn[:, 1:], draw(Normal(distribution.loc[1:], distribution.scale[1:]), draws=20_000, seed=1, keys=[9])
     )

@@ -1,0 +1,110 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pyro_popbias as pb
+from pyro_popbias.assembly.components import local_parameters
+from pyro_popbias.assembly.pair import pair
+from pyro_popbias.data.negatives import Negatives
+
+STANDARD_ERRORS = 4
+
+
+def sparse_log(*, users=30, items=20, rows=200, seed=0, periods=1):
+    rng = np.random.default_rng(seed)
+    item = np.minimum(rng.geometric(0.2, rows) - 1, items - 1)
+    item[:items] = np.arange(items)
+    ids = [f"u{code}" for code in rng.integers(users, size=rows)]
+    frame = pd.DataFrame({"user": ids, "item": [f"i{code}" for code in item], "time": rng.uniform(0, 9, rows)})
+    return pb.Interactions.from_frame(frame, time="time", periods=periods)
+
+
+def test_draws_are_uniform_over_items_without_a_positive():
+    events = sparse_log()
+    negatives = Negatives(events, 3)
+    user = torch.from_numpy(events.user[:50].astype(np.int64))
+    drawn = torch.stack([negatives.draw(user, np.random.default_rng(k)) for k in range(400)])
+    positive = {(u, i) for u, i in zip(events.user.tolist(), events.item.tolist(), strict=True)}
+    owner = user.repeat_interleave(3)
+    for u in owner.unique().tolist():
+        items = drawn[:, owner == u].reshape(-1)
+        count = np.bincount(items.numpy(), minlength=len(events.items))
+        free = [i for i in range(len(events.items)) if (u, i) not in positive]
+        assert count[[i for i in range(len(events.items)) if i not in free]].sum() == 0
+        share = 1 / len(free)
+        error = (share * (1 - share) * len(items)) ** 0.5
+        assert (abs(count[free] - share * len(items)) < 5 * error).all()
+
+
+@pytest.mark.parametrize("periods", [1, 3])
+def test_expected_draws_are_the_mean_of_draws(periods):
+    events = sparse_log(periods=periods)
+    made = pair(events, study=pb.Study(training={"batch_size": 64, "validation": 0.0}))
+    assert made.rows.negatives == made.study.data.negatives == 4
+    counts = []
+    for epoch in range(300):
+        cells = torch.cat([batch.cell[batch.cell_index] for batch in made.batches(epoch=epoch)])
+        counts.append(torch.bincount(cells, minlength=events.cells).double())
+    counts = torch.stack(counts)
+    error = STANDARD_ERRORS * counts.std(0) / len(counts) ** 0.5
+    assert (abs(counts.mean(0) - made.rows.cell_count) <= error + 1e-9).all()
+
+
+def test_a_batch_has_the_positives_first_and_negatives_of_their_period():
+    events = sparse_log(periods=3)
+    made = pair(events, study=pb.Study(data={"negatives": 2}, training={"batch_size": 60, "validation": 0.0}))
+    for batch in made.batches():
+        assert len(batch.user) <= 60
+        assert batch.label.tolist() == [1.0] * batch.positives + [0.0] * (2 * batch.positives)
+        assert batch.user[batch.positives :].tolist() == batch.user[: batch.positives].repeat_interleave(2).tolist()
+        period = batch.cell[batch.cell_index] % 3
+        assert period[batch.positives :].tolist() == period[: batch.positives].repeat_interleave(2).tolist()
+
+
+@pytest.mark.parametrize("model", ["product", "additive", "pda"])
+def test_elbo_of_batches_is_unbiased(model):
+    events = sparse_log()
+    study = pb.Study(model={"name": model}, training={"batch_size": 40, "validation": 0.0})
+    made = pair(events, study=study)
+    loss = made.objective(made.model, made.guide)
+    with local_parameters(), torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        made.guide.popularity.rows += 0.5 * torch.randn_like(made.guide.popularity.rows)
+        cell = torch.arange(events.cells)
+        kl = torch.distributions.kl_divergence(
+            made.guide.popularity.posterior(cell), made.model.prior.distribution(cell)
+        ).sum()
+
+        def parts(batch):
+            loss(batch)
+            terms = made.objective.latest
+            return torch.stack([terms.expected_log_likelihood, terms.kl])
+
+        epochs = torch.stack(
+            [torch.stack([parts(batch) for batch in made.batches(epoch=epoch)]).mean(0) for epoch in range(300)]
+        )
+        everything = len(made.rows) * (1 + made.rows.negatives)
+        large = pair(events, study=study.replace("training", batch_size=everything))
+        whole = torch.stack([parts(batch) for epoch in range(300) for batch in large.batches(epoch=epoch)])
+    error = STANDARD_ERRORS * (epochs.var(0) / len(epochs) + whole.var(0) / len(whole)).sqrt()
+    assert (abs(epochs.mean(0) - whole.mean(0)) < error).all()
+    assert abs(epochs.mean(0)[1] - kl) < STANDARD_ERRORS * epochs.std(0)[1] / len(epochs) ** 0.5
+
+
+def test_pda_takes_the_positives_of_labelled_rows(events):
+    made = pair(events, model="pda")
+    assert made.study.data.negatives == 1
+    assert made.study.model.saturation.name == "power"
+    assert len(made.rows) + len(made.held_out) == events.label.sum()
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("model", list(pb.MODELS))
+def test_positives_only_logs_are_saved_and_loaded(model, tmp_path):
+    fit = pb.fit(sparse_log(), model=model, progress=False)
+    fit.save(tmp_path / "run")
+    again = pb.load(tmp_path / "run")
+    pairs = fit.recommend(k=2)
+    pd.testing.assert_frame_equal(fit.predict(pairs), again.predict(pairs))
+    assert again.study.data.negatives == (1 if model == "pda" else 4)
