@@ -18,6 +18,7 @@ from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.features import Features
+from pyro_popbias.distributions.compatibility import kind_of_kl
 from pyro_popbias.registry import Registry, Variant
 
 
@@ -92,7 +93,7 @@ class PopularityGuide(Variant, PyroModule):
     @classmethod
     def kl_to(cls, prior: Distribution) -> Literal["analytic", "sampled"] | None:
         """Return how the KL to a prior is found; None where there is no closed form and the guide declares no other way."""
-        return "sampled" if cls.kl == "sampled" else None
+        return kind_of_kl(None, cls.kl)
 
     @classmethod
     def size(cls, cells: int) -> int:
@@ -120,12 +121,3 @@ class PopularityGuide(Variant, PyroModule):
 
 
 GUIDES: Registry[PopularityGuide] = Registry("guide", "pyro_popbias.guides", PopularityGuide)
-
-
-def has_closed_kl(q: Distribution, prior: Distribution) -> bool:
-    """Return whether KL(q || prior) has a closed form; that a pair is registered does not say so."""
-    try:
-        torch.distributions.kl_divergence(q, prior)
-    except NotImplementedError:
-        return False
-    return True

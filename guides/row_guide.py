@@ -12,8 +12,9 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from pyro_popbias.distributions.compatibility import closed_kl, kind_of_kl
 from pyro_popbias.distributions.supports import same_support
-from pyro_popbias.guides.popularity_guide import CellStatistics, PopularityGuide, has_closed_kl
+from pyro_popbias.guides.popularity_guide import CellStatistics, PopularityGuide
 from pyro_popbias.sparse_lookup import gather
 
 
@@ -53,7 +54,7 @@ class RowGuide(PopularityGuide):
     def kl_to(cls, prior: Distribution) -> Literal["analytic", "sampled"] | None:
         """Return how the KL to a prior is found, in closed form where the family has one."""
         q = cls.from_rows(torch.zeros(1, len(cls.columns), dtype=torch.float64))
-        return "analytic" if has_closed_kl(q, prior) else super().kl_to(prior)
+        return kind_of_kl(closed_kl(q, prior), cls.kl)
 
     @classmethod
     def start(cls, prior: Distribution) -> Tensor:

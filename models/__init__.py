@@ -4,7 +4,14 @@ if __name__ != "pyro_popbias.models":
     raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")
 
 from pyro_popbias.models.additive import Additive
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, AffinityLatent, Weights
+from pyro_popbias.models.affinities.affinity import (
+    AFFINITIES,
+    Affinity,
+    AffinityConfig,
+    AffinityDistribution,
+    AffinityLatent,
+    Weights,
+)
 from pyro_popbias.models.affinities.embedding import BayesianEmbeddingAffinity, EmbeddingAffinity
 from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
@@ -12,14 +19,16 @@ from pyro_popbias.models.affinities.linear import LinearAffinity
 from pyro_popbias.models.inverse_logistic import InverseLogistic
 from pyro_popbias.models.pda import PDA
 from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
+from pyro_popbias.models.priors.config import PriorConfig
 from pyro_popbias.models.priors.exponential import ExponentialPrior
 from pyro_popbias.models.priors.gamma import GammaPrior
 from pyro_popbias.models.priors.item import ItemPrior
 from pyro_popbias.models.priors.lognormal import LogNormalPrior
 from pyro_popbias.models.priors.normal import NormalPrior
-from pyro_popbias.models.priors.prior import PRIORS, PopularityPrior, SharedPrior
+from pyro_popbias.models.priors.prior import PRIORS, ConcentratedPrior, PopularityPrior, SharedPrior
 from pyro_popbias.models.priors.weibull import WeibullPrior
 from pyro_popbias.models.product import Product
+from pyro_popbias.models.saturated_model import SaturatedModel
 from pyro_popbias.models.saturation import (
     ExponentialSaturation,
     HillSaturation,
@@ -28,16 +37,21 @@ from pyro_popbias.models.saturation import (
     TanhSaturation,
 )
 from pyro_popbias.models.saturations import expectations as _saturation_expectations  # noqa: F401  registers the pairs
+from pyro_popbias.models.saturations.saturation import SATURATIONS, SaturationConfig
 
 __all__ = [
+    "AFFINITIES",
     "MODELS",
     "PDA",
     "PRIORS",
+    "SATURATIONS",
     "Additive",
     "Affinity",
+    "AffinityConfig",
     "AffinityDistribution",
     "AffinityLatent",
     "BayesianEmbeddingAffinity",
+    "ConcentratedPrior",
     "EmbeddingAffinity",
     "ExponentialPrior",
     "ExponentialSaturation",
@@ -56,8 +70,11 @@ __all__ = [
     "PopularityModel",
     "PopularityPrior",
     "PowerSaturation",
+    "PriorConfig",
     "Product",
+    "SaturatedModel",
     "Saturation",
+    "SaturationConfig",
     "SharedPrior",
     "TanhSaturation",
     "WeibullPrior",

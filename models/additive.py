@@ -1,6 +1,5 @@
 """The additive model: popularity is one more term of the logit."""
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self, final
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
 
 from pyro_popbias.distributions import LogitBernoulli, expected_logistic
+from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.affinity import Affinity
 from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
@@ -60,9 +60,13 @@ class Additive(PopularityModel):
         """Return Bernoulli(sigma(x + slope z)) of each interaction."""
         return LogitBernoulli(affinity + self.slope * popularity)
 
+    def draw_from_prior(self) -> None:
+        """Draw the slope."""
+        self.slope_parameter.normal_()
+
     def log_prior(self) -> dict[str, Tensor]:
         """Return the log prior of the slope."""
-        return {"gamma": -0.5 * self.slope_parameter.square() - 0.5 * math.log(2 * math.pi)}
+        return {"gamma": log_normal(self.slope_parameter)}
 
     def conditional_probability(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return sigma(x + slope z)."""

@@ -37,6 +37,9 @@ class InverseLogistic(PopularityModel):
         """Return whether P(c=1 | x) has a closed form: under a LogNormal distribution only."""
         return issubclass(family, LogNormal)
 
+    def draw_from_prior(self) -> None:
+        """Draw nothing: the likelihood has no parameters."""
+
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> LogitBernoulli:
         """Return Bernoulli(sigma(x + log z)) of each interaction."""
         return LogitBernoulli(affinity + torch.log(popularity))

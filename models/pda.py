@@ -39,7 +39,7 @@ class PDA(SaturatedModel):
         "popularity": Latent(dims=("item", "period"), support=constraints.positive)
     }
     pairwise = True
-    saturations = (PowerSaturation,)
+    default_saturation = PowerSaturation
 
     @classmethod
     def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:

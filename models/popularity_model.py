@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution
+from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE, Affinity, AffinityDistribution
 from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation
 from pyro_popbias.registry import Registry, Variant
@@ -62,23 +62,25 @@ class PopularityModel(Variant, PyroModule):
         prior: distribution of popularity.
 
     Attributes:
-        pairwise: whether the likelihood compares a positive with a sampled negative; scores are then no probabilities.
-        saturations: classes of g that it takes, the default first; empty where it has none.
+        pairwise: whether the likelihood compares a positive with a sampled negative; scores are then not probabilities.
+        default_saturation: the class of g where a study names none; None where the model has no saturation. It takes
+            any other that is bounded where this one is, and only then.
         per_interaction: whether every interaction may have a popularity of its own.
         free_slope: whether popularity's slope may have either sign.
     """
 
-    required = (
+    required: ClassVar[tuple[str, ...]] = (
         "latents",
         "assemble",
         "integrates_in_closed_form",
         "likelihood",
         "conditional_probability",
         "marginal_probability",
+        "draw_from_prior",
     )
     latents: ClassVar[Mapping[str, Latent]]
     pairwise: ClassVar[bool] = False
-    saturations: ClassVar[tuple[type[Saturation], ...]] = ()
+    default_saturation: ClassVar[type[Saturation] | None] = None
     per_interaction: ClassVar[bool] = False
     free_slope: ClassVar[bool] = False
 
@@ -91,6 +93,11 @@ class PopularityModel(Variant, PyroModule):
     def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: LikelihoodOptions) -> Self:
         """Return the model of a study's options."""
         raise NotImplementedError
+
+    @classmethod
+    def takes_saturation(cls, saturation: type[Saturation]) -> bool:
+        """Return whether a class of g goes with the model."""
+        return cls.default_saturation is not None and saturation.bounded == cls.default_saturation.bounded
 
     @classmethod
     def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
@@ -135,6 +142,34 @@ class PopularityModel(Variant, PyroModule):
     def log_prior(self) -> dict[str, Tensor]:
         """Return the log prior of the likelihood's own point-estimated parameters by name, scalars in nats."""
         return {}
+
+    def draw_from_prior(self) -> None:
+        """Put draws of their priors in place of the likelihood's own parameters; torch's random state decides them."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def draw_parameters(self) -> None:
+        """Put draws of their priors in place of all parameters, of affinity and prior too.
+
+        Raises:
+            TypeError: a part has a parameter that it does not draw.
+        """
+        for part in (self, self.prior, self.affinity):
+            own = {
+                name: value
+                for name, value in part.named_parameters(recurse=part is not self)
+                if value is not self._intercept
+            }
+            before = {name: value._version for name, value in own.items()}
+            part.draw_from_prior()
+            left = ", ".join(name for name, value in own.items() if value._version == before[name])
+            if left:
+                raise TypeError(f"{type(part).__name__}.draw_from_prior does not draw {left}")
+        self._intercept.normal_(0.0, INTERCEPT_SCALE)
+
+    @property
+    def _intercept(self) -> Tensor:
+        return self.affinity.intercept
 
     def conditional_probability(self, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return P(c=1 | x, z), shaped as the broadcast of both."""

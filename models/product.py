@@ -11,8 +11,6 @@ from pyro_popbias.distributions import ProductBernoulli, closed_form, expectatio
 from pyro_popbias.models.popularity_model import MODELS, Latent
 from pyro_popbias.models.saturated_model import SaturatedModel
 from pyro_popbias.models.saturations.exponential import ExponentialSaturation
-from pyro_popbias.models.saturations.hill import HillSaturation
-from pyro_popbias.models.saturations.tanh import TanhSaturation
 
 
 @final
@@ -23,7 +21,7 @@ class Product(SaturatedModel):
     latents: ClassVar[Mapping[str, Latent]] = {
         "popularity": Latent(dims=("item", "period"), support=constraints.positive)
     }
-    saturations = (ExponentialSaturation, HillSaturation, TanhSaturation)
+    default_saturation = ExponentialSaturation
     per_interaction = True
 
     @classmethod

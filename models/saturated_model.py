@@ -1,6 +1,5 @@
 """Models with a saturation g of popularity, whose parameter is given or learned."""
 
-import math
 from typing import Self
 
 import torch
@@ -8,6 +7,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.affinity import Affinity
 from pyro_popbias.models.popularity_model import LikelihoodOptions, PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
@@ -26,7 +26,7 @@ class SaturatedModel(PopularityModel):
 
     required = (
         "latents",
-        "saturations",
+        "default_saturation",
         "integrates_in_closed_form",
         "likelihood",
         "conditional_probability",
@@ -56,11 +56,16 @@ class SaturatedModel(PopularityModel):
         """G with its present parameter."""
         return self._saturation(self.log_parameter.exp())
 
+    def draw_from_prior(self) -> None:
+        """Draw the saturation's parameter, where it is learned."""
+        if self.learned:
+            self.log_parameter.normal_()
+
     def log_prior(self) -> dict[str, Tensor]:
         """Return the log prior of the saturation's parameter, where it is learned."""
         if not self.learned:
             return {}
-        return {self._saturation.parameter_name: -0.5 * self.log_parameter.square() - 0.5 * math.log(2 * math.pi)}
+        return {self._saturation.parameter_name: log_normal(self.log_parameter)}
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""

@@ -18,8 +18,8 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
-from torch.distributions import kl_divergence
 
+from pyro_popbias.distributions.compatibility import KL, Compatibility, closed_kl, kind_of_kl
 from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.errors import IncompatibleError
 from pyro_popbias.guides import GUIDES
@@ -95,22 +95,13 @@ class Objective(TraceMeanField_ELBO):
         q: Any = guide_trace.nodes[name]
         p: Any = model_trace.nodes[name]
         if not isinstance(q["fn"], Delta):
-            try:
-                kl = kl_divergence(q["fn"], p["fn"])
-            except NotImplementedError:
-                self._refuse_sampled(name, q, p)
-            else:
+            kl = closed_kl(q["fn"], p["fn"])
+            if kl is not None:
                 total: Tensor = scale_and_mask(kl, scale=q["scale"], mask=q["mask"]).sum()
                 return total
+            _refuse(name, q, p, kind_of_kl(kl, self.kl))
         # a Delta of an autoguide carries the log-density of its transform: KL(Delta || p) alone would drop it
         return _log_prob(guide_trace, name) - _log_prob(model_trace, name)
-
-    def _refuse_sampled(self, name: str, q: Sites, p: Sites) -> None:
-        if self.kl != "sampled":
-            raise IncompatibleError(
-                f"PB-C080: KL({_family(q)} || {_family(p)}) of site {name!r} has no closed form, and the guide does not "
-                "declare kl = 'sampled'; choose another guide, or declare it on the guide's class"
-            )
 
 
 def _samples(trace: Trace) -> dict[str, Any]:
@@ -146,14 +137,27 @@ def check_sites(model: Sites, guide: Sites) -> None:
             f"PB-C082: the model's latent sites are {sorted(latent)}, the guide's are {sorted(drawn)}; they must be the same"
         )
     for name in sorted(latent):
-        q, p = guide[name]["fn"], model[name]["fn"]
-        if not isinstance(q, Delta) and not same_support(q.support, p.support):
-            fitting = [key for key, cls in GUIDES.items() if cls.fits(p.support)]
-            raise IncompatibleError(
-                f"PB-C078: the guide draws {name!r} from {_family(guide[name])} on {q.support}, but its prior "
-                f"{_family(model[name])} lives on {p.support}; guides that fit: {', '.join(fitting)}"
-            )
+        q = guide[name]["fn"]
+        _refuse(name, guide[name], model[name], "sampled")  # a KL without a closed form is refused where it is needed
         if not q.has_rsample:
             raise IncompatibleError(
                 f"PB-C079: {_family(guide[name])} of site {name!r} has no reparametrised draws, so its gradient would be wrong"
             )
+
+
+def _refuse(name: str, q: Sites, p: Sites, kl: KL | None) -> None:
+    """Refuse a site whose q does not live where its prior does, or whose KL is neither closed nor declared as sampled."""
+    support = p["fn"].support
+    fits = isinstance(q["fn"], Delta) or same_support(q["fn"].support, support)
+    found = Compatibility.of_guide(fits=fits, kl=kl, prior=_family(p), support=support)
+    if found.fault == "guide":
+        fitting = [key for key, cls in GUIDES.items() if cls.fits(support)]
+        raise IncompatibleError(
+            f"PB-C078: the guide draws {name!r} from {_family(q)} on {q['fn'].support}, but its prior {_family(p)} lives on "
+            f"{support}; guides that fit: {', '.join(fitting)}"
+        )
+    if found.fault == "kl":
+        raise IncompatibleError(
+            f"PB-C080: KL({_family(q)} || {_family(p)}) of site {name!r} has no closed form, and the guide does not "
+            "declare kl = 'sampled'; choose another guide, or declare it on the guide's class"
+        )

@@ -30,10 +30,12 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         kind: what the names are, as messages say it: "guide".
         group: entry point group by which other packages add classes; their names are the entry points' names.
         base: the class that all classes derive from.
+        plural: of the kind, where it is not formed by an s.
     """
 
-    def __init__(self, kind: str, group: str, base: type[T]) -> None:
+    def __init__(self, kind: str, group: str, base: type[T], *, plural: str | None = None) -> None:
         self.kind = kind
+        self._plural = (plural or f"{kind}s").capitalize()
         self._group, self._base = group, base
         self._classes: dict[str, type[T]] = {}
         self._loaded = False
@@ -87,11 +89,27 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     def __getitem__(self, name: str) -> type[T]:
         self._load()
         if name not in self._classes:
-            plural = f"{self.kind}s".capitalize()
             raise UnknownNameError(
-                f"PB-C076: unknown {self.kind} {name!r}{nearest(name, self._classes)} {plural}: {', '.join(self._classes)}"
+                f"PB-C076: unknown {self.kind} {name!r}{nearest(str(name), self._classes)} "
+                f"{self._plural}: {', '.join(self._classes)}"
             )
         return self._classes[name]
+
+    def name_of(self, given: Any) -> Any:
+        """Return the name under which a class is registered; a name, or anything else that is not a class, as it is.
+
+        Raises:
+            ConfigError: the class is not registered.
+        """
+        if not isinstance(given, type):
+            return given
+        names = [name for name, cls in self.items() if cls is given]
+        if not names:
+            raise ConfigError(
+                f"PB-C300: {self.kind} class {given.__name__} is not registered; register it by the decorator "
+                f"@{self._plural.upper()}.register(name), or by an entry point in {self._group!r}"
+            )
+        return names[0]
 
     def __iter__(self) -> Iterator[str]:
         self._load()

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["version", "errors", "lazy_imports"],
     ["progress", "validation", "sparse_lookup", "registry"],
+    ["section"],
     ["distributions", "data"],
     ["models"],
     ["guides"],

@@ -6,10 +6,9 @@ sites; the guide of the affinity holds their distributions, and hands them back 
 program.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyro
@@ -19,7 +18,11 @@ from torch import Tensor
 from torch.distributions import Normal, constraints
 
 from pyro_popbias.data.batches import Batch
-from pyro_popbias.registry import Variant
+from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.features import Features
+from pyro_popbias.distributions.normal_density import log_normal
+from pyro_popbias.registry import Registry, Variant
+from pyro_popbias.section import PartConfig
 
 INTERCEPT_SCALE = 5.0
 NODES = 16  # of the Gauss-Hermite rule over x_ui; its variance is small where there are data
@@ -78,20 +81,56 @@ class AffinityLatent:
 Weights = Mapping[str, Normal]  # q of each site of an affinity, whole tables
 
 
+class AffinityConfig(PartConfig):
+    """Base of the sections of affinities; an affinity without keys of its own needs no other."""
+
+
 class Affinity(Variant, PyroModule):
     """Base of affinities.
 
     Attributes:
+        config: the section that holds its keys in a study.
         trains_in_phase_two: whether all parameters are few and global, and go on training when q of popularity settles.
     """
 
-    required: ClassVar[tuple[str, ...]] = ("forward", "relative", "table")
+    required: ClassVar[tuple[str, ...]] = ("from_config", "forward", "relative", "table", "draw_from_prior")
+    config: ClassVar[type[AffinityConfig]] = AffinityConfig
     trains_in_phase_two: ClassVar[bool] = False
     intercept: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.intercept = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
+
+    @classmethod
+    def from_config(cls, config: Any, catalogue: Catalogue, generator: torch.Generator) -> "Affinity":
+        """Return the affinity that a section declares, at its start.
+
+        Args:
+            config: the study's, of the class that `config` names.
+            catalogue: ids of the users and items, and their features.
+            generator: randomness of the start.
+
+        Raises:
+            DataError: the data lack what the affinity needs.
+        """
+        raise NotImplementedError
+
+    def draw_from_prior(self) -> None:
+        """Put draws of their priors in place of the parameters, but for the intercept; torch's random state decides them."""
+        raise NotImplementedError
+
+    def prior_weights(self, weights: Weights) -> Weights:
+        """Return the prior of each site, in the shapes of its q: around 0, by the scale of its `AffinityLatent`.
+
+        Args:
+            weights: q of each site, whole tables.
+        """
+        scales = {site: latent.scale for site, latent in self.latents(torch.Generator()).items()} if weights else {}
+        return {
+            site: Normal(torch.zeros_like(q.loc), torch.full_like(q.loc, scales[site]), validate_args=False)
+            for site, q in weights.items()
+        }
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the sites that a guide must draw, by name, with their starts drawn from a generator."""
@@ -125,9 +164,10 @@ class Affinity(Variant, PyroModule):
         return intercept
 
 
-def log_normal(value: Tensor, scale: float) -> Tensor:
-    """Return the log density of Normal(0, scale), shaped as the value."""
-    return -0.5 * (value / scale).square() - math.log(scale) - 0.5 * math.log(2 * math.pi)
+def features_by_side(catalogue: Catalogue) -> dict[str, Features]:
+    """Return the features that a catalogue has, by "user" and "item"."""
+    given = {"user": catalogue.user_features, "item": catalogue.item_features}
+    return {side: features for side, features in given.items() if features is not None}
 
 
 def rows_or_prior_mean(table: Tensor, code: Tensor) -> Tensor:
@@ -138,7 +178,7 @@ def rows_or_prior_mean(table: Tensor, code: Tensor) -> Tensor:
 class VectorAffinity(Affinity):
     """Base of affinities x_ui = u . i + b0 of two tables without a distribution."""
 
-    required = ("forward",)
+    required = ("from_config", "forward", "draw_from_prior")
     user_vectors: Tensor
     item_vectors: Tensor
 
@@ -152,3 +192,6 @@ class VectorAffinity(Affinity):
         return AffinityDistribution(
             (self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept
         )
+
+
+AFFINITIES: Registry[Affinity] = Registry("affinity", "pyro_popbias.affinities", Affinity, plural="affinities")

@@ -1,10 +1,11 @@
 """Affinities of learned vectors: x_ui = u . i + b0, as point estimates or with a Normal distribution for every row."""
 
 import math
-from typing import Any, final
+from typing import Annotated, Any, Literal, Self, final
 
 import pyro
 import torch
+from pydantic import Field, model_validator
 from pyro import poutine
 from pyro.distributions import Normal
 from pyro.nn import PyroParam
@@ -14,18 +15,39 @@ from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
 from pyro_popbias.data.batches import Batch, UniqueIds
+from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.distributions.normal_density import log_normal, log_normal_of_squares
 from pyro_popbias.models.affinities.affinity import (
+    AFFINITIES,
     Affinity,
+    AffinityConfig,
     AffinityDistribution,
     AffinityLatent,
     VectorAffinity,
     Weights,
-    log_normal,
 )
+from pyro_popbias.section import Learnable
 from pyro_popbias.sparse_lookup import gather
 
 START_SCALE = 0.2  # of the prior's scale: vectors start near their prior mean, but apart
 SCALE_CENTRE = 0.5  # of a learned scale's prior, log scale ~ Normal(log 0.5, 1)
+
+
+class EmbeddingAffinityConfig(AffinityConfig):
+    """x = u . i + b0 with learned vectors, Normal(0, scale)."""
+
+    dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
+    scale: Learnable = 0.5
+    posterior: Literal["point", "mean-field"] = "point"
+
+    @model_validator(mode="after")
+    def _scale(self) -> Self:
+        if self.scale == "learned" and self.posterior == "point":
+            raise ValueError(
+                "scale = 'learned' needs posterior = 'mean-field': with point vectors the likelihood grows without bound "
+                "as the scale goes to 0"
+            )
+        return self
 
 
 class _Products(Function):
@@ -51,6 +73,7 @@ class _Products(Function):
 
 
 @final
+@AFFINITIES.register("embedding")
 class EmbeddingAffinity(VectorAffinity):
     """x_ui = u . i + b0, with learned vectors u, i ~ Normal(0, scale), point-estimated.
 
@@ -62,12 +85,27 @@ class EmbeddingAffinity(VectorAffinity):
         generator: randomness of the start.
     """
 
+    config = EmbeddingAffinityConfig
+
     def __init__(self, users: int, items: int, *, dim: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
         self.dim, self.scale = dim, scale
         for name, rows in (("user_vectors", users), ("item_vectors", items)):
             start = torch.randn(rows, dim, generator=generator) * (START_SCALE * scale)
             setattr(self, name, PyroParam(start, constraints.real))
+
+    @classmethod
+    def from_config(cls, config: EmbeddingAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
+        """Return the affinity at its start; with posterior = "mean-field" the Bayesian one."""
+        if config.posterior == "mean-field" or isinstance(config.scale, str):
+            return BayesianEmbeddingAffinity.from_config(config, catalogue, generator)
+        users, items = len(catalogue.users), len(catalogue.items)
+        return cls(users, items, dim=config.dim, scale=config.scale, generator=generator)
+
+    def draw_from_prior(self) -> None:
+        """Draw both tables."""
+        for table in (self.user_vectors, self.item_vectors):
+            table.normal_(0.0, self.scale)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return u . i + b0 of each interaction, `(B,)`."""
@@ -79,8 +117,7 @@ class EmbeddingAffinity(VectorAffinity):
 
     def _log_prior(self, squares: Tensor, weight: Tensor) -> Tensor:
         # sum over rows of weight * log Normal(row; 0, scale)
-        constant = self.dim * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
-        return -(weight * (squares.double() / (2 * self.scale**2) + constant)).sum()
+        return (weight * log_normal_of_squares(squares.double(), self.scale, dim=self.dim)).sum()
 
 
 @final
@@ -94,6 +131,7 @@ class BayesianEmbeddingAffinity(Affinity):
         scale: s_user and s_item; None learns both, with the prior log scale ~ Normal(log 0.5, 1).
     """
 
+    config = EmbeddingAffinityConfig
     log_scale_user: Tensor
     log_scale_item: Tensor
 
@@ -107,6 +145,28 @@ class BayesianEmbeddingAffinity(Affinity):
                 setattr(self, name, PyroParam(start, constraints.real))
             else:
                 self.register_buffer(name, start)
+
+    @classmethod
+    def from_config(cls, config: EmbeddingAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Self:
+        """Return the affinity at its start."""
+        scale = None if isinstance(config.scale, str) else config.scale
+        return cls(len(catalogue.users), len(catalogue.items), dim=config.dim, scale=scale)
+
+    def draw_from_prior(self) -> None:
+        """Draw the scales, where they are learned; the tables are sites."""
+        if self.learned:
+            for log_scale in (self.log_scale_user, self.log_scale_item):
+                log_scale.normal_(math.log(SCALE_CENTRE), 1.0)
+
+    def prior_weights(self, weights: Weights) -> Weights:
+        """Return the prior of both tables, by the present scales."""
+        scales = {"user_vectors": self.log_scale_user, "item_vectors": self.log_scale_item}
+        return {
+            site: torch.distributions.Normal(
+                torch.zeros_like(q.loc), scales[site].exp().to(q.loc.dtype).expand_as(q.loc), validate_args=False
+            )
+            for site, q in weights.items()
+        }
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the two tables."""
@@ -123,7 +183,7 @@ class BayesianEmbeddingAffinity(Affinity):
         i = self._draw("item_vectors", batch.items, self.log_scale_item)
         if self.learned:
             for name, value in (("user", self.log_scale_user), ("item", self.log_scale_item)):
-                pyro.factor(f"{name}_scale_prior", log_normal(value - math.log(SCALE_CENTRE), 1.0))
+                pyro.factor(f"{name}_scale_prior", log_normal(value - math.log(SCALE_CENTRE)))
         return (u * i).sum(-1).double() + self.level()
 
     def _draw(self, name: str, group: UniqueIds, log_scale: Tensor) -> Tensor:

@@ -1,17 +1,28 @@
 """The affinity of a factorization machine: vectors of ids and of side features."""
 
 from collections.abc import Mapping
-from typing import final
+from typing import Annotated, Self, final
 
 import pyro
 import torch
+from pydantic import Field
 from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_popbias.data.batches import Batch, UniqueIds
+from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, Weights, log_normal
+from pyro_popbias.distributions.normal_density import log_normal
+from pyro_popbias.models.affinities.affinity import (
+    AFFINITIES,
+    Affinity,
+    AffinityConfig,
+    AffinityDistribution,
+    Weights,
+    features_by_side,
+)
+from pyro_popbias.section import Positive
 from pyro_popbias.sparse_lookup import gather
 
 START_SCALE = 0.2  # of the prior's scale
@@ -19,7 +30,15 @@ WEIGHT_SCALE = 1.0  # of the prior of a linear weight
 SIDES = ("user", "item")
 
 
+class FactorizationAffinityConfig(AffinityConfig):
+    """Vectors of ids and of side features, Normal(0, scale)."""
+
+    dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
+    scale: Positive = 0.5
+
+
 @final
+@AFFINITIES.register("factorization-machine")
 class FactorizationAffinity(Affinity):
     """x_ui = P_u . Q_i + w . a_u + v . a_i + w_u + b0, with P_u and Q_i sums of the vectors of an id and its features.
 
@@ -37,6 +56,7 @@ class FactorizationAffinity(Affinity):
         generator: randomness of the start.
     """
 
+    config = FactorizationAffinityConfig
     user_bias: Tensor
 
     def __init__(
@@ -60,6 +80,18 @@ class FactorizationAffinity(Affinity):
             setattr(self, f"{side}_feature_weights", PyroParam(torch.zeros(len(each.names), 1), constraints.real))
             self.register_buffer(f"{side}_index", torch.tensor(each.index), persistent=False)
             self.register_buffer(f"{side}_value", torch.tensor(each.value), persistent=False)
+
+    @classmethod
+    def from_config(cls, config: FactorizationAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Self:
+        """Return the affinity at its start."""
+        users, items, features = len(catalogue.users), len(catalogue.items), features_by_side(catalogue)
+        return cls(users, items, features, dim=config.dim, scale=config.scale, generator=generator)
+
+    def draw_from_prior(self) -> None:
+        """Draw vectors and linear weights."""
+        for name, parameter in self.named_parameters(recurse=False):
+            if parameter.dim():  # the intercept is everybody's
+                parameter.normal_(0.0, self.scale if "vectors" in name else WEIGHT_SCALE)
 
     def _vectors(self, name: str, rows: int, generator: torch.Generator) -> None:
         start = torch.randn(rows, self.dim, generator=generator) * (START_SCALE * self.scale)

@@ -1,7 +1,7 @@
 """Affinities of given features, with Bayesian weights."""
 
 from collections.abc import Mapping
-from typing import final
+from typing import Self, final
 
 import pyro
 import torch
@@ -9,13 +9,24 @@ from pyro.distributions import Normal
 from torch import Tensor
 
 from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, AffinityLatent, Weights
+from pyro_popbias.errors import DataError
+from pyro_popbias.models.affinities.affinity import (
+    AFFINITIES,
+    Affinity,
+    AffinityConfig,
+    AffinityDistribution,
+    AffinityLatent,
+    Weights,
+    features_by_side,
+)
 
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 
 
 @final
+@AFFINITIES.register("linear")
 class LinearAffinity(Affinity):
     """x_ui = beta_user . a_u + beta_item . a_i + b0, with beta ~ Normal(0, 1) as latent sites.
 
@@ -35,6 +46,24 @@ class LinearAffinity(Affinity):
         for side, each in features.items():
             self.register_buffer(f"{side}_index", torch.tensor(each.index), persistent=False)
             self.register_buffer(f"{side}_value", torch.tensor(each.value).double(), persistent=False)
+
+    @classmethod
+    def from_config(cls, config: AffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Self:
+        """Return the affinity of the features of a catalogue.
+
+        Raises:
+            DataError: there are none.
+        """
+        features = features_by_side(catalogue)
+        if not features:
+            raise DataError(
+                "PB-D109: a linear affinity needs features of users or items; pass user_features= or item_features= with "
+                "the interactions, or name their files in [data]"
+            )
+        return cls(features, items=len(catalogue.items))
+
+    def draw_from_prior(self) -> None:
+        """Draw nothing: the weights are sites."""
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the weights of users' and of items' features."""

@@ -59,6 +59,9 @@ class ItemPrior(PopularityPrior):
         distribution = prior.with_moments(one, one)
         return cls(distribution.expand((cells,)), distribution)
 
+    def draw_from_prior(self) -> None:
+        """Draw nothing: the distributions are given."""
+
     def distribution(self, cell: Tensor) -> TorchDistribution:
         """Return the prior of some cells, `(D,)`."""
         return self._family(**{name: self.get_buffer(name).index_select(0, cell) for name in self._names})

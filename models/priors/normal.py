@@ -1,6 +1,6 @@
 """The Normal prior, of a popularity on the real line."""
 
-from typing import final
+from typing import Self, final
 
 import torch
 from pyro.distributions import Normal
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.kl import moments
+from pyro_popbias.models.priors.config import NormalPriorConfig
 from pyro_popbias.models.priors.prior import PRIORS, SharedPrior
 
 
@@ -17,6 +18,7 @@ class NormalPrior(SharedPrior):
     """z ~ Normal(0, 1): the model's slope and intercept carry scale and location."""
 
     family = Normal
+    config = NormalPriorConfig
     support = constraints.real
     location: Tensor
     scale: Tensor
@@ -26,6 +28,14 @@ class NormalPrior(SharedPrior):
         # buffers go to the device with the model; constants need no place in its saved state
         self.register_buffer("location", torch.zeros((), dtype=torch.float64), persistent=False)
         self.register_buffer("scale", torch.ones((), dtype=torch.float64), persistent=False)
+
+    @classmethod
+    def from_config(cls, config: NormalPriorConfig) -> Self:
+        """Return the prior; it has no keys of its own."""
+        return cls()
+
+    def draw_from_prior(self) -> None:
+        """Draw nothing: nothing is learned."""
 
     def population(self) -> Normal:
         """Return Normal(0, 1)."""

@@ -3,12 +3,12 @@
 The scale of z is not identified by itself, so every population distribution has a fixed one: E[z] = 1 on the positive
 numbers, mean 0 and variance 1 on the real line.
 
-A prior is shared by all cells, or a distribution for each cell (`item_prior.py`). The concentration a of a shared one
+A prior is shared by all cells, or a distribution for each cell (`item.py`). The concentration a of a shared one
 is learned, with the prior log a ~ Normal(log 2, 1), or a given number.
 """
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import pyro
 import torch
@@ -17,6 +17,9 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from pyro_popbias.distributions.normal_density import log_normal
+from pyro_popbias.errors import IncompatibleError
+from pyro_popbias.models.priors.config import ConcentratedPriorConfig, PriorConfig
 from pyro_popbias.registry import Registry, Variant
 
 START_CONCENTRATION = 2.0
@@ -29,7 +32,7 @@ LARGEST_MEAN = 2.0
 class PopularityPrior(Variant, PyroModule):
     """Base of priors: a distribution of every cell, and the population distribution."""
 
-    required: ClassVar[tuple[str, ...]] = ("distribution", "all_distributions", "population")
+    required: ClassVar[tuple[str, ...]] = ("distribution", "all_distributions", "population", "draw_from_prior")
 
     def population(self) -> TorchDistribution:
         """Return the population distribution, a scalar batch: the distribution of the do-intervention."""
@@ -49,6 +52,10 @@ class PopularityPrior(Variant, PyroModule):
             pyro.factor(f"{name}_prior", value)
         return self.distribution(cell)
 
+    def draw_from_prior(self) -> None:
+        """Put draws of their priors in place of the parameters; torch's random state decides them."""
+        raise NotImplementedError
+
     def log_prior(self) -> dict[str, Tensor]:
         """Return the log prior of the distribution's point-estimated parameters by name, scalars in nats."""
         return {}
@@ -64,11 +71,18 @@ class SharedPrior(PopularityPrior):
     Attributes:
         family: the distribution of popularity, a class of `torch.distributions`.
         support: where z lives; it must lie inside the support of the model's latent.
+        config: the section that holds its keys in a study.
     """
 
-    required = ("family", "support", "population", "near", "with_moments")
+    required = ("family", "support", "from_config", "population", "draw_from_prior")
+    config: ClassVar[type[PriorConfig]] = PriorConfig
     family: ClassVar[type[Distribution]]
     support: ClassVar[constraints.Constraint]
+
+    @classmethod
+    def from_config(cls, config: Any) -> Self:
+        """Return the prior that a section declares, of the class that `config` names; all keys may be at their defaults."""
+        raise NotImplementedError
 
     def distribution(self, cell: Tensor) -> TorchDistribution:
         """Return the population distribution for each of some cells, `(D,)`."""
@@ -82,14 +96,22 @@ class SharedPrior(PopularityPrior):
     def near(cls, distribution: Distribution) -> TorchDistribution:
         """Return the member of the family in place of a distribution of popularity, `(...)`: the same mean and variance of log z.
 
-        For distributions of single items: a population distribution would lose its mean of 1.
+        For distributions of single items: a population distribution would lose its mean of 1. Without it, the sources
+        that give each item a prior of its own are refused.
+
+        Raises:
+            IncompatibleError: the prior does not define it.
         """
-        raise NotImplementedError
+        raise _without(cls, "near")
 
     @classmethod
     def with_moments(cls, mean: Tensor, variance: Tensor) -> TorchDistribution:
-        """Return the member of the family with a mean and a variance of z, both `(...)`."""
-        raise NotImplementedError
+        """Return the member of the family with a mean and a variance of z, both `(...)`; as optional as `near`.
+
+        Raises:
+            IncompatibleError: the prior does not define it.
+        """
+        raise _without(cls, "with_moments")
 
     @classmethod
     def population_like(cls, distribution: Distribution) -> TorchDistribution:
@@ -105,6 +127,7 @@ class ConcentratedPrior(SharedPrior):
     """
 
     required = ("family", "support", "population", "near", "with_moments")
+    config = ConcentratedPriorConfig
     log_concentration: Tensor
 
     def __init__(self, concentration: float | None = None) -> None:
@@ -116,16 +139,32 @@ class ConcentratedPrior(SharedPrior):
         else:
             self.register_buffer("log_concentration", start)
 
+    @classmethod
+    def from_config(cls, config: ConcentratedPriorConfig) -> Self:
+        """Return the prior of a given or learned concentration; one that counts give has the start's until it is loaded."""
+        return cls(START_CONCENTRATION if config.source == "population" else config.concentration)
+
+    def draw_from_prior(self) -> None:
+        """Draw the concentration, where it is learned."""
+        if self.learned:
+            self.log_concentration.normal_(math.log(START_CONCENTRATION), 1.0)
+
     def log_prior(self) -> dict[str, Tensor]:
         """Return the log prior of the concentration, where it is learned."""
         if not self.learned:
             return {}
-        distance = self.log_concentration - math.log(START_CONCENTRATION)
-        return {"concentration": -0.5 * distance.square() - 0.5 * math.log(2 * math.pi)}
+        return {"concentration": log_normal(self.log_concentration - math.log(START_CONCENTRATION))}
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""
         return {"concentration": self.log_concentration.exp()} if self.learned else {}
+
+
+def _without(cls: type[SharedPrior], method: str) -> IncompatibleError:
+    return IncompatibleError(
+        f"PB-C302: {cls.__name__} defines no `{method}`, so items cannot have priors of their own; use source = 'learned', or "
+        "define it on the class"
+    )
 
 
 PRIORS: Registry[SharedPrior] = Registry("prior", "pyro_popbias.priors", SharedPrior)

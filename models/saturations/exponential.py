@@ -6,16 +6,24 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pyro_popbias.models.saturations.saturation import Saturation
+from pyro_popbias.models.saturations.saturation import SATURATIONS, Saturation, SaturationConfig
+from pyro_popbias.section import Learnable
 
 LOG_TWO = math.log(2.0)
 
 
+class ExponentialSaturationConfig(SaturationConfig):
+    """g(z) = 1 - exp(-rate z)."""
+
+    rate: Learnable = 1.0
+
+
 @final
+@SATURATIONS.register("exponential")
 class ExponentialSaturation(Saturation):
     """g(z) = 1 - exp(-rate z)."""
 
-    parameter_name = "rate"
+    parameter_name, config = "rate", ExponentialSaturationConfig
 
     @property
     def rate(self) -> Tensor:

@@ -5,14 +5,22 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pyro_popbias.models.saturations.saturation import Saturation
+from pyro_popbias.models.saturations.saturation import SATURATIONS, Saturation, SaturationConfig
+from pyro_popbias.section import Learnable
+
+
+class HillSaturationConfig(SaturationConfig):
+    """g(z) = z / (z + half)."""
+
+    half: Learnable = 1.0
 
 
 @final
+@SATURATIONS.register("hill")
 class HillSaturation(Saturation):
     """g(z) = z / (z + half), which is 1/2 at z = half."""
 
-    parameter_name = "half"
+    parameter_name, config = "half", HillSaturationConfig
 
     @property
     def half(self) -> Tensor:

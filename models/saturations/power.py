@@ -5,17 +5,26 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pyro_popbias.models.saturations.saturation import Saturation
+from pyro_popbias.models.saturations.saturation import SATURATIONS, Saturation, SaturationConfig
+from pyro_popbias.section import Learnable
+
+
+class PowerSaturationConfig(SaturationConfig):
+    """z^exponent, of a ranking score."""
+
+    exponent: Learnable = 1.0
 
 
 @final
+@SATURATIONS.register("power")
 class PowerSaturation(Saturation):
-    """g(z) = z^exponent, without an upper bound: a weight of a ranking score, and no probability.
+    """g(z) = z^exponent, without an upper bound: a weight of a ranking score, not a probability.
 
     Its expectations are closed forms under every positive distribution here.
     """
 
-    parameter_name = "exponent"
+    parameter_name, config = "exponent", PowerSaturationConfig
+    bounded = False
 
     @property
     def exponent(self) -> Tensor:
@@ -46,4 +55,4 @@ class PowerSaturation(Saturation):
         Raises:
             NotImplementedError: always, since 1 - z^exponent is negative for z > 1.
         """
-        raise NotImplementedError("log(1 - z^exponent) is no number for z > 1: a power is no probability")
+        raise NotImplementedError("log(1 - z^exponent) is not a number for z > 1: a power is not a probability")

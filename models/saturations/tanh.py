@@ -6,16 +6,24 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pyro_popbias.models.saturations.saturation import Saturation
+from pyro_popbias.models.saturations.saturation import SATURATIONS, Saturation, SaturationConfig
+from pyro_popbias.section import Learnable
 
 LOG_TWO = math.log(2.0)
 
 
+class TanhSaturationConfig(SaturationConfig):
+    """g(z) = tanh(rate z / 2)."""
+
+    rate: Learnable = 1.0
+
+
 @final
+@SATURATIONS.register("tanh")
 class TanhSaturation(Saturation):
     """g(z) = tanh(rate z / 2) = 2 sigma(rate z) - 1."""
 
-    parameter_name = "rate"
+    parameter_name, config = "rate", TanhSaturationConfig
 
     @property
     def rate(self) -> Tensor:

@@ -1,110 +1,112 @@
-"""Which parts fit together: asked by the building of a pair, by the table of variants, and by the objective."""
+"""Which parts fit together: asked by the building of a pair and by the table of variants.
+
+The rule of a guide and a prior is `distributions.compatibility`, which the objective asks too.
+"""
 
 from itertools import product
 
 import pandas as pd
 
+from pyro_popbias.distributions.compatibility import Compatibility
 from pyro_popbias.distributions.supports import lies_inside
 from pyro_popbias.errors import ConfigError, IncompatibleError
 from pyro_popbias.guides import GUIDES, PopularityGuide
-from pyro_popbias.models import (
-    MODELS,
-    PRIORS,
-    ExponentialSaturation,
-    HillSaturation,
-    PopularityModel,
-    PowerSaturation,
-    Saturation,
-    SharedPrior,
-    TanhSaturation,
-)
-from pyro_popbias.study import sections
+from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, PopularityModel, PriorConfig, SharedPrior
+from pyro_popbias.study.sections import ModelConfig
 from pyro_popbias.study.study import Study
+
+# of a whole guide: numbers kept for each that is learned (itself, gradient, two moments), and for each cell drawn
+COPIES, DRAWN = 4, 20
+LARGEST_WHOLE = 2 * 1024**3  # bytes
 
 
 def variants() -> pd.DataFrame:
-    """Return one row a model, prior and guide.
+    """Return one row per model, prior and guide.
 
     Columns: model, prior, guide, allowed, kl (analytic, sampled or refused), intervention (closed or quadrature: how
     the population distribution is integrated over), reason (why a row is not allowed).
     """
+    priors = {name: default_prior(name) for name in PRIORS}
     rows = []
-    for (model, model_class), (prior, prior_class), (guide, guide_class) in product(
-        MODELS.items(), PRIORS.items(), GUIDES.items()
-    ):
-        reason = _reason(model_class, prior_class, guide_class)
-        kl = "" if reason else guide_class.kl_to(prior_class().population())
-        if kl is None:
-            reason = (
-                f"KL(guide || {prior_class.family.__name__}) has no closed form, and the guide declares no sampled one"
-            )
-        closed = model_class.integrates_in_closed_form(prior_class.family)
+    for (model, model_class), prior, (guide, guide_class) in product(MODELS.items(), priors, GUIDES.items()):
+        found = compatibility(model_class, priors[prior], guide_class)
+        closed = model_class.integrates_in_closed_form(PRIORS[prior].family)
         rows.append(
             {
                 "model": model,
                 "prior": prior,
                 "guide": guide,
-                "allowed": not reason,
-                "kl": "refused" if reason else kl,
+                "allowed": found.allowed,
+                "kl": found.kl,
                 "intervention": "closed" if closed else "quadrature",
-                "reason": reason,
+                "reason": found.reason,
             }
         )
     return pd.DataFrame(rows)
 
 
-def _reason(model: type[PopularityModel], prior: type[SharedPrior], guide: type[PopularityGuide]) -> str:
-    """Return why a guide or prior does not fit, or an empty text."""
+def default_prior(name: str) -> SharedPrior:
+    """Return the prior of a name, with every key of its section at its default."""
+    cls = PRIORS[name]
+    return cls.from_config(cls.config(name=name))
+
+
+def compatibility(model: type[PopularityModel], prior: SharedPrior, guide: type[PopularityGuide]) -> Compatibility:
+    """Return whether a model, prior and guide fit together, and how the KL is found."""
     latent = model.latents["popularity"].support
     if not lies_inside(prior.support, latent):
-        return f"popularity lives on {latent}, the prior on {prior.support}"
-    if not guide.fits(prior.support):
-        return f"the prior lives on {prior.support}, the guide does not"
-    return ""
+        return Compatibility(False, "refused", f"popularity lives on {latent}, the prior on {prior.support}", "prior")
+    fits = guide.fits(prior.support)
+    kl = guide.kl_to(prior.population()) if fits else None
+    return Compatibility.of_guide(fits=fits, kl=kl, prior=prior.family.__name__, support=prior.support)
 
 
-# of a whole guide: numbers kept for each that is learned (itself, gradient, two moments), and for each cell drawn
-COPIES, DRAWN = 4, 20
-
-
-LARGEST_WHOLE = 2 * 1024**3  # bytes
-
-
-def check_fit(model: str, prior: str, guide: str) -> None:
+def check_fit(model: str, config: PriorConfig, guide: str) -> None:
     """Refuse a prior that does not fit a model, or a guide that does not fit a prior.
+
+    Args:
+        model: name.
+        config: the section of the prior.
+        guide: name.
 
     Raises:
         IncompatibleError: names what fits.
     """
-    latent, support = MODELS[model].latents["popularity"].support, PRIORS[prior].support
+    prior = PRIORS[config.name]
+    found = compatibility(MODELS[model], prior.from_config(config), GUIDES[guide])
+    latent = MODELS[model].latents["popularity"].support
     priors = [name for name, cls in PRIORS.items() if lies_inside(cls.support, latent)]
-    if prior not in priors:
+    if found.fault == "prior":
         raise IncompatibleError(
-            f"PB-C078: prior {prior!r} lives on {support}, popularity in model {model!r} on {latent}; "
+            f"PB-C078: prior {config.name!r} lives on {prior.support}, popularity in model {model!r} on {latent}; "
             f"priors that fit: {', '.join(priors)}"
         )
-    if GUIDES[guide].fits(support) and GUIDES[guide].kl_to(PRIORS[prior]().population()) is None:
+    if found.fault == "kl":
         raise IncompatibleError(
-            f"PB-C105: the KL of guide {guide!r} to prior {prior!r} has no closed form, and the guide's class does not declare "
-            "kl = 'sampled'; declare it, or register the closed form with torch.distributions.register_kl"
+            f"PB-C105: the KL of guide {guide!r} to prior {config.name!r} has no closed form, and the guide's class does not "
+            "declare kl = 'sampled'; declare it, or register the closed form with torch.distributions.register_kl"
         )
-    if not GUIDES[guide].fits(support):
-        guides = [name for name, cls in GUIDES.items() if cls.fits(support)]
+    if found.fault == "guide":
+        guides = [name for name, cls in GUIDES.items() if cls.fits(prior.support)]
         others = [name for name in priors if GUIDES[guide].fits(PRIORS[name].support)]
         remedy = f"; or priors for this guide: {', '.join(others)}" if others else ""
         raise IncompatibleError(
-            f"PB-C078: guide {guide!r} does not live on {support}, as prior {prior!r} in model {model!r} does; "
+            f"PB-C078: guide {guide!r} does not live on {prior.support}, as prior {config.name!r} in model {model!r} does; "
             f"guides that fit: {', '.join(guides)}{remedy}"
         )
 
 
-def _check_saturation(study: Study, saturation: Saturation) -> None:
-    fitting = MODELS[study.model.name].saturations
-    if fitting and not isinstance(saturation, fitting):
-        names = [section.model_fields["name"].default for section, cls in SATURATIONS.items() if cls in fitting]
+def check_saturation(model: str, saturation: str) -> None:
+    """Refuse a saturation that does not go with a model that has one.
+
+    Raises:
+        IncompatibleError: names those that fit.
+    """
+    cls = MODELS[model]
+    if cls.default_saturation is not None and not cls.takes_saturation(SATURATIONS[saturation]):
+        names = [name for name, other in SATURATIONS.items() if cls.takes_saturation(other)]
         raise IncompatibleError(
-            f"PB-C081: model {study.model.name!r} takes no saturation {study.model.saturation.name!r}; saturations that "
-            f"fit: {', '.join(names)}"
+            f"PB-C081: model {model!r} takes no saturation {saturation!r}; saturations that fit: {', '.join(names)}"
         )
 
 
@@ -116,8 +118,8 @@ def check_given(study: Study) -> None:
     """
     model, name = MODELS[study.model.name], study.model.name
     # the default may stand in a study file whose model is swapped by one word
-    if study.model.saturation != sections.ExponentialSaturationConfig() and not model.saturations:
-        takers = ", ".join(other for other, cls in MODELS.items() if cls.saturations)
+    if study.model.saturation != ModelConfig().saturation and model.default_saturation is None:
+        takers = ", ".join(other for other, cls in MODELS.items() if cls.default_saturation is not None)
         raise IncompatibleError(
             f"PB-C091: model {name!r} has no saturation; leave saturation out, or use a model that takes one: {takers}"
         )
@@ -152,11 +154,3 @@ def check_memory(guide: str, cells: int, latent: str, particles: int = 1) -> Non
             f"{size / 1024**3:.1f} GiB with gradients and the optimiser's memory, more than "
             f"{LARGEST_WHOLE / 1024**3:.0f}; use a guide whose step costs as much as its batch: {local}"
         )
-
-
-SATURATIONS: dict[type[sections.Section], type[Saturation]] = {
-    sections.ExponentialSaturationConfig: ExponentialSaturation,
-    sections.HillSaturationConfig: HillSaturation,
-    sections.TanhSaturationConfig: TanhSaturation,
-    sections.PowerSaturationConfig: PowerSaturation,
-}

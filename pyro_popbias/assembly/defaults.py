@@ -2,12 +2,11 @@
 
 import warnings
 
-from pyro_popbias.assembly.compatibility import SATURATIONS, check_given
+from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
-from pyro_popbias.models import MODELS, PRIORS
-from pyro_popbias.models.priors.prior import ConcentratedPrior
-from pyro_popbias.study.sections import PowerSaturationConfig
+from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, ConcentratedPrior
+from pyro_popbias.models.saturations.power import PowerSaturationConfig
 from pyro_popbias.study.study import Study
 
 
@@ -28,9 +27,8 @@ def with_defaults(study: Study, events: Interactions) -> Study:
             f"PB-C086: model {study.model.name!r} has one popularity an item; latent = 'interaction' goes with "
             f"{', '.join(names)}"
         )
-    if model.saturations and "saturation" not in study.model.model_fields_set:
-        section = next(section for section, cls in SATURATIONS.items() if cls is model.saturations[0])
-        study = study.replace("model", saturation=section())
+    if model.default_saturation is not None and "saturation" not in study.model.model_fields_set:
+        study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
     _warn_of_free_scales(study)
     return study
 

@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from pyro_popbias.checks.prior_draws import prior_weights, redraw
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.guides import JointGuide
@@ -142,8 +141,8 @@ class Predictive:
         """Yield worlds whose parameters are draws of their priors."""
         model, weights = copy.deepcopy(self.model), self.guide.weights()
         while True:
-            redraw(model)
-            yield ReplicateSource(model, model.prior.distribution, drawn(prior_weights(model.affinity, weights)))
+            model.draw_parameters()
+            yield ReplicateSource(model, model.prior.distribution, drawn(model.affinity.prior_weights(weights)))
 
     def _replicate(
         self, check: str, worlds: Iterator[ReplicateSource], statistics: Statistics, number: int

@@ -160,7 +160,7 @@ def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: P
             raise ConfigError(f"PB-C163: --guides goes with one study file, not with {', '.join(map(str, paths))}")
         studies = {guide: declared(paths[0], guide=guide) for guide in dict.fromkeys(guides)}
         for study in studies.values():  # all of them before the first is fitted
-            check_fit(study.model.name, study.model.prior.name, study.guide.name)
+            check_fit(study.model.name, study.model.prior, study.guide.name)
         events = read_data(next(iter(studies.values())))
         fits = {guide: fit(events, study=study) for guide, study in studies.items()}
     else:

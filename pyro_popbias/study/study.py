@@ -11,13 +11,12 @@ from pydantic import ConfigDict, Field, ValidationError
 from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import MODELS
-from pyro_popbias.registry import nearest
+from pyro_popbias.section import Section
 from pyro_popbias.study.sections import (
     DataConfig,
     FixedAffinityConfig,
     GuideConfig,
     ModelConfig,
-    Section,
     TrainingConfig,
 )
 
@@ -129,13 +128,19 @@ class Study(Section):
         return study.replace("model", affinity=affinity.model_copy(update=vectors))
 
     def replace(self, section: str, **values: Any) -> Self:
-        """Return a copy with some keys of one section replaced; values are not checked again."""
-        return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
+        """Return a copy with some keys of one section replaced, checked like a study file.
+
+        Raises:
+            ConfigError: there is no such section or key, or a value is outside its range.
+            UnknownNameError: no model, guide, affinity, saturation or prior has such a name.
+        """
+        present = getattr(self, section, None)
+        given = present.given() if isinstance(present, Section) else {}
+        return self.model_copy(update={section: given | values})
 
     def with_seed(self, seed: int | None) -> Self:
         """Return a copy with another seed, checked; None draws one."""
-        training = Study(training={"seed": seed}).training
-        return self.replace("training", seed=training.seed)
+        return self.replace("training", seed=seed)
 
     def with_names_of_files(self) -> Self:
         """Return a copy that names the files of a run folder where this study holds frames."""
@@ -152,9 +157,11 @@ class Study(Section):
 
         A saturation that the model does not take and that was not given is left out: a file that gives it is refused.
         """
-        taken = MODELS[self.model.name].saturations or "saturation" in self.model.model_fields_set
+        taken = MODELS[self.model.name].default_saturation or "saturation" in self.model.model_fields_set
         exclude = {} if taken else {"model": {"saturation"}}
-        sections: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True, exclude=exclude)
+        sections: dict[str, Any] = self.model_dump(
+            by_alias=True, exclude_none=True, exclude=exclude, serialize_as_any=True
+        )
         return tomli_w.dumps(sections)
 
 
@@ -186,14 +193,15 @@ def _as_config_error(error: ValidationError, sections: Mapping[str, Any]) -> Con
             place.append(str(part))
             node = node[part]
     where = f"[{place[0]}] {'.'.join(place[1:])}".strip() if place else "the study"
-    if fault["type"] == "union_tag_invalid":
-        names = [name.strip(" '") for name in fault["ctx"]["expected_tags"].split(",")]
-        tag = fault["ctx"]["tag"]
-        return UnknownNameError(f"PB-C076: unknown {place[-1]} {tag!r}{nearest(tag, names)} Names: {', '.join(names)}")
-    if fault["type"] == "union_tag_not_found":
+    raised = fault.get("ctx", {}).get("error")
+    if isinstance(raised, ConfigError):
+        return raised  # says what is wrong by itself: an unknown name, a class that is not registered
+    if fault["type"] == "no_name":
         return ConfigError(f'PB-C077: {where} has no name; write {place[-1]} = {{ name = "..." }}')
     if fault["type"] == "unknown_key":
         return ConfigError(f"PB-C077: {fault['msg']} ({where})")
+    if fault["type"] == "missing":
+        return ConfigError(f"PB-C083: {where} needs {fault['loc'][-1]}")
     message = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     shown = "" if isinstance(node, Mapping) else f" = {node!r}"
     return ConfigError(f"PB-C083: {where}{shown}: {message}")

@@ -23,7 +23,7 @@ EXACT = {
 SATURATIONS = [
     (name, saturation)
     for name, cls in pb.MODELS.items()
-    for saturation in [key().name for key, each in building.SATURATIONS.items() if each in cls.saturations] or [None]
+    for saturation in [each for each, g in pb.models.SATURATIONS.items() if cls.takes_saturation(g)] or [None]
 ]
 
 
@@ -98,7 +98,7 @@ def test_every_model_fits_and_predicts(name, saturation, short_training):
 @pytest.mark.parametrize("name", list(pb.MODELS))
 def test_options_that_a_model_does_not_look_at_are_refused(name):
     cls = pb.MODELS[name]
-    if not cls.saturations:
+    if cls.default_saturation is None:
         with pytest.raises(
             IncompatibleError, match=rf"PB-C091: model '{name}' has no saturation; leave saturation out, .*product"
         ):
