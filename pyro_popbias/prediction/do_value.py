@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.distributions import constraints
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.errors import ConfigError, DataError
 
-SHOWN = 3  # examples in messages
+SHOWN, MOST_SHOWN = 3, 40  # examples in messages, and characters of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def _by_item(popularity: Mapping[Any, Any], support: constraints.Constraint) -> 
     values = {item: _finite(value) for item, value in popularity.items()}
     wrong = [item for item, value in values.items() if value is None or not _inside(value, support)]
     if wrong:
-        shown = [f"{item!r}: {popularity[item]!r}" for item in wrong]
+        shown = [f"{item!r}: {shorten(repr(popularity[item]), MOST_SHOWN)}" for item in wrong]
         raise ConfigError(
             f"PB-C361: {len(wrong)} of {len(values)} values of popularity must be {_wanted(support)} ({_listed(shown)})"
         )

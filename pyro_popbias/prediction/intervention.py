@@ -13,6 +13,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Literal
 
 import torch
@@ -28,6 +29,7 @@ from pyro_popbias.registry import nearest
 Mode = Literal["population", "prior", "posterior", "none"]
 Popularity = Mode | DoValue
 MODES: tuple[Mode, ...] = ("population", "prior", "posterior", "none")
+MOST_SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,10 @@ def read_popularity(popularity: object, support: constraints.Constraint) -> Popu
         found = read_do_value(popularity, support)
         if found is not None:
             return found
+    shown = shorten(repr(popularity), MOST_SHOWN, placeholder=" ...")
     hint = nearest(popularity, MODES) if isinstance(popularity, str) else "."
     raise UnknownNameError(
-        f"PB-C011: popularity={popularity!r} is not available{hint} Modes: {', '.join(MODES)}, a number, or a mapping "
+        f"PB-C011: popularity={shown} is not available{hint} Modes: {', '.join(MODES)}, a number, or a mapping "
         "from item to number"
     )
 
