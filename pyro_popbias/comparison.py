@@ -1,4 +1,4 @@
-"""Fits side by side: one row a fit, the best held-out log-score first.
+"""Fits side by side: one row per fit, the best held-out log-score first.
 
 | column | unit | meaning |
 | --- | --- | --- |
@@ -6,34 +6,45 @@
 | model, prior, guide | | of the study |
 | log_score | nats per row | mean log-probability of held-out labels, or of a test's, with popularity from q; higher is better |
 | calibration_error | probability | distance between click rate and probability, mean over ten bins of these rows |
-| elbo | nats | of the last epoch; only where all fits share model, prior and data: elsewhere it compares nothing |
-| kl | nats | mean exact KL of q to an item's posterior given the affinities; NaN where there is none |
+| elbo | nats | of the last epoch; only where all fits share model, prior and data: elsewhere ELBOs are not comparable |
+| kl | nats | mean exact KL of q to the posterior of a cell (item and period); NaN where there is none |
 | seconds | s | of training |
 | memory | MiB | of parameters |
-| note | | why a number is missing, or compares less than it seems to |
+| note | | why a number is missing, or how far it can be compared |
+
+`kl` is the figure of `Fit.check`: given the affinities, and over cells with 20 training rows or more.
+
+Rows of a test are scored under q of their own period: their times are placed between the period edges of the fit, and
+times before the first or after the last edge belong to the nearest period.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.checks.posterior_predictive import Predictive
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.fitted import Fit
+from pyro_popbias.prediction.intervention import Mode
+from pyro_popbias.prediction.pairs import Pairs, predict_pairs
+from pyro_popbias.prediction.scorer import Scorer
+from pyro_popbias.trained import Trained
 
+UNITS = "log_score in nats per row, elbo and kl in nats, seconds in s, memory of parameters in MiB"
 BINS = 10
 SMALLEST = 1e-12  # of a probability whose logarithm is taken
 MEBIBYTE = 1024**2
 
 
-def compare(fits: Mapping[str, Fit], test: Interactions | None = None) -> pd.DataFrame:
-    """Return one row a fit, ordered by log_score; see the module for its columns.
+def compare(fits: Mapping[str, Trained], test: Interactions | None = None) -> pd.DataFrame:
+    """Return one row per fit, the highest log_score first; see the module for its columns and their units.
 
     Args:
         fits: fits by name.
@@ -41,9 +52,10 @@ def compare(fits: Mapping[str, Fit], test: Interactions | None = None) -> pd.Dat
 
     Raises:
         ConfigError: there are no fits, or the test has no labels.
+        DataError: the test lacks the score column of a fit.
     """
-    if not isinstance(fits, Mapping) or not fits or not all(hasattr(fit, "history") for fit in fits.values()):
-        raise ConfigError("PB-C161: compare takes a mapping from names to fits, one fit at least")
+    if not isinstance(fits, Mapping) or not fits or not all(isinstance(fit, Trained) for fit in fits.values()):
+        raise ConfigError("PB-C161: compare takes a mapping from names to fits, with one fit or more")
     if test is not None and test.label is None:
         raise ConfigError("PB-C162: the test has no labels, so there is nothing to score; read it with label=")
     rows = [{"name": name, **_of_fit(fit, test)} for name, fit in fits.items()]
@@ -56,15 +68,13 @@ def compare(fits: Mapping[str, Fit], test: Interactions | None = None) -> pd.Dat
     return table.sort_values("log_score", ascending=False, kind="stable", ignore_index=True)
 
 
-def _of_fit(fit: Fit, test: Interactions | None) -> dict[str, Any]:
-    section, notes = fit.study, []
+def _of_fit(fit: Trained, test: Interactions | None) -> dict[str, Any]:
+    section = fit.study
     scored, reason = _scores(fit, test)
-    notes.append(reason)
-    divergence = np.nan
+    divergence, missing = np.nan, ""
     if fit.events is not None:
         found = accuracy(fit)
-        divergence = found.table["kl"].mean() if not found.reason else np.nan
-        notes.append(found.reason and f"no exact KL: {found.reason}")
+        divergence, missing = found.mean_kl, found.no_kl
     tensors = [*fit.model.parameters(), *fit.guide.parameters()]
     return {
         "model": section.model.name,
@@ -75,21 +85,18 @@ def _of_fit(fit: Fit, test: Interactions | None) -> dict[str, Any]:
         "kl": divergence,
         "seconds": float(fit.history["seconds"].sum()),
         "memory": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / MEBIBYTE,
-        "note": _joined(*notes),
+        "note": _joined(reason, missing and f"no exact KL: {missing}"),
     }
 
 
-def _scores(fit: Fit, test: Interactions | None) -> tuple[dict[str, float], str]:
-    """Return log-score and calibration error, and why they are missing or empty."""
-    nothing, unseen = {"log_score": np.nan, "calibration_error": np.nan}, ""
+def _scores(fit: Trained, test: Interactions | None) -> tuple[dict[str, float], str]:
+    """Return log-score and calibration error, and why they are missing, or what to know of them."""
+    nothing, note = {"log_score": np.nan, "calibration_error": np.nan}, ""
     if fit.model.pairwise:
-        return nothing, "its scores are no probabilities"
+        return nothing, "its scores are not probabilities"
     if test is not None:
-        frame = test.to_frame()
-        found = fit.predict(frame, popularity="posterior", unseen="prior")["score"].to_numpy()
+        found, note = _of_test(fit, test)
         label = np.asarray(test.label, dtype=float)
-        known = frame["user"].isin(fit.catalogue.users) & frame["item"].isin(fit.catalogue.items)
-        unseen = "" if known.all() else f"{(~known).sum()} of {len(frame)} rows of the test have unseen ids"
     elif fit.events is None:
         return nothing, "saved without its interactions"
     else:
@@ -99,7 +106,26 @@ def _scores(fit: Fit, test: Interactions | None) -> tuple[dict[str, float], str]
         per_row = fit.study.model.latent == "interaction"
         found = Predictive(fit.model, fit.guide, rows, per_row).probability()[rows.scored]
         label = rows.label[rows.scored]
-    return {"log_score": log_score(found, label), "calibration_error": calibration_error(found, label)}, unseen
+    return {"log_score": log_score(found, label), "calibration_error": calibration_error(found, label)}, note
+
+
+def _of_test(fit: Trained, test: Interactions) -> tuple[np.ndarray, str]:
+    """Return P(c=1) of each test row under q of its own period, `(N,)`, and what to know of it."""
+    catalogue, notes, period = fit.catalogue, [], None
+    frame = pd.DataFrame({"user": test.users[test.user], "item": test.items[test.item]})
+    pairs = Pairs.from_frame(frame, catalogue, unseen="prior")
+    unseen = int(((pairs.user < 0) | (pairs.item < 0)).sum())
+    if unseen:
+        notes.append(f"{unseen} of {len(frame)} rows of the test have unseen ids")
+    if catalogue.periods > 1 and test.time is not None:
+        period = replace(test, periods=catalogue.periods, edges=catalogue.edges).period
+    elif catalogue.periods > 1:
+        notes.append("the test has no times: rows are scored in their item's last period with rows")
+    # a row's own popularity has no q: it comes from the prior, as for held-out rows
+    popularity: Mode = "prior" if fit.study.model.latent == "interaction" else "posterior"
+    scorer = Scorer(fit.model, fit.guide, catalogue, popularity, 0.9)
+    table = predict_pairs(scorer, pairs, score=given_score(test.columns, fit.study), period=period)
+    return table["score"].to_numpy(), _joined(*notes)
 
 
 def log_score(probability: np.ndarray, label: np.ndarray) -> float:
@@ -116,7 +142,7 @@ def calibration_error(probability: np.ndarray, label: np.ndarray) -> float:
     return float(np.sum(distance) / len(probability))
 
 
-def _rows_key(fit: Fit) -> tuple[Any, ...]:
+def _rows_key(fit: Trained) -> tuple[Any, ...]:
     """Return what decides which rows are held out; of a run without interactions, its ids and counts stand for them."""
     training, catalogue, events = fit.study.training, fit.catalogue, fit.events
     columns = [catalogue.count, catalogue.positives]
@@ -127,7 +153,7 @@ def _rows_key(fit: Fit) -> tuple[Any, ...]:
     return training.seed, training.validation, fit.study.data.negatives, events is None, rows
 
 
-def _objective_key(fit: Fit) -> tuple[Any, ...]:
+def _objective_key(fit: Trained) -> tuple[Any, ...]:
     """Return what an ELBO is of: the model, its prior and given numbers, and the rows."""
     model = fit.study.model
     vectors = {"user_vectors", "item_vectors"}

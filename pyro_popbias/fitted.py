@@ -1,31 +1,26 @@
 """A fit: what a user holds after training. Every result is a frame with the user's own ids."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair, assemble, with_names
-from pyro_popbias.assembly.training_data import finite_score
+from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
-from pyro_popbias.data.frames import as_frame, check_columns
-from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.errors import DataError
 from pyro_popbias.inference_data.convert import GROUPS, container
-from pyro_popbias.prediction.intervention import Scores, check_mode
+from pyro_popbias.prediction.intervention import read_popularity
+from pyro_popbias.prediction.pairs import Pairs, predict_pairs
 from pyro_popbias.prediction.posterior_tables import check_interval
-from pyro_popbias.prediction.scorer import Scorer, Seen
+from pyro_popbias.prediction.recommendation import recommend_items
+from pyro_popbias.prediction.scorer import Scorer, seen_items
 from pyro_popbias.progress import TrainingProgress
-from pyro_popbias.registry import nearest
 from pyro_popbias.storage.run_folder import read_run, save
-from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
 from pyro_popbias.training.loop import train
@@ -39,90 +34,65 @@ class Fit(Trained):
     def predict(
         self,
         frame: pd.DataFrame,
-        popularity: str = "population",
+        popularity: str | float | Mapping[Any, float] = "population",
         interval: float = 0.9,
         unseen: Literal["error", "prior", "drop"] = "error",
     ) -> pd.DataFrame:
         """Return P(c=1 | do(u,i)) of pairs, in the frame's order.
 
         Args:
-            frame: columns user and item.
-            popularity: which distribution of popularity to integrate over: "population", "prior", "posterior" or
-                "none".
-            interval: share of popularity's mass between lower and upper, which is how far popularity moves the
-                probability and no error bar of the score.
-            unseen: what to do with ids that the fit does not know.
+            frame: columns user and item, and the study's score column if it has one; other columns and the index are
+                ignored.
+            popularity: the distribution of popularity z to integrate over: "population" (one for all items), "prior" (the
+                item's own), "posterior" (the item's q) or "none" (the affinity alone). A number sets z for all items,
+                a mapping from item to number sets it per item: do(z = value). It must hold every item of the frame and
+                may hold others.
+            interval: share of popularity's mass between lower and upper, above 0 and below 1.
+            unseen: what to do with ids that the fit does not know: "error", "prior" for the prior mean of their
+                affinity, or "drop" for leaving their rows out.
 
         Returns:
-            user, item, score, lower, upper (probabilities; scores without an upper bound for `pda`), score_sd (the
-            error bar from the affinity's posterior; NaN where affinities are point estimates).
+            user, item, score, lower, upper (probabilities; for `pda`, scores without an upper bound), score_sd. lower and
+            upper say how far popularity moves the probability: they are not an error bar of the score, and equal it
+            under "none" and given values. score_sd is the error bar from the affinity's posterior, NaN where affinities
+            are point estimates.
 
         Raises:
-            DataError: a column is missing, or ids are unseen.
-            UnknownNameError: there is no such mode.
+            DataError: a column is missing or a duplicate, ids are unseen, or a mapping lacks items.
+            UnknownNameError: there is no such mode of popularity.
+            ConfigError: a value of popularity is outside of its support, or the interval is not between 0 and 1.
         """
         scorer = self._scorer(popularity, interval)
-        frame = as_frame(frame).reset_index(drop=True)
-        check_columns(frame, ["user", "item"])
-        pairs = pd.DataFrame({name: as_text(frame[name], name) for name in ("user", "item")})
-        user = self.catalogue.users.get_indexer(pd.Index(pairs["user"]))
-        item = self.catalogue.items.get_indexer(pd.Index(pairs["item"]))
-        keep = self._keep(pairs, user, item, unseen)
-        codes = scorer.tensor(user[keep]), scorer.tensor(item[keep])
-        with torch.no_grad():
-            affinity = self.model.affinity.pairs(*codes, self._given_score(frame[keep]), self.guide.weights())
-        found = scorer.scores(affinity, codes[1])
-        sd = np.nan if found.sd is None else found.sd.cpu().numpy()
-        return pairs[keep].reset_index(drop=True).assign(**_columns(found), score_sd=sd)
+        pairs = Pairs.from_frame(frame, self.catalogue, unseen=unseen)
+        return predict_pairs(scorer, pairs, score=given_score(pairs.frame, self.study))
 
-    def _scorer(self, popularity: str, interval: float) -> Scorer:
-        return Scorer(self.model, self.guide, self.catalogue, check_mode(popularity), check_interval(interval))
-
-    def _keep(self, pairs: pd.DataFrame, user: np.ndarray, item: np.ndarray, unseen: str) -> np.ndarray:
-        known = (user >= 0) & (item >= 0)
-        if unseen not in ("error", "prior", "drop"):
-            raise ConfigError(
-                f"PB-C012: unseen={unseen!r}{nearest(str(unseen), ['error', 'prior', 'drop'])} Choices: error, prior, drop"
-            )
-        if unseen == "error" and not known.all():
-            shown = [
-                f"{int((codes < 0).sum())} rows of unseen {name}s ({', '.join(pairs[name][codes < 0].unique()[:5])})"
-                for name, codes in (("user", user), ("item", item))
-                if (codes < 0).any()
-            ]
-            raise DataError(
-                f"PB-D048: {' and '.join(shown)} in {len(pairs)} pairs; pass unseen='prior' for the prior mean of their "
-                "affinity, or unseen='drop'"
-            )
-        return known if unseen == "drop" else np.ones(len(pairs), dtype=bool)
-
-    def _given_score(self, frame: pd.DataFrame) -> Tensor | None:
-        section = self.study.model.affinity
-        if not isinstance(section, FixedAffinityConfig) or section.score is None:
-            return None
-        check_columns(frame, [section.score])
-        return torch.from_numpy(finite_score(frame[section.score], section.score)).to(self.guide.device)
+    def _scorer(self, popularity: object, interval: float) -> Scorer:
+        asked = read_popularity(popularity, self.model.latents["popularity"].support)
+        return Scorer(self.model, self.guide, self.catalogue, asked, check_interval(interval))
 
     def recommend(
         self,
         users: Iterable[Any] | None = None,
         k: int = 10,
-        popularity: str = "population",
+        popularity: str | float | Mapping[Any, float] = "population",
         exclude_seen: bool = True,
     ) -> pd.DataFrame:
         """Return each user's k items of highest P(c=1 | do(u,i)).
 
         Args:
-            users: ids; all users by default.
-            k: items a user.
-            popularity: "population", "prior", "posterior" or "none", as in `predict`.
+            users: ids; all users by default. A user listed more than once is answered once, in the place of the first.
+            k: items per user.
+            popularity: as in `predict`; a mapping must hold every item of the fit.
             exclude_seen: leave out items that the user has a row of, whatever its label.
 
         Returns:
             user, rank (from 1), item, score, lower, upper.
 
         Raises:
-            DataError: users are unseen, or seen items are to be excluded and the run holds no interactions.
+            DataError: users are unseen, a mapping lacks items, or seen items are to be excluded and the run was saved
+                without its interactions.
+            UnknownNameError: there is no such mode of popularity.
+            ConfigError: k is not an integer >= 1, or a value of popularity is outside of its support.
         """
         scorer = self._scorer(popularity, 0.9)
         k = require_integer("k", k, 1)
@@ -131,29 +101,8 @@ class Fit(Trained):
                 "PB-D106: the run was saved without its interactions (--no-data), so seen items are not known; fit again "
                 "with them, or in Python pass exclude_seen=False"
             )
-        seen = Seen(self.events) if exclude_seen and self.events is not None else None
-        columns = {"user": str, "rank": int, "item": str, "score": float, "lower": float, "upper": float}
-        blocks = [pd.DataFrame(columns=list(columns)).astype(columns)]
-        for user, item, found in scorer.top(self._user_codes(users), k, seen):
-            frame = pd.DataFrame({"user": self.catalogue.users[user], "item": self.catalogue.items[item]})
-            frame.insert(1, "rank", frame.groupby("user", sort=False).cumcount() + 1)
-            blocks.append(frame.assign(**_columns(found)))
-        return pd.concat(blocks[1:] or blocks, ignore_index=True)
-
-    def _user_codes(self, users: Iterable[Any] | None) -> np.ndarray:
-        if users is None:
-            return np.arange(len(self.catalogue.users))
-        if isinstance(users, str):
-            raise ConfigError(f"PB-C015: users={users!r} is a single string; pass a list of ids")
-        chosen = list(users)
-        if not chosen:
-            return np.arange(0)
-        ids = as_text(pd.Series(chosen), "users")
-        codes = self.catalogue.users.get_indexer(pd.Index(ids))
-        if (codes < 0).any():
-            unknown = ids[codes < 0]
-            raise DataError(f"PB-D048: {len(unknown)} unseen users, first {', '.join(unknown[:5])}; leave them out")
-        return np.asarray(codes)
+        seen = seen_items(self.events) if exclude_seen and self.events is not None else None
+        return recommend_items(scorer, users, k, seen=seen)
 
     def to_arviz(
         self,
@@ -165,11 +114,10 @@ class Fit(Trained):
     ) -> Any:
         """Return the posterior, the prior and the data as ArviZ's container, with item ids as coordinates.
 
-        Draws are a seeded view of q, independent of each other: an item has the same ones in any selection, and a row
-            too.
-        Each item's are of its own distribution; where a guide has correlations between items (`auto-low-rank`), draws
-        have not. Vectors stay at their estimates, and where they have distributions a row's affinity is drawn by its
-        moments.
+        Draws are independent draws of q from the seed: an item, or a row, has the same ones in any selection. Each
+        item is drawn from its own marginal, so draws lack the correlations between items that `auto-low-rank` has.
+        Point-estimated vectors stay at their estimates; where vectors have distributions, a row's affinity is drawn
+        from a Normal of its mean and variance.
 
         Args:
             draws: draws of each cell in each chain; a chain a restart, the best first.
@@ -177,9 +125,13 @@ class Fit(Trained):
             rows: positions of interactions, for observed_data, predictive and log_likelihood groups; by default all
                 where only observed_data is asked for, else a seeded sample of 1000 where there are more.
             groups: some of posterior, prior, observed_data, constant_data, prior_predictive, posterior_predictive,
-                log_likelihood. The attribute `reason` of the last says why there is no LOO, where there is none. Left
-                at its default, observed_data is missing where a run was saved without its interactions.
+                log_likelihood. The last three are given on request only. Where leave-one-out does not hold,
+                log_likelihood warns and has the reason as its attribute `reason`. Left at its default, observed_data is
+                missing where a run was saved without its interactions.
             seed: decides the draws and the sample of rows.
+
+        Warns:
+            DataWarning: log_likelihood is asked for, and leave-one-out does not hold.
 
         Raises:
             ConfigError: a group is unknown, or the draws would take more than 2 GiB.
@@ -283,8 +235,3 @@ def load(path: str | Path) -> Fit:
         SchemaVersionError: the folder was written by an incompatible version.
     """
     return Fit(**read_run(path))
-
-
-def _columns(found: Scores) -> dict[str, np.ndarray]:
-    parts = {"score": found.score, "lower": found.lower, "upper": found.upper}
-    return {name: part.cpu().numpy() for name, part in parts.items()}

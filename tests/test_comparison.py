@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import pyro_popbias as pb
@@ -10,7 +11,7 @@ from pyro_popbias.cli import fit_and_compare as running
 from pyro_popbias.cli.app import app
 from pyro_popbias.cli.fit_and_compare import run_comparison
 from pyro_popbias.comparison import calibration_error, log_score
-from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
+from pyro_popbias.errors import ConfigError, DataError, IncompatibleError, UnknownNameError
 
 pytestmark = pytest.mark.usefixtures("short_training")
 COLUMNS = [
@@ -64,7 +65,7 @@ def test_elbos_of_other_models_or_rows_are_not_compared(events, fits):
 def test_a_ranking_score_has_no_log_score(events, fits):
     table = pb.compare({"pda": fit_of(events, "pda"), "product": fits["gamma"]})
     assert table["name"].tolist() == ["product", "pda"]
-    assert table["note"].iloc[1].startswith("its scores are no probabilities; no exact KL: ")
+    assert table["note"].iloc[1].startswith("its scores are not probabilities; no exact KL: ")
 
 
 def test_a_test_of_rows_that_no_fit_has_seen(frame, events):
@@ -75,6 +76,60 @@ def test_a_test_of_rows_that_no_fit_has_seen(frame, events):
     assert row["log_score"] == pytest.approx(log_score(score.to_numpy(), test.label))
     assert np.isnan(pb.compare({"a": fit}).iloc[0]["log_score"])
     assert pb.compare({"a": fit}).iloc[0]["note"] == "no rows were held out"
+
+
+def test_rows_of_a_test_are_scored_in_their_own_period(make_frame):
+    frame = make_frame(rows=1_500)
+    sliced = frame[(frame["item"] != "i3") | (frame["time"] < 30)]  # silent in later periods: the prior there
+    train = pb.Interactions.from_frame(sliced, label="label", time="time", periods=3)
+    fit = fit_of(train, validation=0.0)
+    edges = fit.catalogue.edges
+    test = frame.assign(time=np.linspace(edges[0] - 50, edges[-1] + 50, len(frame)))  # before, between and after edges
+    own = pb.Interactions.from_frame(test, label="label", time="time")
+    period = np.clip(np.searchsorted(edges, test["time"], side="right") - 1, 0, 2)
+    cell = fit.catalogue.items.get_indexer(test["item"]) * 3 + period
+    codes = torch.tensor(fit.catalogue.users.get_indexer(test["user"])), torch.tensor(cell // 3)
+    with torch.no_grad():
+        x = fit.model.affinity.pairs(*codes, None, {}).mean
+        under = [
+            fit.model.marginal_probability(x, distribution(torch.tensor(cell))).numpy()
+            for distribution in (fit.guide.popularity.posterior, fit.model.prior.distribution)
+        ]
+    expected = np.where(fit.catalogue.count[cell] > 0, *under)
+    row = pb.compare({"a": fit}, test=own).iloc[0]
+    assert row["log_score"] == pytest.approx(log_score(expected, own.label), rel=1e-9)
+    assert row["note"] == ""
+    last = fit.predict(test, popularity="posterior")["score"].to_numpy()
+    assert row["log_score"] != pytest.approx(log_score(last, own.label), rel=1e-6)
+    row = pb.compare({"a": fit}, test=pb.Interactions.from_frame(test, label="label")).iloc[0]
+    assert row["log_score"] == pytest.approx(log_score(last, own.label), rel=1e-9)
+    assert row["note"] == "the test has no times: rows are scored in their item's last period with rows"
+
+
+def test_given_scores_of_a_test(frame):
+    scored = frame.assign(affinity=np.sin(np.arange(len(frame))))
+    train, test = pb.Interactions.from_frame(scored, label="label").split(test=0.3)
+    study = pb.Study(model={"affinity": {"name": "fixed", "score": "affinity"}}, training={"epochs": 2})
+    fit = pb.fit(train, study=study, progress=False)
+    expected = fit.predict(test.to_frame(), popularity="posterior", unseen="prior")["score"].to_numpy()
+    assert pb.compare({"a": fit}, test=test).iloc[0]["log_score"] == pytest.approx(log_score(expected, test.label))
+    without = pb.Interactions.from_frame(frame, label="label")
+    with pytest.raises(DataError, match="PB-D005: no column 'affinity'"):
+        pb.compare({"a": fit}, test=without)
+
+
+def test_the_kl_is_that_of_the_check(fits):
+    table = pb.compare(fits).set_index("name")
+    for name in ("gamma", "lognormal"):
+        findings = fits[name].check().to_frame().set_index("name")
+        assert table.loc[name, "kl"] == findings.loc["mean KL", "value"]
+
+
+def test_no_kl_where_all_cells_have_few_rows(make_frame):
+    fit = fit_of(pb.Interactions.from_frame(make_frame(rows=100), label="label"), batch_size=50)
+    row = pb.compare({"a": fit}).iloc[0]
+    assert np.isnan(row["kl"])
+    assert row["note"] == "no exact KL: no checked item has 20 training rows or more"
 
 
 def test_calibration_error_of_known_bins():
@@ -138,3 +193,4 @@ def test_the_command_fits_guides_and_reads_runs(frame, tmp_path, fits):
     assert "PB-C014: --test is read by the keys" in str(done.exception)
     done = CliRunner().invoke(app, ["compare", *runs, "-o", str(out)])
     assert set(pd.read_csv(out)["name"]) == set(runs)
+    assert "elbo and kl in nats, seconds in s, memory of parameters in MiB" in done.output

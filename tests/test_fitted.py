@@ -172,11 +172,116 @@ def test_unknown_words_are_refused(fit, pairs):
         fit.predict([("u1", "i1")])
 
 
-def test_no_rows_give_no_rows(fit, pairs):
-    assert fit.predict(pairs.iloc[:0]).shape == (0, 6)
+@pytest.mark.parametrize("popularity", ["population", "prior", "posterior", "none", 1.5, {}])
+def test_no_rows_give_no_rows(fit, pairs, popularity):
+    for empty in (pairs.iloc[:0], pd.DataFrame(columns=["user", "item"])):
+        table = fit.predict(empty, popularity=popularity)
+        assert list(table.columns) == ["user", "item", "score", "lower", "upper", "score_sd"]
+        assert not len(table)
+    dropped = fit.predict(UNSEEN.iloc[1:], popularity=popularity, unseen="drop")
+    assert dropped.shape == (0, 6)
 
 
-@pytest.mark.parametrize("popularity", ["population", "prior", "posterior", "none"])
+def test_duplicate_columns_are_refused(fit, pairs):
+    double = pd.concat([pairs, pairs[["item"]]], axis=1)
+    with pytest.raises(DataError, match="PB-D007: duplicate column names: item; rename them"):
+        fit.predict(double)
+
+
+def at_value(fit, table, z):
+    with torch.no_grad():
+        return fit.model.conditional_probability(torch.tensor(affinity_of(fit, table)), torch.tensor(z)).numpy()
+
+
+@pytest.mark.parametrize("number", [2, 1.5, np.float32(0.5), np.int64(1)])
+def test_popularity_is_set_to_a_number(fit, pairs, number):
+    table = fit.predict(pairs, popularity=number)
+    np.testing.assert_allclose(table["score"], at_value(fit, pairs, float(number)), rtol=1e-12)
+    np.testing.assert_allclose(table["score"], expit(affinity_of(fit, pairs)) * -np.expm1(-float(number)), rtol=1e-12)
+    assert (table["lower"] == table["score"]).all()
+    assert (table["upper"] == table["score"]).all()
+
+
+def test_popularity_is_set_item_by_item(fit, pairs):
+    z = {item: 0.1 + 0.2 * k for k, item in enumerate(fit.catalogue.items)}
+    table = fit.predict(pairs, popularity={**z, "another item": 3.0})
+    np.testing.assert_allclose(table["score"], at_value(fit, pairs, pairs["item"].map(z).to_numpy()), rtol=1e-12)
+    pd.testing.assert_series_equal(table["lower"], table["score"], check_names=False)
+    pd.testing.assert_series_equal(table["upper"], table["score"], check_names=False)
+    same = dict.fromkeys(z, 1.5)
+    pd.testing.assert_frame_equal(fit.predict(pairs, popularity=same), fit.predict(pairs, popularity=1.5))
+    for wanted in (same, 1.5):
+        unseen = fit.predict(UNSEEN, popularity=wanted if wanted == 1.5 else {**same, "nothing": 1.5}, unseen="prior")
+        attention = 1 - np.exp(-1.5)
+        np.testing.assert_allclose(unseen["score"][1:], expit(parameter(fit, "intercept")) * attention, rtol=1e-9)
+    with pytest.raises(
+        DataError, match=r"PB-D360: popularity has no value for 2 of 15 items \(i[0-9]+, i[0-9]+\); add"
+    ):
+        fit.predict(pairs, popularity=dict(list(z.items())[2:]))
+    item = pairs["item"].iloc[0]  # only what is asked for must be there
+    assert len(fit.predict(pairs[pairs["item"] == item], popularity={item: 1.0}))
+
+
+@pytest.mark.parametrize("popularity", [0, -1.0, np.nan, np.inf, True])
+def test_numbers_outside_the_support_are_refused(fit, pairs, popularity):
+    for call in (lambda: fit.predict(pairs, popularity), lambda: fit.recommend(popularity=popularity)):
+        with pytest.raises(ConfigError, match=r"PB-C360: popularity=.* must be a finite number > 0"):
+            call()
+
+
+def test_forecasts_and_tables_are_not_modes(fit, pairs):
+    for popularity in ({"forecast": 0.5}, "forecast=0.5", "1.5", None, [1.0]):
+        with pytest.raises(
+            UnknownNameError, match=r"PB-C011: popularity=.* is not available.* Modes: population, prior"
+        ):
+            fit.predict(pairs, popularity)
+
+
+@pytest.mark.parametrize("prior", ["normal", "gamma"])
+def test_real_popularity_may_be_set_to_a_negative_number(events, prior):
+    model = {"name": "additive", "affinity": {"name": "embedding", "dim": 2}, "prior": {"name": prior}}
+    fit = pb.fit(events, study=pb.Study(model=model, guide={"name": prior}, training=TRAINING), progress=False)
+    pairs = events.to_frame()
+    for z in (-1.5, 0.0):
+        expected = expit(affinity_of(fit, pairs) + parameter(fit, "gamma") * z)
+        np.testing.assert_allclose(fit.predict(pairs, popularity=z)["score"], expected, rtol=1e-12)
+
+
+def test_given_popularity_of_a_bayesian_affinity(events):
+    study = study_of(name="embedding", dim=2, posterior="mean-field")
+    fit = pb.fit(events, study=study, progress=False)
+    table = fit.predict(events.to_frame(), popularity=1.0)
+    assert (table["score_sd"] > 0).all()
+    top = fit.recommend(k=2, popularity=1.0)
+    np.testing.assert_allclose(top["score"], fit.predict(top, popularity=1.0)["score"], rtol=1e-5)
+
+
+def test_numbers_of_numpy_are_numbers_and_booleans_are_not(fit, pairs):
+    expected = fit.predict(pairs, interval=float(np.float32(0.9)))
+    pd.testing.assert_frame_equal(fit.predict(pairs, interval=np.float32(0.9)), expected)
+    pd.testing.assert_frame_equal(fit.recommend(k=np.int64(3)), fit.recommend(k=3))
+    for wrong in (True, np.bool_(True)):
+        with pytest.raises(ConfigError, match="PB-C083: interval must be above 0 and below 1, not "):
+            fit.predict(pairs, interval=wrong)
+        with pytest.raises(ConfigError, match="PB-C084: k must be an integer >= 1, not "):
+            fit.recommend(k=wrong)
+
+
+def test_ids_may_be_integers(frame):
+    numbered = frame.assign(user=frame["user"].str[1:].astype(int), item=frame["item"].str[1:].astype("int32"))
+    fit = pb.fit(pb.Interactions.from_frame(numbered, label="label"), study=study_of(), progress=False)
+    text = numbered.astype({"user": str, "item": str})
+    for popularity in ("posterior", dict.fromkeys(range(15), 1.0), {str(k): 1.0 for k in range(15)}):
+        pd.testing.assert_frame_equal(fit.predict(numbered, popularity), fit.predict(text, popularity))
+    pd.testing.assert_frame_equal(fit.predict(numbered.astype(float)), fit.predict(text))
+    for users in ([3, 5], np.array([3, 5]), pd.Series([3, 5], index=[9, 9]), pd.Index(["3", "5"]), (k for k in (3, 5))):
+        pd.testing.assert_frame_equal(fit.recommend(users, k=2), fit.recommend(["3", "5"], k=2))
+
+
+BY_ITEM = {f"i{k}": 0.1 + k % 7 for k in range(15)}
+
+
+@pytest.mark.parametrize("popularity", ["population", "prior", "posterior", "none", 0.7, BY_ITEM])
 def test_recommend(fit, frame, popularity):
     k = 3
     table = fit.recommend(k=k, popularity=popularity)
@@ -204,11 +309,33 @@ def test_recommend_some_users(fit):
         fit.recommend(["u5", "nobody", "none"])
 
 
+def test_a_user_listed_twice_is_answered_once(fit):
+    expected = fit.recommend(["u5", "u2"], k=3)
+    pd.testing.assert_frame_equal(fit.recommend(["u5", "u2", "u5", "u5"], k=3), expected)
+    assert expected["rank"].tolist()[:3] == [1, 2, 3]
+    with pytest.raises(DataError, match="PB-D048: 1 unseen users, first nobody; leave them out"):
+        fit.recommend(["nobody", "nobody"])
+
+
+def test_a_table_of_users_is_refused(fit, frame):
+    with pytest.raises(
+        ConfigError, match=r"PB-C015: users is a table; pass its column of ids, such as table\['user'\]"
+    ):
+        fit.recommend(frame[["user"]])
+
+
+def test_a_ranking_by_given_popularity_needs_every_item(fit):
+    with pytest.raises(
+        DataError, match=r"PB-D360: popularity has no value for 14 of 15 items \(i.*, \.\.\.\); add them"
+    ):
+        fit.recommend(popularity={"i3": 1.0})
+
+
 def test_no_users_get_no_rows(fit):
     assert fit.recommend([], k=3).shape == (0, 6)
 
 
-@pytest.mark.parametrize("popularity", ["population", "prior", "posterior"])
+@pytest.mark.parametrize("popularity", ["population", "prior", "posterior", 0.7, BY_ITEM])
 def test_blocks_do_not_matter(fit, popularity, monkeypatch):
     whole = fit.recommend(k=4, popularity=popularity)
     monkeypatch.setattr(scoring, "BLOCK_ELEMENTS", 3 * len(fit.catalogue.items) + 1)
@@ -231,7 +358,9 @@ def test_score_column(scored):
     np.testing.assert_allclose(result["score"], expit(frame["affinity"] + parameter(fit, "intercept")), rtol=1e-12)
     with pytest.raises(DataError, match="PB-D005: no column 'affinity'"):
         fit.predict(frame.drop(columns="affinity"))
-    with pytest.raises(DataError, match="PB-D068: column 'affinity' has 1 scores that are missing or not finite"):
+    with pytest.raises(
+        DataError, match=r"PB-D068: column 'affinity' has 1 scores that are missing .* 400 rows; fill or"
+    ):
         fit.predict(frame.assign(affinity=frame["affinity"].where(frame.index != 3)))
     with pytest.raises(ConfigError, match="PB-C003: a fixed score column has no value for pairs outside the data"):
         fit.recommend()

@@ -28,9 +28,8 @@ FLOORS = [
     ["training"],
     ["trained"],
     ["checks", "inference_data", "storage"],
-    ["report"],
+    ["report", "comparison"],
     ["fitted"],
-    ["comparison"],
     ["cli"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

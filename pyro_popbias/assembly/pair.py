@@ -135,7 +135,7 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     tensors = partial(
         TrainingBatches,
         events,
-        score=given_score(events, study),
+        score=given_score(events.columns, study),
         negatives=negatives,
         latent=study.model.latent,
         cells="all" if GUIDES[study.guide.name].draws_all_cells else "of batch",

@@ -1,7 +1,5 @@
 """The rows of a training as tensors: which are held out, their given scores, and where they live."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -24,8 +22,17 @@ def _cells(events: Interactions, train: np.ndarray, rows: TrainingBatches, seed:
     return CellStatistics(rows.cell_count.cpu().numpy(), positives, catalogue.periods, catalogue.item_features, seed)
 
 
-def given_score(events: Interactions, study: Study) -> np.ndarray | None:
-    """Return the given affinity of every interaction, `(N,)`; None where affinities are of vectors or features."""
+def given_score(columns: pd.DataFrame, study: Study) -> np.ndarray | None:
+    """Return the given affinity of every row, `(N,)`; None where affinities come from vectors or features.
+
+    Args:
+        columns: the columns of the interactions, or of the pairs to predict.
+        study: it names the score column.
+
+    Raises:
+        ConfigError: negatives are sampled, which have no score.
+        DataError: the column is missing, or has values that are not numbers, are missing or not finite.
+    """
     affinity = study.model.affinity
     if not isinstance(affinity, FixedAffinityConfig) or affinity.score is None:
         return None
@@ -33,22 +40,17 @@ def given_score(events: Interactions, study: Study) -> np.ndarray | None:
         raise ConfigError(
             "PB-C019: a fixed score column has no value for sampled negatives; give user_vectors and item_vectors"
         )
-    check_columns(events.columns, [affinity.score])
-    return finite_score(events.columns[affinity.score], affinity.score)
-
-
-def finite_score(column: "pd.Series[Any]", name: str) -> np.ndarray:
-    """Return a score column as numbers `(N,)`, or refuse it.
-
-    Raises:
-        DataError: values are no numbers, missing or not finite.
-    """
+    check_columns(columns, [affinity.score])
+    column = columns[affinity.score]
     if not pd.api.types.is_numeric_dtype(column.dtype):
-        raise DataError(f"PB-D068: column {name!r} holds {column.dtype} values; scores are numbers")
+        raise DataError(f"PB-D068: column {affinity.score!r} holds {column.dtype} values; scores are numbers")
     score = column.to_numpy(dtype="float64", copy=True)
     broken = ~np.isfinite(score)
     if broken.any():
-        raise DataError(f"PB-D068: column {name!r} has {broken.sum()} scores that are missing or not finite")
+        raise DataError(
+            f"PB-D068: column {affinity.score!r} has {broken.sum()} scores that are missing or not finite in "
+            f"{len(score)} rows; fill or drop them"
+        )
     return score
 
 

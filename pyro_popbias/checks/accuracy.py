@@ -61,16 +61,29 @@ class Accuracy:
     reason: str
     bounds: Bounds | None
 
+    @property
+    def ruled(self) -> pd.DataFrame:
+        """The cells that rules are about, with 20 training rows or more: in others q hardly leaves the prior."""
+        return self.table[self.table["rows"] >= ROWS]
+
+    @property
+    def mean_kl(self) -> float:
+        """Mean KL(q || p) over the cells that rules are about, in nats; NaN where there are none."""
+        return float(self.ruled["kl"].mean()) if not self.no_kl else np.nan
+
+    @property
+    def no_kl(self) -> str:
+        """Why there is no mean KL; empty where there is one."""
+        few = f"no checked item has {ROWS} training rows or more"
+        return self.reason or (few if self.ruled.empty else "")
+
     def findings(self) -> tuple[Finding, ...]:
         """Return the rules, over cells with 20 training rows or more."""
-        if self.reason:
-            return (_reported("exact posterior", np.nan, f"Not checked: {self.reason}."),)
-        table = self.table[self.table["rows"] >= ROWS]
-        if table.empty:
-            words = f"Not checked: no checked item has {ROWS} training rows or more."
-            return (_reported("exact posterior", np.nan, words),)
+        if self.no_kl:
+            return (_reported("exact posterior", np.nan, f"Not checked: {self.no_kl}."),)
+        table = self.ruled
         where = f"over the {len(table)} cells with {ROWS} training rows or more"
-        mean, high, coverage = table["kl"].mean(), float(table["kl"].quantile(0.99)), table["coverage"].mean()
+        mean, high, coverage = self.mean_kl, float(table["kl"].quantile(0.99)), table["coverage"].mean()
         heavy = ((table["ess"] < ENOUGH) & (table["k_hat"] > largest_k(DRAWS))).mean()
         limits = (np.nan, np.nan) if self.bounds is None else (self.bounds.mean, self.bounds.high)
         return (

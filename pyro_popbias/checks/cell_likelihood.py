@@ -145,7 +145,7 @@ class TrainingRows:
         self._rows = train[np.argsort(events.cell[train], kind="stable")]
         self.count = np.bincount(events.cell[train], minlength=events.cells)
         self._first = np.cumsum(self.count) - self.count
-        self._score = given_score(events, fit.study)
+        self._score = given_score(events.columns, fit.study)
         number = fit.study.data.negatives or 0
         self._negatives = Negatives(events, number) if number else None
         if self._negatives is not None:

@@ -64,7 +64,7 @@ class ReplicatedData:
             cell = np.concatenate([cell, drawn * events.periods + (cell % events.periods).repeat(number)])
             label = np.concatenate([label, np.zeros(len(drawn))])
         distinct, cell_index = np.unique(cell, return_inverse=True)
-        score = given_score(events, study)
+        score = given_score(events.columns, study)
         return cls(
             user=torch.from_numpy(user).to(device),
             item=torch.from_numpy(cell // events.periods).to(device),

@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Bayesian treatment of popularity bias in recommender systems.",
 )
 
-Mode = Annotated[str, typer.Option(help="population, prior, posterior or none")]
+Mode = Annotated[str, typer.Option(help="population, prior, posterior, none, or a number to set popularity to")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
 OptionalOutput = Annotated[Path | None, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
 
@@ -90,6 +90,14 @@ def fit(
         raise typer.Exit(130) from None
 
 
+def _popularity(mode: str) -> str | float:
+    """Return a mode of popularity, or the number that it is."""
+    try:
+        return float(mode)
+    except ValueError:
+        return mode
+
+
 def _load(run: Path) -> "Fit":
     from pyro_popbias.fitted import load
 
@@ -107,7 +115,7 @@ def predict(run: Path, pairs: Path, output: Output, popularity: Mode = "populati
     """Write P(c=1 | do(u,i)) of pairs, a file with columns user and item."""
     from pyro_popbias.data.table_files import read_table
 
-    _emit(_load(run).predict(read_table(pairs, text=("user", "item")), popularity=popularity), output)
+    _emit(_load(run).predict(read_table(pairs, text=("user", "item")), popularity=_popularity(popularity)), output)
 
 
 @app.command()
@@ -122,7 +130,7 @@ def recommend(
     from pyro_popbias.data.table_files import read_table
 
     ids = None if users is None else read_table(users, text=("user",))["user"]
-    _emit(_load(run).recommend(ids, k=k, popularity=popularity), output)
+    _emit(_load(run).recommend(ids, k=k, popularity=_popularity(popularity)), output)
 
 
 @app.command()
@@ -145,12 +153,14 @@ def compare(
 ) -> None:
     """Print or write fits side by side, the best held-out log-score first."""
     from pyro_popbias.cli.fit_and_compare import run_comparison
+    from pyro_popbias.comparison import UNITS
     from pyro_popbias.data.table_files import file_ending
 
     if output is not None:
         file_ending(output)  # refused before hours of training and not after
     names = [name.strip() for name in guides.split(",") if name.strip()]
     _emit(run_comparison(paths, guides=names, test=test), output)
+    typer.echo(UNITS)
 
 
 @app.command()

@@ -9,6 +9,7 @@
 | log_likelihood | chain, draw, interaction | log-likelihood of the labels, in nats |
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,17 +17,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyro_popbias.assembly.training_data import finite_score, split_rows
-from pyro_popbias.data.frames import check_columns
+from pyro_popbias.assembly.training_data import given_score, split_rows
 from pyro_popbias.data.ids import as_text
-from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
+from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.inference_data.arviz_compat import to_container
 from pyro_popbias.inference_data.interaction_draws import InteractionSubset, log_likelihood, predictive
 from pyro_popbias.inference_data.loo_conditions import reason_against
 from pyro_popbias.inference_data.popularity_draws import CellCoords, Draws, check_size, constants_dataset
 from pyro_popbias.registry import nearest
-from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_integer
 
@@ -48,6 +46,13 @@ def container(
     """Return ArviZ's container of a fit; see `Fit.to_arviz`."""
     draws, seed = require_integer("draws", draws, 1), require_integer("seed", seed, 0)
     by_row = _check_groups(fit, groups)
+    if "log_likelihood" in groups and (reason := reason_against(fit)):
+        warnings.warn(
+            f"PB-D361: leave-one-out (az.loo, az.compare) does not hold for this fit: {reason}; compare fits by their "
+            "held-out log-score, pb.compare",
+            DataWarning,
+            stacklevel=3,
+        )
     cells = _cells(fit, items)
     chosen = _rows(fit, rows, sample=bool(by_row), seed=seed) if by_row or "observed_data" in groups else None
     weights = sum(len(distribution.loc) for distribution in fit.guide.global_weights().values())
@@ -135,7 +140,7 @@ def _rows(fit: Trained, rows: Iterable[int] | None, *, sample: bool, seed: int) 
     if rows is None and sample and len(events) > SAMPLE:
         position = np.sort(np.random.default_rng(seed).choice(len(events), SAMPLE, replace=False))
     label = np.ones(len(position), dtype=np.int8) if events.label is None else events.label[position]
-    score = _score(fit, events) if sample else None
+    score = given_score(events.columns, fit.study) if sample else None
     return InteractionSubset(
         position=position,
         user=events.user[position],
@@ -159,15 +164,6 @@ def _positions(rows: Iterable[int], number: int) -> np.ndarray:
     if position.min() < 0 or position.max() >= number:
         raise ConfigError(f"PB-C016: rows= are positions from 0 to {number - 1}")
     return np.asarray(pd.unique(position.astype(np.int64)))
-
-
-def _score(fit: Trained, events: Interactions) -> np.ndarray | None:
-    """Return the given affinity of every interaction, where there is one."""
-    section = fit.study.model.affinity
-    if not isinstance(section, FixedAffinityConfig) or section.score is None:
-        return None
-    check_columns(events.columns, [section.score])
-    return finite_score(events.columns[section.score], section.score)
 
 
 def _row_coords(fit: Trained, rows: InteractionSubset, *, held_out: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Posterior tables of popularity, one row a cell."""
+"""Posterior tables: popularity, one row per cell (an item and a period), and global parameters."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,13 @@ CONDITIONAL = (
 )
 
 
-def check_interval(interval: float) -> float:
-    """Return the interval, or refuse it.
+def check_interval(interval: object) -> float:
+    """Return the interval as Python's own number, or refuse it; numpy's numbers are numbers, booleans are not.
 
     Raises:
         ConfigError: it is not a number between 0 and 1.
     """
-    if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval < 1:
+    if isinstance(interval, bool) or not isinstance(interval, Real) or not 0 < float(interval) < 1:
         raise ConfigError(f"PB-C083: interval must be above 0 and below 1, not {interval!r}")
     return float(interval)
 
@@ -35,7 +36,7 @@ def check_interval(interval: float) -> float:
 def popularity_table(
     model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float
 ) -> pd.DataFrame:
-    """Return one row a cell: item, period, count, positives, mean, sd, lower, upper, prior_mean, prior_only.
+    """Return one row per cell: item, period, count, positives, mean, sd, lower, upper, prior_mean, prior_only.
 
     Cells without rows are reported from the prior. A point has neither sd nor interval: they are NaN.
     """
@@ -63,7 +64,7 @@ def _summary(distribution: Distribution, tail: float) -> dict[str, Tensor]:
 
 
 def parameter_table(model: PopularityModel, guide: JointGuide, *, interval: float) -> pd.DataFrame:
-    """Return one row a global parameter: name, mean, sd, lower, upper; the last three NaN where it is a point estimate."""
+    """Return one row per global parameter: name, mean, sd, lower, upper; the last three NaN for point estimates."""
     tail = (1 - interval) / 2
     with torch.no_grad():
         unknown = {"sd": np.nan, "lower": np.nan, "upper": np.nan}

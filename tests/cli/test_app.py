@@ -136,6 +136,37 @@ def test_from_fit_to_recommendations(popbias, folder, frame):
     pd.testing.assert_frame_equal(pd.read_csv("recommend.csv.gz"), expected, check_dtype=False)
 
 
+def test_popularity_is_a_mode_or_a_number(popbias, folder):
+    fit = pb.fit(
+        pb.read_interactions("rows.csv", label="label"), study=pb.Study.from_toml("study.toml"), progress=False
+    )
+    fit.save("run")
+    pairs = pd.read_csv("pairs.csv")
+    assert popbias("predict", "run", "pairs.csv", "--popularity", "1.5", "-o", "predict.csv")[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv("predict.csv"), fit.predict(pairs, 1.5), check_dtype=False)
+    assert popbias("recommend", "run", "-k", "2", "--popularity", "1e-1", "-o", "top.csv")[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv("top.csv"), fit.recommend(k=2, popularity=0.1), check_dtype=False)
+    for mode, message in (
+        ("-1", "PB-C360: popularity=-1.0 must be a finite number > 0"),
+        ("nan", "PB-C360: popularity=nan must be a finite number > 0"),
+        ("posteriori", "PB-C011: popularity='posteriori' is not available; did you mean 'posterior'?"),
+        ("forecast=0.5", "PB-C011: popularity='forecast=0.5' is not available."),
+    ):
+        code, _, error = popbias("predict", "run", "pairs.csv", "--popularity", mode, "-o", "wrong.csv")
+        assert (code, error.count("\n")) == (2, 1)
+        assert message in error
+
+
+def test_a_user_twice_in_a_file_is_answered_once(popbias, folder):
+    fit = pb.fit(
+        pb.read_interactions("rows.csv", label="label"), study=pb.Study.from_toml("study.toml"), progress=False
+    )
+    fit.save("run")
+    pd.DataFrame({"user": ["u3", "u1", "u3"]}).to_csv("twice.csv", index=False)
+    assert popbias("recommend", "run", "-k", "2", "--users", "twice.csv", "-o", "top.csv")[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv("top.csv"), fit.recommend(["u3", "u1"], k=2), check_dtype=False)
+
+
 def test_tables_are_printed_without_output(popbias, folder):
     assert popbias("fit", "study.toml", "--out", "run", "--no-data")[0] == 0
     assert not (folder / "run" / "interactions.parquet").exists()

@@ -19,7 +19,11 @@ from pyro_popbias.inference_data.arviz_compat import load_arviz
 from pyro_popbias.inference_data.convert import BY_ROW, GROUPS
 
 az = load_arviz()
-pytestmark = pytest.mark.usefixtures("short_training")
+pytestmark = [
+    pytest.mark.usefixtures("short_training"),
+    # log-likelihoods are held to the likelihood here, and no LOO is made of them
+    pytest.mark.filterwarnings("ignore:PB-D361:pyro_popbias.errors.DataWarning"),
+]
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
 ALL = (*GROUPS, *BY_ROW)
 ROWS = [7, 390, 20, 133, 21]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.errors import DataError
+from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.inference_data.arviz_compat import leave_one_out, load_arviz
 from pyro_popbias.inference_data.loo import loo
 from pyro_popbias.inference_data.loo_conditions import reason_against
@@ -120,7 +120,16 @@ def test_there_is_none_where_vectors_were_learned(events, affinity, short_traini
     found = loo(fit)
     assert np.isnan([found.elpd_loo, found.se, found.p_loo, found.bad_k]).all()
     assert found.reason == "the vectors were estimated from the rows that LOO would leave out"
-    assert fit.to_arviz(draws=5, groups=GROUPS)["log_likelihood"].attrs["reason"] == f"no LOO: {found.reason}"
+    with pytest.warns(
+        DataWarning, match=r"PB-D361: leave-one-out .* does not hold for this fit: the vectors were"
+    ) as caught:
+        data = fit.to_arviz(draws=5, groups=GROUPS)
+    assert caught[0].filename == __file__
+    assert data["log_likelihood"].attrs["reason"] == f"no LOO: {found.reason}"
+    # nothing warns where it is not asked for, and there is nothing that az.loo could take
+    assert "log_likelihood" not in fit.to_arviz(draws=5)
+    with pytest.raises(Exception, match=r"log[_ ]likelihood"):
+        az.loo(fit.to_arviz(draws=5))
 
 
 def test_there_is_none_for_points_and_positives_alone(events, make_frame, short_training):

@@ -102,6 +102,8 @@ def test_best_of():
     assert best_of(points) == 1
 
 
+# log-likelihoods are compared with themselves, and no LOO is made of them
+@pytest.mark.filterwarnings("ignore:PB-D361:pyro_popbias.errors.DataWarning")
 def test_chains_are_independent_draws_of_each_fit(fit):
     data = fit.to_arviz(draws=400, groups=("posterior", "prior", "log_likelihood", "posterior_predictive"))
     for group in ("posterior", "prior", "log_likelihood", "posterior_predictive"):
@@ -135,6 +137,8 @@ def test_r_hat_compares_fits_and_one_fit_has_none(fit, events):
     assert one["r_hat"].astype(float).isna().all()
 
 
+# log-likelihoods are compared with themselves, and no LOO is made of them
+@pytest.mark.filterwarnings("ignore:PB-D361:pyro_popbias.errors.DataWarning")
 @pytest.mark.parametrize("guide", list(pb.GUIDES))
 def test_saved_and_loaded(guide, make_frame, model_for, tmp_path):
     events = pb.Interactions.from_frame(make_frame(), label="label")

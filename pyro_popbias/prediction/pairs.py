@@ -1,0 +1,110 @@
+"""Pairs of a user and an item as a table gives them, and their scores under the table's own ids."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.frames import as_frame, check_columns
+from pyro_popbias.data.ids import as_text
+from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.prediction.intervention import Scores
+from pyro_popbias.prediction.scorer import Scorer
+from pyro_popbias.registry import nearest
+
+UNSEEN = ("error", "prior", "drop")
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """N pairs, in the order of their table.
+
+    Attributes:
+        frame: the table's columns, numbered from 0.
+        ids: `(N,)` rows of user and item, as text.
+        user: `(N,)` codes; -1 is an unseen user.
+        item: `(N,)` codes; -1 is an unseen item.
+    """
+
+    frame: pd.DataFrame
+    ids: pd.DataFrame
+    user: np.ndarray
+    item: np.ndarray
+
+    @classmethod
+    def from_frame(cls, frame: Any, catalogue: Catalogue, *, unseen: Literal["error", "prior", "drop"]) -> "Pairs":
+        """Return the pairs of a table.
+
+        Args:
+            frame: columns user and item; others are kept, the index is ignored.
+            catalogue: the ids that are known.
+            unseen: what to do with other ids: refuse them, keep them with the code -1, or drop their rows.
+
+        Raises:
+            DataError: a column is missing or a duplicate, ids cannot be used, or are unseen.
+            ConfigError: `unseen` is not one of the choices.
+        """
+        if unseen not in UNSEEN:
+            raise ConfigError(f"PB-C012: unseen={unseen!r}{nearest(str(unseen), UNSEEN)} Choices: {', '.join(UNSEEN)}")
+        frame = as_frame(frame).reset_index(drop=True)
+        check_columns(frame, ["user", "item"])
+        ids = pd.DataFrame({name: as_text(frame[name], name) for name in ("user", "item")})
+        user = catalogue.users.get_indexer(pd.Index(ids["user"]))
+        item = catalogue.items.get_indexer(pd.Index(ids["item"]))
+        if unseen == "error":
+            _refuse_unseen(ids, user, item)
+        if unseen == "drop":
+            known = (user >= 0) & (item >= 0)
+            frame, ids = (part[known].reset_index(drop=True) for part in (frame, ids))
+            user, item = user[known], item[known]
+        return cls(frame, ids, user, item)
+
+
+def _refuse_unseen(ids: pd.DataFrame, user: np.ndarray, item: np.ndarray) -> None:
+    shown = [
+        f"{int((codes < 0).sum())} rows of unseen {name}s ({', '.join(ids[name][codes < 0].unique()[:5])})"
+        for name, codes in (("user", user), ("item", item))
+        if (codes < 0).any()
+    ]
+    if shown:
+        raise DataError(
+            f"PB-D048: {' and '.join(shown)} in {len(ids)} pairs; pass unseen='prior' for the prior mean of their "
+            "affinity, or unseen='drop'"
+        )
+
+
+def predict_pairs(
+    scorer: Scorer, pairs: Pairs, *, score: np.ndarray | None = None, period: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Return user, item, score, lower, upper and score_sd of pairs, in their order.
+
+    Args:
+        scorer: the trained pair, and what to integrate over.
+        pairs: N pairs.
+        score: `(N,)` given affinities, where the study has a score column.
+        period: `(N,)` whose popularity to take; by default each item's last with rows.
+
+    Raises:
+        DataError: popularity is a mapping and lacks items.
+    """
+    user, item = scorer.tensor(pairs.user), scorer.tensor(pairs.item)
+    affinities = None if score is None else torch.from_numpy(score).to(item.device)
+    with torch.no_grad():
+        affinity = scorer.model.affinity.pairs(user, item, affinities, scorer.guide.weights())
+    found = scorer.scores(
+        affinity,
+        item,
+        given=scorer.given(pd.Index(pairs.ids["item"])),
+        period=None if period is None else scorer.tensor(period),
+    )
+    sd = np.nan if found.sd is None else found.sd.cpu().numpy()
+    return pairs.ids.assign(**score_columns(found), score_sd=sd)
+
+
+def score_columns(found: Scores) -> dict[str, np.ndarray]:
+    """Return the columns score, lower and upper of a table."""
+    parts = {"score": found.score, "lower": found.lower, "upper": found.upper}
+    return {name: part.cpu().numpy() for name, part in parts.items()}
