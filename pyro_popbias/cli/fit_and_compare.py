@@ -83,6 +83,7 @@ def read_data(study: Study) -> Interactions:
         positive_if=section.positive_if,
         time=section.time,
         periods=section.periods,
+        period_by=section.period_by,
         user_features=section.user_features,
         item_features=section.item_features,
     )

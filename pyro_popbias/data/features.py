@@ -16,6 +16,8 @@ from pyro_popbias.errors import DataError, DataWarning
 
 FAR = 10.0  # a column whose sd, or whose mean in sds, is above this is far from the unit of the coefficients' prior
 EXAMPLES = 5
+MOST_LEVELS = 0.5  # levels per row of a text column, above which it is as good as an id
+FEW_LEVELS = 50  # so many are always allowed, for small catalogues
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Features:
             kind: what the ids are of, for messages.
 
         Raises:
-            DataError: the frame lacks ids, has one twice, has no columns, or holds values that cannot be used.
+            DataError: the frame lacks ids, has duplicate ids or no columns, or holds values that cannot be used.
         """
         frame = _aligned(frame, ids, kind)
         where = f"{kind}_features"
@@ -107,7 +109,7 @@ def _aligned(frame: pd.DataFrame, ids: "pd.Index[str]", kind: str) -> pd.DataFra
     repeated = known[known.duplicated()].unique()
     if len(repeated):
         raise DataError(
-            f"PB-D111: {where} has {len(repeated)} ids more than once, first {_shown(repeated)}; keep one row an id"
+            f"PB-D111: {where} has {len(repeated)} duplicate ids, first {_shown(repeated)}; keep one row per id"
         )
     position = known.get_indexer(ids)
     missing = ids[position < 0]
@@ -122,7 +124,7 @@ def _aligned(frame: pd.DataFrame, ids: "pd.Index[str]", kind: str) -> pd.DataFra
 def _refuse_repeated(names: "pd.Index[Any]", where: str) -> None:
     twice = names[names.duplicated()].unique()
     if len(twice):
-        raise DataError(f"PB-D115: {where} has {len(twice)} names more than once: {_shown(twice)}; rename the columns")
+        raise DataError(f"PB-D115: {where} has {len(twice)} duplicate names: {_shown(twice)}; rename the columns")
 
 
 def _is_number(dtype: Any) -> bool:
@@ -135,7 +137,7 @@ def _column(column: "pd.Series[Any]", where: str, kind: str) -> tuple[list[str],
     text = column.isna().all() or categorical or pd.api.types.is_string_dtype(column.dropna())
     if not (_is_number(column.dtype) or text):
         raise DataError(
-            f"PB-D114: {where} holds {column.dtype} values, which are no features; give numbers, booleans, text or "
+            f"PB-D114: {where} holds {column.dtype} values, which cannot be features; give numbers, booleans, text or "
             "categories, for example by astype(float) or astype(str)"
         )
     missing = (column.isna() | (column.astype(object) == "" if text else False)).to_numpy(dtype=bool)
@@ -146,6 +148,7 @@ def _column(column: "pd.Series[Any]", where: str, kind: str) -> tuple[list[str],
         )
     if text:
         level, levels = pd.factorize(column.astype(object), sort=True)
+        _refuse_titles(level, levels, where, kind)
         return [f"{column.name}={each}" for each in levels], level, np.ones(len(column))
     with np.errstate(over="ignore"):
         value = column.to_numpy(dtype="float64").astype(np.float32)
@@ -156,6 +159,15 @@ def _column(column: "pd.Series[Any]", where: str, kind: str) -> tuple[list[str],
             f"{_shown(column.index[broken])}; fix them, or drop the column"
         )
     return [str(column.name)], np.zeros(len(column), np.int64), value
+
+
+def _refuse_titles(level: np.ndarray, levels: Any, where: str, kind: str) -> None:
+    """Refuse a text column with about one level per id, such as titles."""
+    if len(levels) > max(FEW_LEVELS, MOST_LEVELS * len(level)):
+        raise DataError(
+            f"PB-D314: {where} has {len(levels)} distinct values in {len(level)} {kind}s, first {_shown(levels)}; as one "
+            f"feature per value it would only name the {kind}s. Drop the column, or group its values into fewer levels"
+        )
 
 
 def _warn_of_scales(frame: pd.DataFrame, where: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from pyro_popbias.data.ids import examples
 from pyro_popbias.errors import DataError
 from pyro_popbias.registry import nearest
 
@@ -47,16 +48,27 @@ def as_times(column: pd.Series, name: str) -> np.ndarray:
     """Return a column of times as numbers `(N,)`: seconds of dates, numbers as they are.
 
     Raises:
-        DataError: times are missing, not finite, or no times.
+        DataError: times are missing or infinite, or the column does not hold times.
     """
     missing = column.isna()
     if missing.any():
-        raise DataError(f"PB-D073: column {name!r} has {missing.sum()} missing times in {len(column)} rows")
+        raise DataError(
+            f"PB-D073: column {name!r} has {missing.sum()} missing times in {len(column)} rows, first at "
+            f"{examples(missing)}; fill or drop these rows"
+        )
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         epoch = pd.Timestamp(0, tz=getattr(column.dtype, "tz", None))
         return ((column - epoch) / pd.Timedelta(seconds=1)).to_numpy(dtype="float64")
-    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        return column.to_numpy(dtype="float64")
-    raise DataError(
-        f"PB-D071: column {name!r} holds {column.dtype} values, not times; give numbers, or convert with pandas.to_datetime"
-    )
+    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        raise DataError(
+            f"PB-D071: column {name!r} holds {column.dtype} values, not times; give numbers, or convert with "
+            "pandas.to_datetime"
+        )
+    times = column.to_numpy(dtype="float64")
+    infinite = ~np.isfinite(times)
+    if infinite.any():
+        raise DataError(
+            f"PB-D073: column {name!r} has {infinite.sum()} infinite times in {len(times)} rows, first at "
+            f"{examples(pd.Series(infinite))}; fix or drop these rows"
+        )
+    return times

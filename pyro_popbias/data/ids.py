@@ -4,11 +4,12 @@ Two different ids must never become one (1 and "1.0", or 2^53 and 2^53 + 1 as fl
 become an id.
 """
 
+import warnings
 from numbers import Integral
 
 import pandas as pd
 
-from pyro_popbias.errors import DataError
+from pyro_popbias.errors import DataError, DataWarning
 
 EXACT_FLOAT = 2**53  # from here on, different integers share one float
 
@@ -80,3 +81,25 @@ def _text(column: pd.Series, name: str) -> pd.Series:
     if empty.any():
         raise DataError(f"PB-D039: column {name!r} has {empty.sum()} empty ids, first at {examples(empty)}")
     return column.astype(str)
+
+
+def warn_of_two_forms(ids: "pd.Index[str]", name: str) -> None:
+    """Warn where a column of ids holds the same number as an integer and as a float, "1" and "1.0".
+
+    Args:
+        ids: distinct ids.
+        name: the column's name for messages.
+    """
+    floats = ids[ids.str.fullmatch(r"[+-]?\d+\.0*")]
+    if floats.empty:
+        return
+    integers = floats.str.replace(r"\.0*$", "", regex=True)
+    both = integers.isin(ids)
+    if both.any():
+        pairs = [f"{one!r} and {other!r}" for one, other in zip(integers[both], floats[both], strict=True)]
+        shown = ", ".join(pairs[:3]) + (", ..." if len(pairs) > 3 else "")
+        message = (
+            f"PB-D313: column {name!r} holds {len(pairs)} of {len(ids)} ids in two forms, {shown}, which stay different "
+            "ids; write each in one form, for example frame[column].str.replace(r'\\.0*$', '', regex=True)"
+        )
+        warnings.warn(message, DataWarning, stacklevel=4)

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.duplicates import warn_of_duplicates
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.frames import as_frame, as_times, check_columns
-from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.ids import as_text, warn_of_two_forms
 from pyro_popbias.data.labels import as_labels
+from pyro_popbias.data.periods import PeriodBy, period_edges, require_period_by, warn_of_sparse_periods
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.registry import nearest
 from pyro_popbias.validation import require_integer
@@ -36,6 +38,7 @@ class Interactions:
         columns: the other numeric columns, one row an interaction.
         user_features: side features by user code; None without.
         item_features: likewise by item code.
+        period_by: "time" for periods of equal length, "count" for periods of equally many rows.
     """
 
     users: "pd.Index[str]"
@@ -49,6 +52,7 @@ class Interactions:
     columns: pd.DataFrame = field(default_factory=pd.DataFrame)
     user_features: Features | None = None
     item_features: Features | None = None
+    period_by: PeriodBy = "time"
 
     @classmethod
     def from_frame(
@@ -61,6 +65,7 @@ class Interactions:
         positive_if: str | None = None,
         time: str | None = None,
         periods: int = 1,
+        period_by: PeriodBy = "time",
         user_features: pd.DataFrame | None = None,
         item_features: pd.DataFrame | None = None,
     ) -> "Interactions":
@@ -73,13 +78,18 @@ class Interactions:
             label: column of labels; None for a log of positives.
             positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
             time: column of times: numbers, or dates.
-            periods: number of equal-time slices; more than 1 needs `time`.
+            periods: number of slices of time; more than 1 needs `time`.
+            period_by: "time" cuts slices of equal length, "count" slices of equally many rows.
             user_features: side features, a frame indexed by user id: numbers as they are, text by level.
             item_features: likewise by item id.
 
         Raises:
             DataError: the frame, its columns, ids, labels or features cannot be used as they are.
-            ConfigError: `periods` or `positive_if` is wrong.
+            ConfigError: `periods`, `period_by` or `positive_if` is wrong.
+
+        Warns:
+            DataWarning: rows are repeated or contradict each other, periods are nearly empty, or a column of ids holds
+                two forms of one number.
         """
         frame = as_frame(frame)
         named = {"user": user, "item": item, "label": label, "time": time}
@@ -95,7 +105,15 @@ class Interactions:
         times = None if time is None else as_times(frame[time], time)
         others = frame.drop(columns=list(wanted.values())).select_dtypes("number").reset_index(drop=True)
         events = cls(users, items, user_codes, item_codes, labels, times, columns=others)
-        return events.with_periods(periods).with_features(user_features=user_features, item_features=item_features)
+        if times is not None:
+            warn_of_duplicates(events._moments(), users, items)
+        events = events.with_periods(periods, by=period_by)
+        return events.with_features(user_features=user_features, item_features=item_features)
+
+    def _moments(self) -> pd.DataFrame:
+        """Return what tells rows apart, codes and numbers: user, item, time and, where known, label."""
+        columns = {"user": self.user, "item": self.item, "time": self.time}
+        return pd.DataFrame(columns if self.label is None else {**columns, "label": self.label})
 
     def __len__(self) -> int:
         return len(self.user)
@@ -137,19 +155,30 @@ class Interactions:
             item_features=self.item_features,
         )
 
-    def with_periods(self, periods: int) -> "Interactions":
-        """Return the same rows in `periods` equal-time slices.
+    def with_periods(self, periods: int, *, by: PeriodBy = "time") -> "Interactions":
+        """Return the same rows in `periods` slices of time.
+
+        Args:
+            periods: T.
+            by: "time" cuts slices of equal length, "count" slices of equally many rows.
 
         Raises:
-            ConfigError: `periods` is not an integer >= 1, or above 1 without times.
+            ConfigError: `periods` is not an integer >= 1, or above 1 without times; or `by` is neither choice.
+
+        Warns:
+            DataWarning: a period has next to no rows.
         """
-        periods = require_integer("periods", periods, 1, MOST_PERIODS)
+        events = self._cut(require_integer("periods", periods, 1, MOST_PERIODS), require_period_by(by))
+        if events.edges is not None:
+            warn_of_sparse_periods(events.period, periods, by)
+        return events
+
+    def _cut(self, periods: int, by: PeriodBy) -> "Interactions":
         if periods == 1:
-            return replace(self, periods=1, edges=None)
+            return replace(self, periods=1, period_by=by, edges=None)
         if self.time is None:
             raise ConfigError(f"PB-C005: periods={periods} needs a time column; pass time=")
-        edges = np.linspace(self.time.min(), self.time.max(), periods + 1)
-        return replace(self, periods=periods, edges=edges)
+        return replace(self, periods=periods, period_by=by, edges=period_edges(self.time, periods, by))
 
     def with_features(
         self, *, user_features: pd.DataFrame | None = None, item_features: pd.DataFrame | None = None
@@ -182,6 +211,7 @@ class Interactions:
             columns=self.columns.iloc[index].reset_index(drop=True),
             user_features=None if self.user_features is None else self.user_features.take(users),
             item_features=None if self.item_features is None else self.item_features.take(items),
+            period_by=self.period_by,
         )
 
     def split(
@@ -206,7 +236,7 @@ class Interactions:
                 f"PB-C007: test={test!r} of {len(self)} rows leaves a side empty; give a share such as 0.1"
             )
         order = np.random.default_rng(seed).permutation(len(self))
-        train = self.take(np.sort(order[number:])).with_periods(self.periods)
+        train = self.take(np.sort(order[number:]))._cut(self.periods, self.period_by)
         return train, replace(self.take(np.sort(order[:number])), edges=train.edges)
 
     def to_frame(self) -> pd.DataFrame:
@@ -226,5 +256,7 @@ class Interactions:
 
 
 def _codes(column: pd.Series, name: str) -> tuple[np.ndarray, "pd.Index[str]"]:
-    codes, ids = pd.factorize(as_text(column, name))
-    return codes.astype(np.int32), pd.Index(ids, dtype=str)
+    codes, found = pd.factorize(as_text(column, name))
+    ids = pd.Index(found, dtype=str)
+    warn_of_two_forms(ids, name)
+    return codes.astype(np.int32), ids

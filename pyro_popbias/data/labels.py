@@ -51,10 +51,10 @@ def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarr
     Args:
         column: numbers or booleans.
         name: the column's name for messages.
-        positive_if: a comparison with a number; None wants 0 and 1.
+        positive_if: a comparison with a number; None if labels are 0 and 1 already.
 
     Raises:
-        DataError: values are missing, no numbers, or other than 0 and 1 without a rule.
+        DataError: values are missing, are not numbers, or are other than 0 and 1 without a rule.
         ConfigError: the rule cannot be read.
     """
     column = column.reset_index(drop=True)
@@ -83,9 +83,19 @@ def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarr
 def _other_values(values: pd.Series, other: pd.Series, name: str) -> str:
     counts = values[other].value_counts()
     shown = ", ".join(f"{value:g} x{count}" for value, count in counts.head(5).items())
-    median = values.median()
     return (
         f"PB-D052: column {name!r} must hold only 0 and 1; found {len(counts)} other value"
         f"{'s' if len(counts) > 1 else ''} in {other.sum()} of {len(values)} rows ({shown}; first at "
-        f"{examples(other)}). Map them, or for ratings say what is a positive, for example positive_if='>={median:g}'"
+        f"{examples(other)}). {_advice(values)}"
     )
+
+
+def _advice(values: pd.Series) -> str:
+    """Return what to do about values other than 0 and 1, with a rule that makes some rows positive and some not."""
+    numbers = values[np.isfinite(values)]
+    above_least = np.unique(numbers)[1:]
+    if not len(above_least):
+        return "All rows have one value, which tells nothing apart: leave label out for a log of positives"
+    middle = min(int(np.searchsorted(above_least, numbers.median())), len(above_least) - 1)
+    threshold = np.format_float_positional(above_least[middle], trim="-")
+    return f"Map them, or for ratings say what is a positive, for example positive_if='>={threshold}'"

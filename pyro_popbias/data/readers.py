@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.periods import PeriodBy
 from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import DataError
 
@@ -18,6 +19,7 @@ def read_interactions(
     positive_if: str | None = None,
     time: str | None = None,
     periods: int = 1,
+    period_by: PeriodBy = "time",
     user_features: str | Path | pd.DataFrame | None = None,
     item_features: str | Path | pd.DataFrame | None = None,
 ) -> Interactions:
@@ -30,7 +32,8 @@ def read_interactions(
         label: column of labels; None for a log of positives.
         positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
         time: column of times.
-        periods: number of equal-time slices.
+        periods: number of slices of time; more than 1 needs `time`.
+        period_by: "time" cuts slices of equal length, "count" slices of equally many rows.
         user_features: side features: a file whose first column is the user id, the rest numbers or text by level; or a
             frame indexed by id.
         item_features: likewise of items.
@@ -43,7 +46,14 @@ def read_interactions(
     frame = read_table(path, text=(user, item))
     try:
         events = Interactions.from_frame(
-            frame, user=user, item=item, label=label, positive_if=positive_if, time=time, periods=periods
+            frame,
+            user=user,
+            item=item,
+            label=label,
+            positive_if=positive_if,
+            time=time,
+            periods=periods,
+            period_by=period_by,
         )
     except DataError as error:
         raise DataError(f"{error} (in {path})") from error
@@ -61,13 +71,16 @@ def _with_features(events: Interactions, role: str, given: str | Path | pd.DataF
         raise DataError(f"{error} (in {given})") from error
 
 
-def read_movielens(path: str | Path, *, positive_if: str = ">=4", periods: int = 1) -> Interactions:
+def read_movielens(
+    path: str | Path, *, positive_if: str = ">=4", periods: int = 1, period_by: PeriodBy = "time"
+) -> Interactions:
     """Return the ratings of a MovieLens folder or ratings.csv as labelled interactions.
 
     Args:
         path: the data set's folder, or its ratings.csv.
         positive_if: which ratings are positives.
-        periods: number of equal-time slices.
+        periods: number of slices of time.
+        period_by: "time" cuts slices of equal length, "count" slices of equally many rows.
 
     Raises:
         DataError: the file cannot be used as it is.
@@ -82,4 +95,5 @@ def read_movielens(path: str | Path, *, positive_if: str = ">=4", periods: int =
         positive_if=positive_if,
         time="timestamp",
         periods=periods,
+        period_by=period_by,
     )

@@ -26,7 +26,7 @@ def file_ending(path: Path) -> str:
     """Return the ending of a table's file, dot included.
 
     Raises:
-        ConfigError: it is none that is read or written.
+        ConfigError: files with this ending are not read or written.
     """
     for ending in ENDINGS:
         if path.name.lower().endswith(ending):
@@ -53,15 +53,24 @@ def read_table(
     path = Path(path)
     ending = file_ending(path)
     try:
-        content = path.read_bytes() if ending != ".parquet" else b""
         if ending == ".parquet":
-            return _checked_columns(path, parquet.read_table(path).to_pandas(date_as_object=False), text)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"PB-D025: {path} is no readable Parquet file: {_first_line(error)}") from error
+            path.open("rb").close()  # what is wrong from here on is wrong with its content
+            return _checked_columns(path, _read_parquet(path), text)
+        content = path.read_bytes()
     except OSError as error:
-        raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror or _first_line(error)}") from error
+        raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror}") from error
     content = _unzip(path, content) if ending == ".csv.gz" else content
     return _read_csv(path, content, text, text_if_there=text_if_there, first_text=first_text)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = parquet.read_table(path)
+        table.validate(full=True)  # text that is not UTF-8 would fail later, where it is used
+        frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"PB-D025: {path} is not a readable Parquet file: {_first_line(error)}") from error
+    return frame
 
 
 def _first_line(error: Exception) -> str:
@@ -76,7 +85,7 @@ def _unzip(path: Path, content: bytes) -> bytes:
             f"PB-D014: {path} ends inside its gzip data; it was cut off, fetch it again ({_first_line(error)})"
         ) from error
     except gzip.BadGzipFile as error:
-        raise DataError(f"PB-D013: {path} holds no gzip data; rename it to .csv") from error
+        raise DataError(f"PB-D013: {path} does not hold gzip data; rename it to .csv") from error
 
 
 def _read_csv(
@@ -84,6 +93,7 @@ def _read_csv(
 ) -> pd.DataFrame:
     if not content.strip():
         raise DataError(f"PB-D003: {path} is empty (0 bytes of content)")
+    _refuse_other_encodings(path, content)
     if content.count(b'"') % 2 and _ends_inside_quotes(content):
         raise DataError(f"PB-D019: {path} has an unclosed quote, in the row that begins {_open_quote(content)}")
     as_text = (*text, *text_if_there, *([_first_name(content)] if first_text else []))
@@ -96,6 +106,21 @@ def _read_csv(
         if sign:
             raise DataError(f"PB-D008: {path} has one column {only!r}; is its delimiter {sign!r}? Convert it to commas")
     return _checked_columns(path, frame, text)
+
+
+def _refuse_other_encodings(path: Path, content: bytes) -> None:
+    if content.startswith(b"\x1f\x8b"):
+        raise DataError(f"PB-D315: {path} holds gzip data; rename it to .csv.gz")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        guess = "UTF-16" if utf_16 else "perhaps Latin-1 or Windows-1252"
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"PB-D011: {path} is not UTF-8 text, {guess}: byte 0x{content[error.start]:02x} at offset {error.start} "
+            f"(line {line}); convert the file to UTF-8"
+        ) from error
 
 
 def _checked_columns(path: Path, frame: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
@@ -127,7 +152,7 @@ def _parse(path: Path, content: bytes, text: tuple[str, ...]) -> pa.Table:
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string())),
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise DataError(f"PB-D017: {path} is no readable CSV file: {_first_line(error)}") from error
+        raise DataError(f"PB-D017: {path} is not a readable CSV file: {_first_line(error)}") from error
     if faults:
         raise DataError(
             f"PB-D017: {path} has {len(faults)} rows whose number of fields is not the header's "

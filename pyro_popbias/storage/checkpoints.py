@@ -156,6 +156,6 @@ def identity(pair: Pair) -> dict[str, str]:
         "affinity": affinity.model_dump_json(exclude={"user_vectors", "item_vectors"})
         + _of_buffers(pair.model.affinity),
         "prior": prior.model_dump_json(exclude={"counts"}) + _of_buffers(pair.model.prior),
-        "periods": str(events.periods),
+        "periods": f"{events.periods}" if events.period_by == "time" else f"{events.periods} by {events.period_by}",
         "data": sha256(rows + ids.encode()),
     }

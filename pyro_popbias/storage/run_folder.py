@@ -24,6 +24,7 @@ from pyro_popbias.data.atomic_files import TEMPORARY, sha256, sync_folder, write
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.periods import spacing
 from pyro_popbias.data.table_files import to_csv
 from pyro_popbias.errors import (
     CorruptCheckpointError,
@@ -261,7 +262,8 @@ def read_run(path: str | Path) -> dict[str, Any]:
         }
         if SCORE in rows and isinstance(affinity, FixedAffinityConfig):
             columns["columns"] = pd.DataFrame({str(affinity.score): rows[SCORE]})
-        events = Interactions(ids["users"], ids["items"], **columns, periods=periods, edges=edges, **features)
+        cut: dict[str, Any] = {"periods": periods, "edges": edges, "period_by": spacing(edges)}
+        events = Interactions(ids["users"], ids["items"], **columns, **cut, **features)
     history = pd.read_csv(io.BytesIO(contents["history.csv"]))
     return {
         "study": study,

@@ -34,6 +34,7 @@ class DataConfig(Section):
     user_features: str | None = None
     item_features: str | None = None
     periods: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
+    period_by: Literal["time", "count"] = "time"
     negatives: Annotated[int, Field(strict=True, ge=0, le=1_000)] | None = None
 
     @model_validator(mode="after")

@@ -99,7 +99,7 @@ def test_integer_ids_meet_text_ids():
         pytest.param(FRAME[[]], "PB-D110: user_features has no columns beside the user ids", id="no columns"),
         pytest.param(
             FRAME.loc[["a", "b", "b", "c"]],
-            "PB-D111: user_features has 1 ids more than once, first b; keep",
+            "PB-D111: user_features has 1 duplicate ids, first b; keep",
             id="twice",
         ),
         pytest.param(
@@ -124,12 +124,10 @@ def test_integer_ids_meet_text_ids():
         pytest.param(FRAME.assign(age=pd.Timestamp(0)), "PB-D114: .*'age' holds datetime64.*astype", id="dates"),
         pytest.param(FRAME.assign(age=[1, "x", 2, "y"]), "PB-D114: .*'age' holds object values", id="mixed"),
         pytest.param(FRAME.assign(age=1j), "PB-D114: .*'age' holds complex128 values", id="complex"),
-        pytest.param(
-            FRAME.set_axis(["x", "x", "y"], axis=1), "PB-D115: .*1 names more than once: x; rename", id="names"
-        ),
+        pytest.param(FRAME.set_axis(["x", "x", "y"], axis=1), "PB-D115: .*1 duplicate names: x; rename", id="names"),
         pytest.param(
             FRAME.rename(columns={"age": "city=Rome"}),
-            "PB-D115: .*1 names more than once: city=Rome",
+            "PB-D115: .*1 duplicate names: city=Rome",
             id="level's name",
         ),
     ],
@@ -141,6 +139,26 @@ def test_bad_frames(frame, message):
     assert caught.value.exit_code == 3
     if before is not None:
         pd.testing.assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize("kind", [str, "category"])
+def test_titles_are_refused(kind):
+    ids = pd.Index([f"i{n}" for n in range(200)], dtype=str)
+    titles = pd.DataFrame({"title": [f"Title {n % 101:03}" for n in range(200)]}, index=ids).astype(kind)
+    match = (
+        "PB-D314: item_features column 'title' has 101 distinct values in 200 items, first Title 000, .*, \\.\\.\\.; .*"
+        "Drop the column, or group"
+    )
+    with pytest.raises(DataError, match=match):
+        Features.from_frame(titles, ids, "item")
+    assert len(Features.from_frame(titles[:100].assign(title="a"), ids[:100], "item").names) == 1
+
+
+@pytest.mark.parametrize(("rows", "levels"), [(50, 50), (200, 100)])
+def test_small_catalogues_and_shared_levels_are_taken(rows, levels):
+    ids = pd.Index([f"i{n}" for n in range(rows)], dtype=str)
+    frame = pd.DataFrame({"brand": [f"b{n % levels}" for n in range(rows)]}, index=ids)
+    assert len(Features.from_frame(frame, ids, "item").names) == levels
 
 
 @pytest.mark.parametrize(

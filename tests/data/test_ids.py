@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pyro_popbias as pb
 from pyro_popbias.data.ids import as_text, examples
-from pyro_popbias.errors import DataError
+from pyro_popbias.errors import DataError, DataWarning
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,16 @@ def test_result_is_numbered_from_zero():
 )
 def test_examples(rows, expected):
     assert examples(pd.Series([position in rows for position in range(5)])) == expected
+
+
+def test_two_forms_of_one_number_are_told(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\n1,x\n1.0,x\n2.,y\n2,x\n3.0,y\n-4.5,x\n")
+    match = r"PB-D313: column 'user' holds 2 of 6 ids in two forms, '1' and '1\.0', '2' and '2\.', which .*str\.replace"
+    with pytest.warns(DataWarning, match=match):
+        events = pb.read_interactions(tmp_path / "log.csv")
+    assert events.users.tolist() == ["1", "1.0", "2.", "2", "3.0", "-4.5"]
+
+
+def test_one_form_is_quiet():
+    frame = pd.DataFrame({"user": ["1.0", "2.0", "1e0"], "item": ["1", "01", "v1.0"]})
+    assert len(pb.Interactions.from_frame(frame)) == 3

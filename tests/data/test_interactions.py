@@ -79,6 +79,11 @@ def test_split_takes_period_edges_from_train(frame):
     assert set(test.period) <= {0, 1, 2}
 
 
+def test_integers_of_numpy_are_seeds(events):
+    one, other = (events.split(seed=seed)[1].to_frame() for seed in (np.int64(3), 3))
+    pd.testing.assert_frame_equal(one, other)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2, True, float("nan"), "0.1", 1e-9])
 def test_wrong_shares(events, share):
     with pytest.raises(ConfigError, match="PB-C007: test="):
@@ -113,6 +118,12 @@ def test_unknown_split(events):
         pytest.param(FRAME.assign(item=["a", "", "b"]), {}, "PB-D039: column 'item' has 1 empty", id="39"),
         pytest.param(FRAME.assign(label=[0, 1, 2]), {"label": "label"}, "PB-D052: column 'label'", id="52"),
         pytest.param(FRAME.assign(time=[0, 1, np.nan]), {"time": "time"}, "PB-D073: .*1 missing times", id="73"),
+        pytest.param(
+            FRAME.assign(time=[0, np.inf, -np.inf]),
+            {"time": "time"},
+            "PB-D073: column 'time' has 2 infinite times in 3 rows, first at rows 1, 2; fix",
+            id="73 infinite",
+        ),
         pytest.param(FRAME.assign(time=["1", "2", "3"]), {"time": "time"}, "PB-D071: .*pandas.to_datetime", id="71"),
     ],
 )

@@ -49,6 +49,28 @@ def test_other_labels_are_refused(values, message):
 
 
 @pytest.mark.parametrize(
+    ("values", "advised"),
+    [
+        ([1, 5, 1, 1], ">=5"),
+        ([1, 5, 5, 5], ">=5"),
+        ([0.5, 0.5, 0.5, 4.0], ">=4"),
+        ([-1, 1, -np.inf], ">=1"),
+        ([1234567.25, 1234567.5], ">=1234567.5"),
+    ],
+)
+def test_advised_rule_makes_both_labels(values, advised):
+    column = pd.Series(values, dtype="float64")
+    with pytest.raises(DataError, match=f"PB-D052: .*positive_if='{advised}'$"):
+        as_labels(column, "label", None)
+    assert set(as_labels(column, "label", advised)) == {0, 1}
+
+
+def test_one_value_has_no_rule():
+    with pytest.raises(DataError, match=r"PB-D052: .*All rows have one value.*leave label out"):
+        as_labels(pd.Series([2, 2]), "label", None)
+
+
+@pytest.mark.parametrize(
     ("rule", "expected"),
     [
         (">=4", [0, 1, 1]),
