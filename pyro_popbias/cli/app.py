@@ -151,7 +151,7 @@ def compare(
     test: Annotated[Path | None, typer.Option(help="labelled rows that no fit has seen")] = None,
     output: OptionalOutput = None,
 ) -> None:
-    """Print or write fits side by side, the best held-out log-score first."""
+    """Print or write fits side by side, the best held-out log-score first; memory of parameters is in MiB."""
     from pyro_popbias.cli.fit_and_compare import run_comparison
     from pyro_popbias.comparison import UNITS
     from pyro_popbias.data.table_files import file_ending

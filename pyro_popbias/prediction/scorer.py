@@ -57,8 +57,7 @@ class Scorer:
     ) -> Scores:
         """Return the scores of affinities, `(...)`, of items `(...)`.
 
-        Under "prior" and "posterior" an item of code -1 has the population distribution, and a cell without rows its
-        prior.
+        Under "prior" and "posterior", unseen items have the population distribution, and cells without rows their prior.
 
         Args:
             affinity: distribution of logits.
@@ -94,7 +93,7 @@ class Scorer:
     def _under(
         self, affinity: AffinityDistribution, distribution: Distribution | None, cell_index: Tensor | None = None
     ) -> Scores:
-        """Return the scores under a distribution of z, or distributions with cell_indices; None is the affinity alone."""
+        """Return the scores under one distribution of z, or one per cell; None is the affinity alone."""
         return scores(self.model, affinity, distribution, interval=self.interval, cell_index=cell_index)
 
     def _cell(self, item: Tensor, period: Tensor | None) -> Tensor:
