@@ -10,6 +10,7 @@ from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.data.labels import holds, parse_rule
 from pyro_popbias.data.table_files import file_ending, write_table
 from pyro_popbias.errors import ConfigError
+from pyro_popbias.models import MODELS, SATURATIONS
 from pyro_popbias.simulation.simulate import Simulation, simulate
 from pyro_popbias.study.sections import DataConfig, FixedAffinityConfig, ModelConfig
 from pyro_popbias.study.study import Study
@@ -61,15 +62,16 @@ def _declared(model: ModelConfig) -> dict[str, Any]:
             "PB-C018: the affinity has given vectors, which are of other users and items than the simulated ones; use "
             'affinity = { name = "embedding" }, or { name = "fixed", score = "score" }'
         )
-    found: dict[str, Any] = {"model": model.name, "affinity": affinity.name, "prior": model.prior.name}
+    found: dict[str, Any] = {"model": model.name, "affinity": affinity, "prior": model.prior}
     for section, key in ((affinity, "dim"), (model.prior, "concentration")):
         if (value := getattr(section, key, None)) is not None:
             found[key] = value
-    name, parameter = model.saturation.model_dump().values()
-    if model.name == "product":
+    cls, name = MODELS[model.name], model.saturation.name
+    if cls.default_saturation is not None and cls.takes_saturation(SATURATIONS[name]):
         found["saturation"] = name
-    if (model.name == "product" or name == "power") and parameter != "learned":
-        found["rate"] = parameter
+        parameter = getattr(model.saturation, SATURATIONS[name].parameter_name)
+        if parameter != "learned":
+            found["rate"] = parameter
     return found
 
 

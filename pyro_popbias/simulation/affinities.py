@@ -102,7 +102,7 @@ def _machine_side(
     return vectors, weight[level] + weight[-1] * number, dict(zip(names, weight.tolist(), strict=True)), features
 
 
-AFFINITIES: dict[str, Callable[[np.random.Generator, int, int, int], SimulatedAffinity]] = {
+SIMULATED: dict[str, Callable[[np.random.Generator, int, int, int], SimulatedAffinity]] = {
     "embedding": _embedding,
     "fixed": _embedding,
     "linear": _linear,

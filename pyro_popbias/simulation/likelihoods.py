@@ -89,4 +89,3 @@ OTHERS = {
         chosen=True,
     ),
 }
-MODELS = ("product", *OTHERS)

@@ -18,7 +18,6 @@ from scipy.special import gamma, gammainc, gammaincinv, log_ndtr, ndtr, ndtri
 from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Normal, Weibull
 
 from pyro_popbias.models.priors.weibull import log_shape
-from pyro_popbias.simulation.likelihoods import MODELS
 
 KEPT = 0.95  # correlation of the normal scores of z in neighbouring periods
 SMALLEST = float(np.finfo(np.float64).tiny)  # draws of a distribution with a small concentration round to 0
@@ -29,7 +28,6 @@ class PopulationDistribution:
     """The distribution of z that all cells share.
 
     Attributes:
-        models: those that allow it.
         parameters: names of its parameters, () or one.
         draw: z of a generator, the concentration and a number of items.
         score: normal scores of z: standard normal where z has the distribution.
@@ -38,7 +36,6 @@ class PopulationDistribution:
         distribution: the same distribution for the integrals, from the concentration.
     """
 
-    models: tuple[str, ...]
     parameters: tuple[str, ...]
     draw: Callable[[np.random.Generator, float, int], np.ndarray]
     score: Callable[[np.ndarray, float], np.ndarray]
@@ -84,7 +81,6 @@ def _weibull_value(score: np.ndarray, scale: float, shape: float) -> np.ndarray:
 
 DISTRIBUTIONS = {
     "gamma": PopulationDistribution(
-        MODELS,
         ("concentration",),
         lambda random, a, items: np.maximum(random.gamma(a, 1 / a, size=items), SMALLEST),
         lambda z, a: _clipped(gammainc(a, a * z)),
@@ -93,7 +89,6 @@ DISTRIBUTIONS = {
         lambda a: _distribution(Gamma, a, a),
     ),
     "lognormal": PopulationDistribution(
-        MODELS,
         ("concentration",),
         lambda random, a, items: _log_normal_value(random.normal(size=items), a),
         lambda z, a: (np.log(z) - _normal_of_log(a)[0]) / _normal_of_log(a)[1],
@@ -102,7 +97,6 @@ DISTRIBUTIONS = {
         lambda a: _distribution(LogNormal, *_normal_of_log(a)),
     ),
     "weibull": PopulationDistribution(
-        MODELS,
         ("concentration",),
         lambda random, a, items: _weibull_value(random.normal(size=items), *_weibull(a)),
         lambda z, a: _weibull_score(z, *_weibull(a)),
@@ -111,7 +105,6 @@ DISTRIBUTIONS = {
         lambda a: _distribution(Weibull, *_weibull(a)),
     ),
     "exponential": PopulationDistribution(
-        MODELS,
         (),
         lambda random, _, items: _weibull_value(random.normal(size=items), 1.0, 1.0),
         lambda z, _: _weibull_score(z, 1.0, 1.0),
@@ -120,7 +113,6 @@ DISTRIBUTIONS = {
         lambda _: _distribution(Exponential, 1.0),
     ),
     "normal": PopulationDistribution(
-        ("additive",),
         (),
         lambda random, _, items: random.normal(size=items),
         lambda z, _: z,

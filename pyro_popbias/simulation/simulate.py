@@ -1,5 +1,6 @@
 """Simulated interactions with a known truth, drawn from a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Literal
@@ -9,16 +10,29 @@ import pandas as pd
 import torch
 
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.distributions.supports import lies_inside
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
+from pyro_popbias.models import AFFINITIES, MODELS, PRIORS, SATURATIONS, AffinityConfig, PriorConfig
 from pyro_popbias.registry import nearest
-from pyro_popbias.simulation.affinities import AFFINITIES
-from pyro_popbias.simulation.likelihoods import MODELS, OTHERS, PRODUCTS
-from pyro_popbias.simulation.populations import DISTRIBUTIONS, draw_popularity
+from pyro_popbias.section import PartConfig
+from pyro_popbias.simulation.affinities import SIMULATED
+from pyro_popbias.simulation.likelihoods import OTHERS, PRODUCTS, Likelihood
+from pyro_popbias.simulation.populations import DISTRIBUTIONS, PopulationDistribution, draw_popularity
+from pyro_popbias.simulation.registered import registered_affinity, registered_likelihood, registered_population
 from pyro_popbias.simulation.sampling import Rows, Truth, chosen_rows, shown_rows
 from pyro_popbias.validation import require_integer
 
 TESTED = 10_000  # random pairs with the true probability
+DEFAULT_SATURATION = "exponential"  # which stands for the own one of a model that has another
 LABELS = ("observed", "positives")
+# names, those with formulas of their own here first
+KNOWN: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "model": ({"product": PRODUCTS, **OTHERS}, MODELS),
+    "affinity": (SIMULATED, AFFINITIES),
+    "saturation": (PRODUCTS, SATURATIONS),
+    "prior": (DISTRIBUTIONS, PRIORS),
+    "labels": (dict.fromkeys(LABELS), {}),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +61,7 @@ class Simulation:
 
 def simulate(
     model: str = "product",
-    affinity: str = "embedding",
+    affinity: str | AffinityConfig = "embedding",
     *,
     users: int = 1_000,
     items: int = 500,
@@ -57,7 +71,7 @@ def simulate(
     concentration: float = 2.0,
     rate: float = 1.0,
     saturation: str = "exponential",
-    prior: str = "gamma",
+    prior: str | PriorConfig = "gamma",
     labels: Literal["observed", "positives"] = "observed",
     exposure: float = 0.0,
     periods: int = 1,
@@ -69,10 +83,12 @@ def simulate(
     s_j) is right for a pair of a chosen and a uniformly drawn item. So its log holds positives only.
 
     Args:
-        model: "product", "additive", "inverse-logistic" or "pda".
+        model: "product", "additive", "inverse-logistic" or "pda"; or the name of another registered model, whose own
+            parameters stay at their start.
         affinity: "embedding"; "fixed", which adds the affinity of each row without its intercept as a column `score`,
             so that a fit on it has the intercept to find; "linear"; or
-            "factorization-machine". The last two come with side features.
+            "factorization-machine". The last two come with side features. Or another registered affinity, drawn from
+            its prior: its name, or its section of a study.
         users: number of users.
         items: number of items.
         interactions: number of rows.
@@ -81,9 +97,10 @@ def simulate(
         concentration: a of the population distribution, whose variance is 1/a; the exponential and the normal have
             none.
         rate: the model's own parameter: lambda or C of the saturation, gamma of the additive model and of pda.
-        saturation: of the product model: "exponential", "hill" or "tanh".
+        saturation: of the product model: "exponential", "hill" or "tanh"; or another registered one that the model
+            takes.
         prior: the population distribution, as that of a study: "gamma", "lognormal", "weibull" or "exponential"; or
-            "normal", N(0, 1), for the additive model.
+            "normal", N(0, 1), for the additive model; or another registered prior: its name, or its section of a study.
         labels: "positives" keeps the rows with label 1, without the column: fewer rows than asked for.
         exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal distribution; 0 is
             uniform.
@@ -95,18 +112,20 @@ def simulate(
         IncompatibleError: the model does not allow the prior, or does not show items.
         ConfigError: a size or number is outside its range.
     """
-    _check_names(model=model, affinity=affinity, saturation=saturation, prior=prior, labels=labels)
+    names = {"affinity": _name(affinity), "prior": _name(prior)}
+    _check_names(model=model, saturation=saturation, labels=labels, **names)
     _check_sizes(seed=seed, users=users, items=items, interactions=interactions, dim=dim, periods=periods)
     _check_numbers(concentration, rate, exposure)
-    likelihood, distribution = PRODUCTS[saturation] if model == "product" else OTHERS[model], DISTRIBUTIONS[prior]
-    if model not in distribution.models:
+    distribution = _population(prior, concentration)
+    if not lies_inside(PRIORS[names["prior"]].support, MODELS[model].latents["popularity"].support):
         raise IncompatibleError(
-            f"PB-C078: prior {prior!r} may be negative, popularity in model {model!r} may not; use 'gamma'"
+            f"PB-C078: prior {names['prior']!r} may be negative, popularity in model {model!r} may not; use 'gamma'"
         )
+    likelihood = _likelihood(model, saturation, rate, names["prior"])
     if likelihood.chosen and exposure:
         raise IncompatibleError(f"PB-C078: model {model!r} chooses among all items, none is shown; leave exposure at 0")
     random = np.random.default_rng(seed)
-    made = AFFINITIES[affinity](random, users, items, dim)
+    made = _make_affinity(affinity)(random, users, items, dim)
     z = draw_popularity(distribution, random, concentration=concentration, items=items, periods=periods)
     truth = Truth(likelihood, distribution, made, z, concentration, rate)
     draw = chosen_rows if likelihood.chosen else shown_rows
@@ -115,7 +134,41 @@ def simulate(
         user, item, period, label = user[label], item[label], period[label], None
     if not len(user):
         raise ConfigError(f"PB-C083: none of {interactions} interactions is positive; ask for more")
-    return _simulation(truth, random, (user, item, period, label), scored=affinity == "fixed")
+    return _simulation(truth, random, (user, item, period, label), scored=names["affinity"] == "fixed")
+
+
+def _name(part: Any) -> Any:
+    return part.name if isinstance(part, PartConfig) else part
+
+
+def _population(prior: str | PriorConfig, concentration: float) -> PopulationDistribution:
+    name = _name(prior)
+    if name in DISTRIBUTIONS:
+        return DISTRIBUTIONS[name]
+    return registered_population(
+        prior if isinstance(prior, PriorConfig) else PRIORS[name].config(name=name), concentration
+    )
+
+
+def _likelihood(model: str, saturation: str, rate: float, prior: str) -> Likelihood:
+    if model in OTHERS:
+        return OTHERS[model]
+    if model == "product" and saturation in PRODUCTS:
+        return PRODUCTS[saturation]
+    cls, own = MODELS[model], PRIORS[prior]
+    made = own.from_config(own.config(name=prior))
+    if cls.default_saturation is None or saturation == DEFAULT_SATURATION:
+        return registered_likelihood(model, None, rate, made)
+    if not cls.takes_saturation(SATURATIONS[saturation]):
+        raise IncompatibleError(f"PB-C081: model {model!r} takes no saturation {saturation!r}")
+    return registered_likelihood(model, saturation, rate, made)
+
+
+def _make_affinity(affinity: str | AffinityConfig) -> Any:
+    name = _name(affinity)
+    if name in SIMULATED:
+        return SIMULATED[name]
+    return registered_affinity(affinity if isinstance(affinity, AffinityConfig) else AFFINITIES[name].config(name=name))
 
 
 def _simulation(truth: Truth, random: np.random.Generator, rows: Rows, *, scored: bool) -> Simulation:
@@ -173,9 +226,9 @@ def _vector_frame(ids: np.ndarray, vectors: np.ndarray) -> pd.DataFrame:
 
 
 def _check_names(**given: str) -> None:
-    known = {"model": MODELS, "affinity": AFFINITIES, "saturation": PRODUCTS, "prior": DISTRIBUTIONS, "labels": LABELS}
     for kind, name in given.items():
-        names = tuple(known[kind])
+        own, registered = KNOWN[kind]
+        names = tuple(dict.fromkeys((*own, *registered)))
         if name not in names:
             raise UnknownNameError(
                 f"PB-C076: unknown {kind} {name!r}{nearest(str(name), names)} Names: {', '.join(names)}"

@@ -30,6 +30,7 @@ from pyro_popbias.errors import (
     CorruptCheckpointError,
     RunFolderError,
     SchemaVersionError,
+    UnknownNameError,
 )
 from pyro_popbias.guides import CellStatistics
 from pyro_popbias.study.sections import FixedAffinityConfig
@@ -217,7 +218,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
     folder = Path(path)
     manifest = _manifest(folder)
     contents = {name: checked(folder, name, digest) for name, digest in manifest["sha256"].items()}
-    study = Study.from_bytes(contents["study.toml"], folder / "study.toml")
+    study = _study(contents["study.toml"], folder / "study.toml")
     affinity = study.model.affinity
     if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
         outside = {str(affinity.user_vectors), str(affinity.item_vectors)} - contents.keys()
@@ -274,6 +275,16 @@ def read_run(path: str | Path) -> dict[str, Any]:
         "events": events,
         "others": tuple(made(_under(str(number), others)) for number in numbers),
     }
+
+
+def _study(content: bytes, path: Path) -> Study:
+    try:
+        return Study.from_bytes(content, path)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"PB-C301: {error}; the run was fitted with a part that is not registered here: install the package, or import "
+            "the module, that registers it"
+        ) from None
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

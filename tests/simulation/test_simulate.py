@@ -8,10 +8,10 @@ from scipy.stats import chisquare, kstest
 
 import pyro_popbias as pb
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
-from pyro_popbias.models import PRIORS
+from pyro_popbias.models import MODELS, PRIORS
 from pyro_popbias.simulation import sampling as simulated_rows
-from pyro_popbias.simulation.affinities import AFFINITIES
-from pyro_popbias.simulation.likelihoods import MODELS, PRODUCTS
+from pyro_popbias.simulation.affinities import SIMULATED as AFFINITIES
+from pyro_popbias.simulation.likelihoods import PRODUCTS
 from pyro_popbias.simulation.populations import DISTRIBUTIONS
 from pyro_popbias.simulation.simulate import TESTED
 
