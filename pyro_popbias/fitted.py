@@ -91,8 +91,8 @@ class Fit(Trained):
                 if (codes < 0).any()
             ]
             raise DataError(
-                f"PB-D048: {' and '.join(shown)} in {len(pairs)} pairs; pass unseen='prior' for the prior mean of their "
-                "affinity, or unseen='drop'"
+                f"PB-D048: {' and '.join(shown)} in {len(pairs)} pairs; unseen='prior' (--unseen prior on the command "
+                "line) scores them with the prior mean of their affinity, unseen='drop' (--unseen drop) leaves them out"
             )
         return known if unseen == "drop" else np.ones(len(pairs), dtype=bool)
 

@@ -425,3 +425,9 @@ def test_a_log_without_a_positive_is_refused():
 def test_every_saturation_is_tested():
     assert set(PRODUCTS) == {VARIANTS[name][0].get("saturation", "exponential") for name in VARIANTS}
     assert set(MODELS) == {VARIANTS[name][0].get("model", "product") for name in VARIANTS}
+
+
+def test_sizes_are_integers_of_any_kind():
+    sizes = {"users": 10, "items": 8, "interactions": 100, "seed": 3}
+    one = pb.simulate(**{name: np.int64(size) for name, size in sizes.items()}, dim=np.int32(2))
+    pd.testing.assert_frame_equal(one.frame, pb.simulate(**sizes, dim=2).frame)
