@@ -104,7 +104,7 @@ def simulate(
             f"PB-C078: prior {prior!r} may be negative, popularity in model {model!r} may not; use 'gamma'"
         )
     if likelihood.chosen and exposure:
-        raise IncompatibleError(f"PB-C078: model {model!r} chooses among all items, none is shown; leave exposure at 0")
+        raise IncompatibleError(f"PB-C332: model {model!r} chooses among all items, none is shown; leave exposure at 0")
     random = np.random.default_rng(seed)
     made = AFFINITIES[affinity](random, users, items, dim)
     z = draw_popularity(distribution, random, concentration=concentration, items=items, periods=periods)
