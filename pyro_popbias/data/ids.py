@@ -1,7 +1,6 @@
 """External ids as text: read without loss, or refused.
 
-Two different ids must never become one (1 and "1.0", or 2^53 and 2^53 + 1 as floats), and a missing one must never
-become an id.
+Two different ids must never become one (2^53 and 2^53 + 1 as floats), and a missing value must never become an id.
 """
 
 import warnings
