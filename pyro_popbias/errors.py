@@ -1,7 +1,8 @@
 """The errors of the package: every one says what, where, how many, and what to do.
 
 Each class also derives from the builtin a caller would guess, and carries the exit code of the command line.
-A message opens with a code, `PB-` + a letter (D data, C study or call, N numerical, R run folder) + a number.
+A message opens with a code, `PB-` + a letter (D data, C study or call, N numerical, R run folder) + a number; the page
+"Error codes" of the documentation, `docs/errors.md`, lists them all.
 """
 
 from typing import ClassVar
@@ -21,7 +22,7 @@ class DataError(PopBiasError, ValueError):
 
 
 class DataWarning(UserWarning):
-    """The data can be used, but probably not as meant."""
+    """The data can be used, but are probably not what was meant."""
 
 
 class ConfigError(PopBiasError, ValueError):
@@ -31,15 +32,15 @@ class ConfigError(PopBiasError, ValueError):
 
 
 class UnknownNameError(ConfigError, KeyError):
-    """A name that no registry knows; the message holds the nearest known one."""
+    """A name is not registered; the message suggests the nearest one that is."""
 
 
 class IncompatibleError(ConfigError):
-    """Two parts that are right alone do not fit together."""
+    """Two parts of a study do not fit together, such as a guide and a prior."""
 
 
 class NumericalError(PopBiasError, ArithmeticError):
-    """The optimisation met values that are not finite and could not recover."""
+    """Training met a loss or gradient that is not finite and could not recover."""
 
     exit_code = 4
 
@@ -51,11 +52,11 @@ class CheckpointError(PopBiasError, RuntimeError):
 
 
 class CorruptCheckpointError(CheckpointError):
-    """A saved file is not what was written."""
+    """A saved file differs from what was written."""
 
 
 class SchemaVersionError(CheckpointError):
-    """A saved run has a schema that this version does not read."""
+    """A saved run has a schema that this version cannot read."""
 
 
 class RunFolderError(PopBiasError, OSError):
@@ -69,6 +70,6 @@ class RunLockedError(RunFolderError):
 
 
 class CheckFailed(PopBiasError):
-    """A check of a fit has found rules that do not hold."""
+    """A check of a fit failed."""
 
     exit_code = 6

@@ -1,4 +1,4 @@
-"""Checks of single arguments, each in one place."""
+"""Checks of arguments."""
 
 from numbers import Integral
 from typing import Any
@@ -7,17 +7,17 @@ from pyro_popbias.errors import ConfigError
 
 
 def require_integer(name: str, value: Any, minimum: int, maximum: int | None = None, *, code: str = "PB-C084") -> int:
-    """Return an integer argument as Python's own, or refuse it; integers of numpy are integers, booleans are not.
+    """Return an integer argument as an int; NumPy integers are accepted, booleans are not.
 
     Args:
-        name: of the argument.
-        value: what was given for it.
-        minimum: least value that is allowed.
-        maximum: largest value that is allowed; None for no bound.
-        code: of the message.
+        name: name of the argument.
+        value: the value that was given.
+        minimum: smallest value allowed.
+        maximum: largest value allowed; None for no upper bound.
+        code: error code of the message.
 
     Raises:
-        ConfigError: it is not an integer, or out of bounds.
+        ConfigError: the value is not an integer, or out of range.
     """
     if isinstance(value, Integral) and not isinstance(value, bool):
         number = int(value)

@@ -3,16 +3,28 @@
 import logging
 import sys
 import warnings
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pyro_popbias.cli.outputs import refuse_input_as_output
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from pyro_popbias.fitted import Fit
+
+
+class Unseen(StrEnum):
+    """What to do with pairs of users or items that a fit has not seen."""
+
+    error = "error"
+    prior = "prior"
+    drop = "drop"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,14 +33,27 @@ app = typer.Typer(
     help="Bayesian treatment of popularity bias in recommender systems.",
 )
 
-Mode = Annotated[str, typer.Option(help="population, prior, posterior, none, or a number to set popularity to")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
-OptionalOutput = Annotated[Path | None, typer.Option("-o", "--output", help="a .csv, .csv.gz or .parquet file")]
+TABLE_FILE = "a .csv, .csv.gz or .parquet file"
+PRINTED = 40  # rows that a person looks through
+
+Run = Annotated[Path, typer.Argument(help="Run folder that `popbias fit` wrote.")]
+Declared = Annotated[Path, typer.Argument(help="Study file, such as `popbias init` writes.")]
+Mode = Annotated[
+    str,
+    typer.Option(help="Popularity to integrate over: population, prior, posterior or none; or a number to set it to."),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help=f"Where to write the table, {TABLE_FILE}.")]
+OptionalOutput = Annotated[
+    Path | None, typer.Option("-o", "--output", help=f"Write the table to {TABLE_FILE} instead of printing it.")
+]
 
 
-def _emit(frame: "pd.DataFrame", output: Path | None) -> None:
+def _emit(frame: "pd.DataFrame", output: Path | None, *, most: int | None = None) -> None:
+    """Write a table, or print it: all rows and columns, or the first `most` rows and how many more there are."""
     if output is None:
-        typer.echo(frame.to_string(index=False, max_rows=40))
+        typer.echo(frame.head(len(frame) if most is None else most).to_string(index=False, max_rows=None))
+        if most is not None and len(frame) > most:
+            typer.echo(f"... {len(frame) - most} more of {len(frame)} rows; write them all with -o FILE")
     else:
         from pyro_popbias.data.table_files import write_table
 
@@ -37,8 +62,10 @@ def _emit(frame: "pd.DataFrame", output: Path | None) -> None:
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option(help="folder for the figure and the tables")] = Path("demo-run")) -> None:
-    """Simulate with a known truth, fit, compare with the truth."""
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report, the figure and the tables.")] = Path("demo-run"),
+) -> None:
+    """Simulate interactions with a known truth, fit them, check the fit and compare it with the truth."""
     from pyro_popbias.cli.demo import run_demo
 
     for line in run_demo(out):
@@ -46,8 +73,10 @@ def demo(out: Annotated[Path, typer.Option(help="folder for the figure and the t
 
 
 @app.command()
-def init(output: Annotated[Path, typer.Option("-o", "--output")] = Path("study.toml")) -> None:
-    """Write a commented study file."""
+def init(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the study.")] = Path("study.toml"),
+) -> None:
+    """Write a commented study file to start from."""
     from pyro_popbias.data.atomic_files import write_atomically
     from pyro_popbias.errors import RunFolderError
 
@@ -60,16 +89,19 @@ def init(output: Annotated[Path, typer.Option("-o", "--output")] = Path("study.t
 
 @app.command()
 def fit(
-    study: Path,
-    out: Annotated[Path, typer.Option(help="the run folder")],
-    data: Annotated[Path | None, typer.Option(help="a file in place of the study's")] = None,
-    model: Annotated[str | None, typer.Option()] = None,
-    guide: Annotated[str | None, typer.Option()] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="continue from the last checkpoint")] = False,
-    no_data: Annotated[bool, typer.Option("--no-data", help="leave the interactions out of the folder")] = False,
+    study: Declared,
+    out: Annotated[Path, typer.Option(help="Run folder to write; new or empty unless resumed.")],
+    data: Annotated[Path | None, typer.Option(help="File of interactions in place of the study's.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model in place of the study's, such as additive.")] = None,
+    guide: Annotated[str | None, typer.Option(help="Guide in place of the study's, such as lognormal.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Set one key of the study, as in training.epochs=5; may be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint of the run.")] = False,
+    no_data: Annotated[bool, typer.Option("--no-data", help="Do not copy the interactions into the run.")] = False,
 ) -> None:
-    """Fit a study to a file and write a run folder."""
+    """Fit a study to its interactions and write a run folder."""
     from pyro_popbias.cli.fit_and_compare import run_fit
 
     lines = run_fit(
@@ -105,37 +137,49 @@ def _load(run: Path) -> "Fit":
 
 
 @app.command()
-def popularity(run: Path, output: OptionalOutput = None) -> None:
-    """Print or write the popularity posteriors of a run."""
-    _emit(_load(run).popularity(), output)
+def popularity(run: Run, output: OptionalOutput = None) -> None:
+    """Show the posterior of each item's popularity: mean, sd and 90 % interval."""
+    refuse_input_as_output(output, run)
+    _emit(_load(run).popularity(), output, most=PRINTED)
 
 
 @app.command()
-def predict(run: Path, pairs: Path, output: Output, popularity: Mode = "population") -> None:
-    """Write P(c=1 | do(u,i)) of pairs, a file with columns user and item."""
+def predict(
+    run: Run,
+    pairs: Annotated[Path, typer.Argument(help="File with columns user and item.")],
+    output: Output,
+    popularity: Mode = "population",
+    unseen: Annotated[
+        Unseen, typer.Option(help="Pairs of users or items without training rows: refuse, score by the prior, or drop.")
+    ] = Unseen.error,
+) -> None:
+    """Write the debiased probability P(c=1 | do(u,i)) of pairs of users and items."""
     from pyro_popbias.data.table_files import read_table
 
-    _emit(_load(run).predict(read_table(pairs, text=("user", "item")), popularity=_popularity(popularity)), output)
+    refuse_input_as_output(output, run, pairs)
+    frame = read_table(pairs, text=("user", "item"))
+    _emit(_load(run).predict(frame, popularity=_popularity(popularity), unseen=unseen.value), output)
 
 
 @app.command()
 def recommend(
-    run: Path,
+    run: Run,
     output: Output,
-    users: Annotated[Path | None, typer.Option(help="a file with a column user")] = None,
-    k: Annotated[int, typer.Option("-k")] = 10,
+    users: Annotated[Path | None, typer.Option(help="File with a column user; all users if left out.")] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of items per user.")] = 10,
     popularity: Mode = "population",
 ) -> None:
     """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
     from pyro_popbias.data.table_files import read_table
 
+    refuse_input_as_output(output, run, users)
     ids = None if users is None else read_table(users, text=("user",))["user"]
     _emit(_load(run).recommend(ids, k=k, popularity=_popularity(popularity)), output)
 
 
 @app.command()
-def check(run: Path) -> None:
-    """Check a run against its rows: predictive checks, in words; ends with exit code 6 where a rule does not hold."""
+def check(run: Run) -> None:
+    """Run the posterior predictive and accuracy checks of a run; exit code 6 if one fails."""
     from pyro_popbias.errors import CheckFailed
 
     found = _load(run).check()
@@ -146,46 +190,53 @@ def check(run: Path) -> None:
 
 @app.command()
 def compare(
-    paths: Annotated[list[Path], typer.Argument(help="run folders, or one study file with --guides")],
-    guides: Annotated[str, typer.Option(help="guides to fit the study with, as gamma,lognormal")] = "",
-    test: Annotated[Path | None, typer.Option(help="labelled rows that no fit has seen")] = None,
+    paths: Annotated[list[Path], typer.Argument(help="Run folders, or one study file with --guides.")],
+    guides: Annotated[str, typer.Option(help="Guides to fit the study with, as in gamma,lognormal.")] = "",
+    test: Annotated[Path | None, typer.Option(help="File of labelled interactions that no fit has seen.")] = None,
     output: OptionalOutput = None,
 ) -> None:
-    """Print or write fits side by side, the best held-out log-score first; memory of parameters is in MiB."""
-    from pyro_popbias.cli.fit_and_compare import run_comparison
+    """Compare fits side by side, the best held-out log-score first; memory of parameters is in MiB."""
+    from pyro_popbias.cli.fit_and_compare import declared, run_comparison
     from pyro_popbias.comparison import UNITS
     from pyro_popbias.data.table_files import file_ending
 
-    if output is not None:
-        file_ending(output)  # refused before hours of training and not after
     names = [name.strip() for name in guides.split(",") if name.strip()]
+    if output is not None:  # refused before hours of training and not after
+        file_ending(output)
+        data = declared(paths[0]).data if names and paths[0].is_file() else None
+        read = [] if data is None else [data.path, data.user_features, data.item_features]
+        refuse_input_as_output(output, *paths, test, *(Path(file) for file in read if file))
     _emit(run_comparison(paths, guides=names, test=test), output)
     typer.echo(UNITS)
 
 
 @app.command()
 def report(
-    run: Path,
-    output: Annotated[Path, typer.Option("-o", "--output", help="an .html file")],
-    titles: Annotated[Path | None, typer.Option(help="a file with columns item and title")] = None,
+    run: Run,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the report, an .html file.")],
+    titles: Annotated[Path | None, typer.Option(help="File with columns item and title, to show names.")] = None,
 ) -> None:
-    """Write a report of a run to look at: one HTML file that holds all it shows and runs nothing."""
+    """Write a report of a run: one self-contained HTML file without scripts."""
+    refuse_input_as_output(output, run, titles)
     _load(run).report(output, titles=titles)
     typer.echo(f"wrote {output}")
 
 
 @app.command()
 def simulate(
-    study: Path,
-    events: Annotated[Path, typer.Option(help="file of the rows, in the study's columns: fit it with --data")],
-    truth: Annotated[Path, typer.Option(help="file of the true popularity: item, period, z")],
-    users: int = 1_000,
-    items: int = 500,
-    interactions: int = 20_000,
-    seed: int = 0,
+    study: Declared,
+    events: Annotated[Path, typer.Option(help="Where to write the interactions; fit them with --data.")],
+    truth: Annotated[Path, typer.Option(help="Where to write the true popularity: item, period, z.")],
+    users: Annotated[int, typer.Option(help="Number of users.")] = 1_000,
+    items: Annotated[int, typer.Option(help="Number of items.")] = 500,
+    interactions: Annotated[int, typer.Option(help="Number of interactions.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
 ) -> None:
-    """Draw rows of a study's model, with a known truth."""
+    """Simulate interactions from a study's model, and write them with their true popularity."""
     from pyro_popbias.cli.simulate_study import run_simulation
+
+    refuse_input_as_output(events, study, truth)
+    refuse_input_as_output(truth, study)
 
     sizes = {"users": users, "items": items, "interactions": interactions, "seed": seed}
     for line in run_simulation(study, events, truth, sizes=sizes):
@@ -194,7 +245,7 @@ def simulate(
 
 @app.command()
 def variants() -> None:
-    """Print which guide fits which model and prior."""
+    """List every combination of model, prior and guide, and why some are refused."""
     from pyro_popbias.assembly.compatibility import variants as table
 
     _emit(table(), None)
@@ -202,7 +253,7 @@ def variants() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Print versions, threads, device, missing optional parts."""
+    """Print versions, threads and device, and what is missing."""
     from pyro_popbias.cli.doctor import examine
 
     for name, finding in examine().items():
@@ -210,7 +261,7 @@ def doctor() -> None:
 
 
 def _show_log() -> None:
-    """Show progress as lines on standard error where it is no terminal, which has a bar."""
+    """Show progress as lines on standard error unless it is a terminal, which has a bar."""
     log = logging.getLogger("pyro_popbias")
     log.setLevel(logging.INFO)
     if not sys.stderr.isatty() and not log.handlers:

@@ -1,4 +1,4 @@
-"""The demo: a catalogue with a known truth, a fit, how well the truth came back, and what checks and report say of it."""
+"""`popbias demo`: simulate with a known truth, fit, check, and compare the fit with the truth."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ from pyro_popbias.study.study import Study
 
 
 def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 100_000) -> Iterator[str]:
-    """Simulate, fit with known and with learned affinities, compare with the truth, check; yield lines of report.
+    """Simulate, fit with known and with learned affinities, compare with the truth, check; yield lines to print.
 
     Args:
         out: folder for the report, the picture and the tables.
@@ -53,7 +53,7 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
 
 
 def compare(fitted: Fit, simulation: Simulation) -> Iterator[str]:
-    """Yield how well the truth came back: z, P(c=1 | do(u,i)), and the ranking of items for a user."""
+    """Yield how well the truth was recovered: z, P(c=1 | do(u,i)), and the ranking of items for a user."""
     table = _with_truth(fitted, simulation)
     covered = table["z"].between(table["lower"], table["upper"]).mean()
     yield f"z: correlation {table['mean'].corr(table['z']):.3f}, 90 % intervals cover {covered:.1%} of {len(table)} items"

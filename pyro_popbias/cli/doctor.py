@@ -1,4 +1,4 @@
-"""What this machine offers: versions, threads, device, missing optional parts."""
+"""`popbias doctor`: versions, threads, device, and what is missing."""
 
 import importlib.metadata
 import platform

@@ -1,4 +1,4 @@
-"""`popbias simulate`: rows of the model that a study declares, in the columns that it names, with their truth."""
+"""`popbias simulate`: interactions simulated from a study's model, in the study's columns, with their true popularity."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,9 +17,9 @@ from pyro_popbias.study.study import Study
 
 
 def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str, int]) -> Iterator[str]:
-    """Write rows that `popbias fit` of the same study reads with --data, and z; yield lines of report.
+    """Write interactions that `popbias fit` of the same study reads with --data, and the true z; yield lines to print.
 
-    What the study leaves to be learned has its default: a concentration of 2, and 1 for every other parameter.
+    Parameters that the study leaves to be learned have their defaults: a concentration of 2, and 1 for all others.
 
     Args:
         path: the study file.
@@ -43,7 +43,7 @@ def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str,
     write_table(table, events)
     yield f"{len(table)} rows -> {events}"
     if data.label is not None and simulation.events.label is None:
-        yield f"model {model.name!r} chooses items and gives no labels: fits need [data] label left out"
+        yield f"model {model.name!r} chooses items and gives no labels: to fit them, leave out [data] label"
     write_table(simulation.truth["popularity"], truth)
     yield f"{len(simulation.truth['popularity'])} rows -> {truth}"
     for side in ("user", "item"):
@@ -59,7 +59,7 @@ def _declared(model: ModelConfig) -> dict[str, Any]:
     affinity = model.affinity
     if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
         raise ConfigError(
-            "PB-C018: the affinity has given vectors, which are of other users and items than the simulated ones; use "
+            "PB-C333: the affinity has given vectors, whose users and items are not the simulated ones; use "
             'affinity = { name = "embedding" }, or { name = "fixed", score = "score" }'
         )
     found: dict[str, Any] = {"model": model.name, "affinity": affinity, "prior": model.prior}

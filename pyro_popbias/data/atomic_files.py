@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: temporary name in the same folder, fsync, rename, fsync of the folder."""
+"""Atomic writes: a temporary file in the same folder, fsync, rename, fsync of the folder."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ def sha256(content: bytes) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
+    """Write a file atomically: readers, and a crash, see either the old content or the new.
 
     Raises:
         RunFolderError: the disk is full, or the folder is missing or may not be written to.
@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a loss of power."""
+    """Make renames in a folder durable across a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -46,6 +46,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete what a killed process left half written; only for the process that holds the folder's lock."""
+    """Delete half-written files of a killed process; call it only while holding the folder's lock."""
     for leftover in folder.glob(f"**/{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)

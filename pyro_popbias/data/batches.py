@@ -1,9 +1,9 @@
 """Batches: what a Pyro program sees of the interactions, sliced from tensors.
 
-An epoch visits every row once, in an order that costs nothing to make: rows are stored in random order, and epoch e
+An epoch visits every row once, without a permutation: rows are stored in random order, and epoch e
 reads them with a random stride and offset, row (offset + stride k) mod N for k = 0..N-1. So neither a step nor an epoch
-ever draws a permutation of all rows. Where negatives are sampled, the rows held are positives, and every batch draws
-negatives for its own: it has the positives first, then m negatives of the first, of the second, and so on.
+ever draws a permutation of all rows. With sampled negatives the rows held are positives, and every batch draws its own
+negatives: the positives come first, then m negatives of the first, m of the second, and so on.
 """
 
 import copy
@@ -128,7 +128,7 @@ class TrainingBatches:
         user, cell, period = events.user[index], events.cell[index], events.period[index]
         given = None if negatives is not None else events.label
         label = np.ones(len(index)) if given is None else given[index]
-        # one packed row an interaction: a batch at random places then costs one cache miss a row
+        # one packed row per interaction: a batch at random positions then costs one cache miss per row
         columns = [column.astype(np.int32) for column in (user, cell, label)]
         self._table = torch.from_numpy(np.stack(columns, axis=1)).to(device)
         self._known = {} if score is None else {"score": torch.from_numpy(score[index]).to(device)}
@@ -155,11 +155,10 @@ class TrainingBatches:
         return rows
 
     def with_draws(self, draws: int) -> "TrainingBatches":
-        """Return the same rows with several draws of popularity per cell and batch, at most.
+        """Return the same rows with up to `draws` draws of popularity per cell and batch.
 
-        The ELBO adds up expectations row by row, so that rows of a cell may see draws of their own: as many evaluations
-            of
-        the likelihood give a gradient of less noise.
+        The ELBO is a sum of expectations over rows, so the rows of a cell may each use a draw of their own: the gradient
+        is less noisy at the same number of likelihood evaluations.
         """
         rows = copy.copy(self)
         rows._draws = draws

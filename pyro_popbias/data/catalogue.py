@@ -10,17 +10,17 @@ from pyro_popbias.data.features import Features
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Who and what is known: ids, periods, and how often each cell was seen.
+    """The users, items and periods of a log, and how often each cell was seen.
 
     Attributes:
         users: ids by user code.
         items: ids by item code.
-        periods: T, number of equal-time slices.
+        periods: T, number of periods.
         edges: `(T + 1,)` times at which periods begin and end; None without times.
         count: `(K * T,)` rows of each cell, item * T + period.
         positives: `(K * T,)` rows with label 1.
         user_features: side features by user code; None without.
-        item_features: likewise by item code.
+        item_features: side features by item code; None without.
     """
 
     users: "pd.Index[str]"
@@ -38,7 +38,7 @@ class Catalogue:
         return len(self.items) * self.periods
 
     def cell_frame(self) -> pd.DataFrame:
-        """Return one row a cell: item, period, count, positives."""
+        """Return one row per cell: item, period, count, positives."""
         return pd.DataFrame(
             {
                 "item": self.items.repeat(self.periods),

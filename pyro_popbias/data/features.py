@@ -1,7 +1,7 @@
 """Side features of users or items: numbers, and categories as one feature per level, aligned to the ids of the data.
 
-A row names as many features as the given frame has columns, whatever the number of levels, so that M columns cost M
-look-ups in a table of F rows and never a dense `(n, F)` matrix.
+Features are sparse: each user or item has one entry per column of the frame, whatever the number of levels, so that M
+columns cost M look-ups in a table of F rows and never a dense `(n, F)` matrix.
 """
 
 import warnings
@@ -41,7 +41,7 @@ class Features:
         Args:
             frame: indexed by id; numbers, booleans, text or categories. It is not changed.
             ids: `(n,)` ids by code.
-            kind: what the ids are of, for messages.
+            kind: "user" or "item", for messages.
 
         Raises:
             DataError: the frame lacks ids, has duplicate ids or no columns, or holds values that cannot be used.
@@ -103,7 +103,9 @@ def _aligned(frame: pd.DataFrame, ids: "pd.Index[str]", kind: str) -> pd.DataFra
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"PB-D110: {where} is {type(frame).__name__}; give a DataFrame indexed by {kind} id")
     if not frame.shape[1]:
-        raise DataError(f"PB-D110: {where} has no columns beside the {kind} ids; give one feature at least, or none")
+        raise DataError(
+            f"PB-D110: {where} has no columns beside the {kind} ids; give at least one feature, or leave it out"
+        )
     _refuse_repeated(frame.columns, where)
     known = pd.Index(as_text(frame.index.to_series(), f"{where}.{frame.index.name or 'index'}"))
     repeated = known[known.duplicated()].unique()

@@ -1,4 +1,4 @@
-"""Tables as they come from users: of which kind, with which columns, and times as numbers."""
+"""Checks of the tables that users pass: their type, their columns, and their times."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pyro_popbias.registry import nearest
 
 
 def as_frame(frame: Any) -> pd.DataFrame:
-    """Return a data frame as pandas', or refuse.
+    """Return a table as a pandas DataFrame.
 
     Raises:
         DataError: it is neither a pandas DataFrame nor anything with `__arrow_c_stream__`.
@@ -28,10 +28,10 @@ def as_frame(frame: Any) -> pd.DataFrame:
 
 
 def check_columns(frame: pd.DataFrame, names: Any) -> None:
-    """Refuse a frame that lacks a column or has one twice.
+    """Refuse a frame with missing or duplicate columns.
 
     Raises:
-        DataError: names the columns there are, and the nearest.
+        DataError: a column is missing or a name is duplicate; the message suggests the nearest column.
     """
     present = [str(column) for column in frame.columns]
     twice = sorted({column for column in present if present.count(column) > 1})

@@ -1,4 +1,4 @@
-"""Rows held out of a training."""
+"""Rows held out for validation."""
 
 import numpy as np
 
@@ -13,8 +13,8 @@ def hold_out(events: Interactions, rows: np.ndarray, share: float, seed: int) ->
     Args:
         events: the interactions.
         rows: positions to choose from.
-        share: share of these to hold out.
-        seed: decides which.
+        share: fraction of these rows to hold out.
+        seed: of the random choice.
     """
     order = np.random.default_rng(seed).permutation(rows)
     free = np.ones(len(order), dtype=bool)

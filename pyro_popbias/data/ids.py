@@ -1,7 +1,6 @@
 """External ids as text: read without loss, or refused.
 
-Two different ids must never become one (1 and "1.0", or 2^53 and 2^53 + 1 as floats), and a missing one must never
-become an id.
+Two different ids must never become one (2^53 and 2^53 + 1 as floats), and a missing value must never become an id.
 """
 
 import warnings
@@ -41,7 +40,7 @@ def as_text(column: pd.Series, name: str) -> pd.Series:
             f"{examples(missing)}; drop or fill these rows"
         )
     if pd.api.types.is_bool_dtype(column.dtype):
-        raise DataError(f"PB-D036: column {name!r} holds booleans, which are no ids")
+        raise DataError(f"PB-D036: column {name!r} holds booleans, which are not ids; give ids as text or integers")
     if pd.api.types.is_integer_dtype(column.dtype):
         return column.astype("int64" if column.dtype.kind == "i" else "uint64").astype(str)
     if pd.api.types.is_float_dtype(column.dtype):

@@ -35,9 +35,9 @@ class Interactions:
         time: `(N,)` seconds, or the numbers given; None without times.
         periods: T.
         edges: `(T + 1,)` times; None without times.
-        columns: the other numeric columns, one row an interaction.
+        columns: the other numeric columns, one row per interaction.
         user_features: side features by user code; None without.
-        item_features: likewise by item code.
+        item_features: side features by item code; None without.
         period_by: "time" for periods of equal length, "count" for periods of equally many rows.
     """
 
@@ -72,16 +72,16 @@ class Interactions:
         """Return the interactions of a frame, which is not changed.
 
         Args:
-            frame: one row an interaction; its index is ignored. Anything with `__arrow_c_stream__` is taken too.
+            frame: one row per interaction; its index is ignored. Anything with `__arrow_c_stream__` is taken too.
             user: column of user ids.
             item: column of item ids.
-            label: column of labels; None for a log of positives.
+            label: column of labels; None for a log that holds positives only.
             positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
             time: column of times: numbers, or dates.
             periods: number of slices of time; more than 1 needs `time`.
             period_by: "time" cuts slices of equal length, "count" slices of equally many rows.
             user_features: side features, a frame indexed by user id: numbers as they are, text by level.
-            item_features: likewise by item id.
+            item_features: side features of items, a frame indexed by item id.
 
         Raises:
             DataError: the frame, its columns, ids, labels or features cannot be used as they are.
@@ -186,7 +186,7 @@ class Interactions:
         """Return the same rows with side features, from frames indexed by id; None leaves what there is.
 
         Raises:
-            DataError: a frame lacks ids, has one twice, or holds values that cannot be used.
+            DataError: a frame lacks ids, has duplicate ids, or holds values that cannot be used.
         """
         events = self
         if user_features is not None:
@@ -196,7 +196,7 @@ class Interactions:
         return events
 
     def take(self, index: np.ndarray) -> "Interactions":
-        """Return some rows, in the order given, with a catalogue of their own users and items."""
+        """Return some rows, in the order given, recoded to their own users and items."""
         users, user = np.unique(self.user[index], return_inverse=True)
         items, item = np.unique(self.item[index], return_inverse=True)
         return Interactions(
@@ -221,8 +221,8 @@ class Interactions:
 
         Args:
             how: "random": rows are drawn uniformly.
-            test: share of the rows that are tested, above 0 and below 1.
-            seed: decides the rows.
+            test: share of the rows to hold out for test, above 0 and below 1.
+            seed: of the random choice; an integer >= 0.
 
         Raises:
             ConfigError: `how` or `test` is wrong, or one side would be empty.
@@ -233,7 +233,7 @@ class Interactions:
         number = round(test * len(self)) if isinstance(test, float) and 0 < test < 1 else 0
         if not 0 < number < len(self):
             raise ConfigError(
-                f"PB-C007: test={test!r} of {len(self)} rows leaves a side empty; give a share such as 0.1"
+                f"PB-C007: test={test!r} of {len(self)} rows leaves train or test empty; give a share such as 0.1"
             )
         order = np.random.default_rng(seed).permutation(len(self))
         train = self.take(np.sort(order[number:]))._cut(self.periods, self.period_by)

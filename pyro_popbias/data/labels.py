@@ -68,7 +68,7 @@ def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarr
         shown = ", ".join(repr(value) for value in column.drop_duplicates().head(4))
         raise DataError(
             f"PB-D056: column {name!r} holds {column.dtype} values such as {shown}, not numbers; "
-            "map them first, for example frame[column].map({'no': 0, 'yes': 1})"
+            "map them to 0 and 1 first, for example frame[column].map({'no': 0, 'yes': 1})"
         )
     values = column.to_numpy(dtype="float64")
     if positive_if is not None:

@@ -1,8 +1,8 @@
-"""Sampled negatives of logs that hold positives only: items that a user has no positive of, uniformly.
+"""Negative sampling for logs that hold positives only: uniform over the items that a user has no positive of.
 
 A user's items without a positive are numbered 0, 1, ... in the order of the items. The r-th of them is r + t, where t
 is the number of the user's positives p_0 < p_1 < ... with p_k - k <= r, so that one binary search finds it: nothing is
-drawn and rejected, and memory is that of the positives.
+rejected, and memory is proportional to the number of positives.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ from pyro_popbias.errors import DataError
 
 
 class Negatives:
-    """Draws negatives, and knows how often a cell is drawn.
+    """Draws negatives, and computes how often each cell is drawn on average.
 
     Args:
-        events: the interactions; their positives are never drawn, whichever rows a training holds.
+        events: the interactions; none of their positives is ever drawn, whichever rows are trained on.
         number: m, negatives per positive.
         device: where draws live.
 

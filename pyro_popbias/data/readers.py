@@ -1,4 +1,4 @@
-"""Interactions from files: any table, and the data sets that people know."""
+"""Interactions from files: any table, and MovieLens."""
 
 from pathlib import Path
 
@@ -29,14 +29,14 @@ def read_interactions(
         path: a .csv, .csv.gz or .parquet file.
         user: column of user ids.
         item: column of item ids.
-        label: column of labels; None for a log of positives.
+        label: column of labels; None for a log that holds positives only.
         positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
         time: column of times.
         periods: number of slices of time; more than 1 needs `time`.
         period_by: "time" cuts slices of equal length, "count" slices of equally many rows.
         user_features: side features: a file whose first column is the user id, the rest numbers or text by level; or a
             frame indexed by id.
-        item_features: likewise of items.
+        item_features: side features of items, in the same form.
 
     Raises:
         DataError: a file or its content cannot be used as it is; the message names the file.

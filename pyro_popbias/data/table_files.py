@@ -16,7 +16,7 @@ from pyro_popbias.errors import ConfigError, DataError, RunFolderError
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 
-FORMULA = r"[=+\-@\t\r\n\x00]"  # how text begins that a spreadsheet may take for one
+FORMULA = r"[=+\-@\t\r\n\x00]"  # first characters of text that a spreadsheet may run
 
 
 NUMBER = r"[+-]?\d*\.?\d+(e[+-]?\d+)?"
@@ -37,17 +37,17 @@ def file_ending(path: Path) -> str:
 def read_table(
     path: str | Path, *, text: tuple[str, ...] = (), text_if_there: tuple[str, ...] = (), first_text: bool = False
 ) -> pd.DataFrame:
-    """Return a table; numbers as numbers.
+    """Return the table of a file.
 
     Args:
         path: a .csv, .csv.gz or .parquet file.
-        text: columns that must be there and stay text whatever they hold: "007", "NA" and "1e5" are ids.
-        text_if_there: columns that stay text likewise and may be missing.
-        first_text: whether the first column stays text too.
+        text: required columns that are read as text whatever they hold: "007", "NA" and "1e5" are ids.
+        text_if_there: optional columns, likewise read as text.
+        first_text: whether the first column is read as text too.
 
     Raises:
         DataError: the content cannot be read.
-        RunFolderError: there is no such file, or it may not be read.
+        RunFolderError: the file does not exist or cannot be read.
         ConfigError: the ending is not known.
     """
     path = Path(path)
@@ -82,7 +82,7 @@ def _unzip(path: Path, content: bytes) -> bytes:
         return gzip.decompress(content)
     except (EOFError, zlib.error) as error:
         raise DataError(
-            f"PB-D014: {path} ends inside its gzip data; it was cut off, fetch it again ({_first_line(error)})"
+            f"PB-D014: {path} ends inside its gzip data; the file is truncated, fetch it again ({_first_line(error)})"
         ) from error
     except gzip.BadGzipFile as error:
         raise DataError(f"PB-D013: {path} does not hold gzip data; rename it to .csv") from error
@@ -184,9 +184,9 @@ def _open_quote(content: bytes) -> str:
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
-    """Return a table as CSV that no spreadsheet takes for formulas: text that would be one begins with an apostrophe.
+    """Return a table as CSV without spreadsheet formulas: text that would be one gets a leading apostrophe.
 
-    Text is one where it starts with =, +, -, @, a tab or the end of a line, and is no number (OWASP ASVS 1.2.10).
+    That is text which starts with =, +, -, @, a tab, a line end or NUL, and is not a number (OWASP ASVS 1.2.10).
     """
     inert = {}
     for name in frame.columns[[pd.api.types.is_string_dtype(dtype) for dtype in frame.dtypes]]:
@@ -197,9 +197,9 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 
 
 def write_table(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as CSV or Parquet, under a temporary name first, so that a file is never half written.
+    """Write a table as CSV or Parquet, atomically.
 
-    In CSV an id that a spreadsheet would take for a formula gets an apostrophe before it; Parquet keeps it as it is.
+    In CSV an id that a spreadsheet would run as a formula gets a leading apostrophe; Parquet keeps ids as they are.
 
     Raises:
         ConfigError: the ending is not known.

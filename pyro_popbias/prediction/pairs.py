@@ -71,8 +71,8 @@ def _refuse_unseen(ids: pd.DataFrame, user: np.ndarray, item: np.ndarray) -> Non
     ]
     if shown:
         raise DataError(
-            f"PB-D048: {' and '.join(shown)} in {len(ids)} pairs; pass unseen='prior' for the prior mean of their "
-            "affinity, or unseen='drop'"
+            f"PB-D048: {' and '.join(shown)} in {len(ids)} pairs; unseen='prior' (--unseen prior on the command "
+            "line) scores them with the prior mean of their affinity, unseen='drop' (--unseen drop) leaves them out"
         )
 
 

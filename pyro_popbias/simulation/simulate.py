@@ -123,7 +123,7 @@ def simulate(
         )
     likelihood = _likelihood(model, saturation, rate, names["prior"])
     if likelihood.chosen and exposure:
-        raise IncompatibleError(f"PB-C078: model {model!r} chooses among all items, none is shown; leave exposure at 0")
+        raise IncompatibleError(f"PB-C332: model {model!r} chooses among all items, none is shown; leave exposure at 0")
     random = np.random.default_rng(seed)
     made = _make_affinity(affinity)(random, users, items, dim)
     z = draw_popularity(distribution, random, concentration=concentration, items=items, periods=periods)

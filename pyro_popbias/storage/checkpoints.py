@@ -49,7 +49,7 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             raise RunLockedError(
-                f"PB-R101: {folder} is in use by {file.read().strip() or 'another process'}"
+                f"PB-R310: {folder} is in use by {file.read().strip() or 'another process'}"
             ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")

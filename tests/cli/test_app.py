@@ -4,10 +4,10 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 
 import pandas as pd
 import pytest
+import typer
 
 import pyro_popbias as pb
 from pyro_popbias.checks import check as checking
@@ -16,48 +16,12 @@ from pyro_popbias.cli import app as cli
 from pyro_popbias.cli import fit_and_compare as running
 
 pytestmark = pytest.mark.usefixtures("short_training")
-STUDY = """\
-[data]
-path = "rows.csv"
-user = "user"
-item = "item"
-label = "label"
-[model]
-affinity = { name = "embedding", dim = 4 }
-[training]
-epochs = 3
-batch_size = 150
-device = "cpu"
-"""
 COMMANDS = [
     *["demo", "init", "fit", "popularity", "predict", "recommend", "check", "compare", "report"],
     *["simulate", "variants", "doctor"],
 ]
 SHORT = "from pyro_popbias.training import loop as t; t.STEPS, t.CYCLE, t.MOST_CYCLES = 5, 3, 2; "
 MAIN = "from pyro_popbias.cli.app import main; main()"
-
-
-@pytest.fixture
-def folder(tmp_path, frame, monkeypatch):
-    (tmp_path / "study.toml").write_text(STUDY)
-    frame.to_csv(tmp_path / "rows.csv", index=False)
-    frame[["user", "item"]].head(30).to_csv(tmp_path / "pairs.csv", index=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def popbias(monkeypatch, capsys):
-    """Return a function that runs a command in this process and gives exit code, output and error output."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["popbias", *map(str, arguments)])
-        monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # main replaces it
-        with pytest.raises(SystemExit, match=r"^\d+$") as caught:
-            cli.main()
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 def command(*arguments, code=MAIN):
@@ -214,7 +178,31 @@ def test_variants(popbias):
     code, out, _ = popbias("variants")
     assert code == 0
     assert out.split()[:7] == ["model", "prior", "guide", "allowed", "kl", "intervention", "reason"]
-    assert all(name in out for name in pb.GUIDES)
+    table = pb.variants()
+    assert len(out.splitlines()) == 1 + len(table) > 41  # none left out
+    assert "..." not in out
+    assert all(reason in out for reason in table["reason"])
+
+
+@pytest.mark.parametrize(("rows", "last"), [(40, 39), (45, 39)])
+def test_a_long_table_says_how_many_rows_more(capsys, rows, last):
+    table = pd.DataFrame({f"column {name}": range(rows) for name in range(30)})
+    cli._emit(table, None, most=40)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].count("column") == 30
+    assert lines[40].split() == [str(last)] * 30
+    assert lines[41:] == ([f"... {rows - 40} more of {rows} rows; write them all with -o FILE"] if rows > 40 else [])
+
+
+def test_every_command_and_option_is_explained():
+    for command in typer.main.get_command(cli.app).commands.values():
+        lines = (command.help or "").splitlines()
+        assert len(lines) == 1, command.name
+        assert lines[0].endswith("."), command.name
+        for parameter in command.params:
+            text = parameter.help or ""
+            assert text[:1].isupper(), (command.name, parameter.name)
+            assert text.endswith("."), (command.name, parameter.name)
 
 
 def test_doctor(popbias):

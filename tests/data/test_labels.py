@@ -34,7 +34,7 @@ def test_labels_as_they_are(values):
         pytest.param([1, 2, 3, 4, 5], r"PB-D052: .*positive_if='>=3'", id="58"),
         pytest.param([0.0, np.nan], r"PB-D053: .*1 missing labels in 2 rows, first at row 1", id="53"),
         pytest.param(pd.array([0, None], dtype="Int64"), r"PB-D053: .*1 missing", id="61"),
-        pytest.param(["0", "1"], r"PB-D056: .*'0', '1', not numbers; map them", id="56 digits"),
+        pytest.param(["0", "1"], r"PB-D056: .*'0', '1', not numbers; map them to 0 and 1", id="56 digits"),
         pytest.param(["yes", "no"], r"PB-D056: .*'yes', 'no'.*\.map\(", id="56 words"),
         pytest.param(pd.Series([1, "no"], dtype=object), r"PB-D056: .*object values such as 1, 'no'", id="57"),
     ],

@@ -376,7 +376,7 @@ def test_priors_that_the_model_does_not_allow_are_refused(model):
 
 
 def test_exposure_among_all_is_refused():
-    with pytest.raises(IncompatibleError, match=r"PB-C078: model 'pda' chooses among all .*leave exposure at 0"):
+    with pytest.raises(IncompatibleError, match=r"PB-C332: model 'pda' chooses among all .*leave exposure at 0"):
         pb.simulate("pda", exposure=1.0)
 
 
@@ -425,3 +425,9 @@ def test_a_log_without_a_positive_is_refused():
 def test_every_saturation_is_tested():
     assert set(PRODUCTS) == {VARIANTS[name][0].get("saturation", "exponential") for name in VARIANTS}
     assert set(MODELS) == {VARIANTS[name][0].get("model", "product") for name in VARIANTS}
+
+
+def test_sizes_are_integers_of_any_kind():
+    sizes = {"users": 10, "items": 8, "interactions": 100, "seed": 3}
+    one = pb.simulate(**{name: np.int64(size) for name, size in sizes.items()}, dim=np.int32(2))
+    pd.testing.assert_frame_equal(one.frame, pb.simulate(**sizes, dim=2).frame)
