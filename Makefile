@@ -24,7 +24,7 @@ test-slow: $(VENV)/.installed-test
 
 # cells are executed again only when the package, a pinned version or the cells themselves have changed (docs/conf.py)
 docs: $(VENV)/.installed-docs
-	$(BIN)/sphinx-build -n -W --keep-going -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -n -W --keep-going -b html docs docs/_build/html
 
 # mypy does not know that models/ and guides/ are pyro_popbias.models and pyro_popbias.guides: it is shown the package
 # as it is when installed, as symbolic links

@@ -1,6 +1,7 @@
 """Sphinx configuration; `make docs` builds with every notebook cell executed and every warning an error."""
 
 import hashlib
+import inspect
 import re
 from pathlib import Path
 
@@ -83,6 +84,21 @@ def _flagged(row):
     return [(place == 0, cell) for place, cell in enumerate(row)]
 
 
+def list_exports(_app, what, name, package, _options, lines):
+    """Add to the page of a package what it exports, with the first line of each."""
+    if what != "module" or not hasattr(package, "__path__"):
+        return
+    for exported in getattr(package, "__all__", ()):
+        value = getattr(package, exported)
+        home = f"{getattr(value, '__module__', '')}"
+        if (inspect.isclass(value) or inspect.isfunction(value)) and home.startswith("pyro_popbias."):
+            lines.append(f"* :py:obj:`{exported} <{home}.{value.__name__}>`: {value.__doc__.strip().splitlines()[0]}")
+        elif not inspect.ismodule(value):
+            lines.append(f"* ``{exported}``")
+    lines.append("")
+
+
 def setup(app):
-    """Connect the hook."""
+    """Connect the hooks."""
+    app.connect("autodoc-process-docstring", list_exports)
     app.connect("autodoc-process-docstring", tables_to_rst)
