@@ -6,6 +6,8 @@ PYTHON ?= $(shell for each in python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 DECLARED := setup.cfg pyproject.toml constraints.txt
+# two workers of one thread each; a file stays with one worker, so that its fixtures are made once
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .DELETE_ON_ERROR:
 .PHONY: demo test test-slow docs lint arviz-1 clean
@@ -15,13 +17,14 @@ demo: $(VENV)/.installed-test
 	$(BIN)/popbias demo --out demo-run
 
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
+# cells are executed again only when the package, a pinned version or the cells themselves have changed (docs/conf.py)
 docs: $(VENV)/.installed-docs
-	$(BIN)/sphinx-build -n -W --keep-going -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -n -W --keep-going -b html docs docs/_build/html
 
 # mypy does not know that models/ and guides/ are pyro_popbias.models and pyro_popbias.guides: it is shown the package
 # as it is when installed, as symbolic links

@@ -1,8 +1,25 @@
 """Sphinx configuration; `make docs` builds with every notebook cell executed and every warning an error."""
 
+import hashlib
+import inspect
 import re
+from pathlib import Path
 
 from pyro_popbias.version import __version__
+
+ROOT = Path(__file__).parents[1]
+
+
+def package_hash():
+    """Return the hash of all that the outputs of the pages depend on beside their cells: the code and the versions."""
+    sources = (path for top in ("pyro_popbias", "models", "guides") for path in (ROOT / top).rglob("*"))
+    files = [ROOT / "constraints.txt", *sorted(path for path in sources if path.is_file() and path.suffix != ".pyc")]
+    digest = hashlib.sha256()
+    for path in files:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(ROOT)} {len(content)} ".encode() + content)
+    return digest.hexdigest()[:16]
+
 
 project = "pyro-popbias"
 author = "the pyro-popbias contributors"
@@ -15,7 +32,8 @@ exclude_patterns = ["_build", "jupyter_execute"]
 default_role = "code"  # docstrings write `name` for code
 
 myst_enable_extensions = ["dollarmath"]
-nb_execution_mode = "force"
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(ROOT / ".jupyter_cache" / package_hash())
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_output_stderr = "remove"  # progress
@@ -66,6 +84,21 @@ def _flagged(row):
     return [(place == 0, cell) for place, cell in enumerate(row)]
 
 
+def list_exports(_app, what, name, package, _options, lines):
+    """Add to the page of a package what it exports, with the first line of each."""
+    if what != "module" or not hasattr(package, "__path__"):
+        return
+    for exported in getattr(package, "__all__", ()):
+        value = getattr(package, exported)
+        home = f"{getattr(value, '__module__', '')}"
+        if (inspect.isclass(value) or inspect.isfunction(value)) and home.startswith("pyro_popbias."):
+            lines.append(f"* :py:obj:`{exported} <{home}.{value.__name__}>`: {value.__doc__.strip().splitlines()[0]}")
+        elif not inspect.ismodule(value):
+            lines.append(f"* ``{exported}``")
+    lines.append("")
+
+
 def setup(app):
-    """Connect the hook."""
+    """Connect the hooks."""
+    app.connect("autodoc-process-docstring", list_exports)
     app.connect("autodoc-process-docstring", tables_to_rst)

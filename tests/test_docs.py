@@ -31,6 +31,17 @@ def test_every_page_has_its_module():
     assert {page.stem for page in API.glob("*.md")} - {"index"} == set(modules())
 
 
+def test_a_caption_of_the_reference_has_one_folder():
+    """What users call, and the internals, are root files; each list between them is a folder, which opens it."""
+    index = (API / "index.md").read_text(encoding="utf-8")
+    blocks = [re.findall(r"^pyro_popbias.*$", block, flags=re.MULTILINE) for block in index.split("```{toctree}")[1:]]
+    first, *folders, last = blocks
+    assert first[0] == "pyro_popbias"
+    assert all(module.count(".") <= 1 for module in first + last)
+    for package, *inner in folders:
+        assert inner == sorted(module for module in modules() if module.startswith(f"{package}."))
+
+
 @pytest.mark.slow
 def test_readme_example_runs_as_it_stands(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import zipfile
@@ -34,6 +35,8 @@ FLOORS = [
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 MOST_ROOT_FILES = 14
+MOST_ROOMS = 28  # root files, and folders that hold modules
+MOST_LINES = {"file": 350, "median file": 100, "function": 60, "ninth decile of functions": 25}
 DATA_FILES = ["py.typed", "cli/study_template.toml", "report/template.html"]
 
 
@@ -58,17 +61,19 @@ def modules():
 MODULES = modules()
 
 
-def imports(path):
-    """Return the modules of the package that a file imports, for type checking too."""
-    found, waiting = set(), [ast.parse(path.read_text(encoding="utf-8"))]
-    while waiting:
-        node = waiting.pop()
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def imports(tree):
+    """Return the modules of the package that a file imports: at its top, in functions, and for type checking."""
+    found = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: write the import in full"
             children = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= (children & MODULES.keys()) or {node.module}
-        waiting.extend(ast.iter_child_nodes(node))
     return found & MODULES.keys()
 
 
@@ -77,9 +82,18 @@ def room_of(module):
     return module.removeprefix("pyro_popbias.").partition(".")[0]
 
 
-def stands_below(other, module):
-    one, two = room_of(other), room_of(module)
-    return one == two or FLOOR[one] < FLOOR[two]
+def upward(module, tree):
+    """Return what a module imports from its own floor or one above, other than its own folder."""
+    floor = {**FLOOR, "pyro_popbias": len(FLOORS)}  # the package itself has all public names
+    one = room_of(module)
+    return [other for other in imports(tree) if room_of(other) != one and floor[room_of(other)] >= floor[one]]
+
+
+def in_order(trees):
+    """Return modules such that each comes after what it imports; a circle is a CycleError that names it."""
+    return list(
+        graphlib.TopologicalSorter({name: imports(tree) - {name} for name, tree in trees.items()}).static_order()
+    )
 
 
 INNER = [name for name in MODULES if name != "pyro_popbias"]
@@ -87,19 +101,91 @@ INNER = [name for name in MODULES if name != "pyro_popbias"]
 
 @pytest.mark.parametrize("module", INNER)
 def test_imports_from_no_floor_above(module):
-    others = imports(MODULES[module]) - {"pyro_popbias"}
-    assert not [other for other in others if not stands_below(other, module)]
-
-
-def test_every_room_has_its_floor():
-    rooms = {room_of(name) for name in INNER}
-    assert rooms == set(FLOOR)
-    assert len(list((ROOT / "pyro_popbias").glob("*.py"))) <= MOST_ROOT_FILES
+    assert not upward(module, TREES[module])
 
 
 def test_no_import_cycles():
-    graph = {name: imports(path) - {name, "pyro_popbias"} for name, path in MODULES.items() if name in INNER}
-    assert list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the cycle
+    assert in_order({name: TREES[name] for name in INNER})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from pyro_popbias.fitted import Fit",
+        "import pyro_popbias.fitted",
+        "from pyro_popbias import fitted",
+        "from pyro_popbias import fit",  # by way of the package's public names
+        "from pyro_popbias.storage.run_folder import read_run",  # the same floor
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pyro_popbias.fitted import Fit",
+        "def late():\n    from pyro_popbias.fitted import Fit",
+    ],
+)
+def test_an_upward_import_is_seen(text):
+    assert upward("pyro_popbias.checks.check", ast.parse(text))
+
+
+def test_a_downward_import_is_right():
+    text = "from pyro_popbias.trained import Trained\nfrom pyro_popbias.checks.finding import Finding"
+    assert not upward("pyro_popbias.checks.check", ast.parse(text))
+
+
+def test_a_relative_import_is_refused():
+    with pytest.raises(AssertionError, match="line 1: write the import in full"):
+        imports(ast.parse("from .finding import Finding"))
+
+
+def test_a_circle_of_two_files_is_seen():
+    one, two = "pyro_popbias.checks.check", "pyro_popbias.checks.finding"
+    trees = {one: ast.parse(f"import {two}"), two: ast.parse(f"def late():\n    import {one}")}
+    with pytest.raises(graphlib.CycleError, match="nodes are in a cycle"):
+        in_order(trees)
+
+
+def test_every_room_has_its_floor():
+    assert {room_of(name) for name in INNER} == set(FLOOR)
+
+
+def test_rooms_are_few():
+    root_files = [path for path in (ROOT / "pyro_popbias").glob("*.py") if path.stem != "__init__"]
+    folders = {path.parent for path in MODULES.values()} - {ROOT / "pyro_popbias"}
+    assert len(root_files) <= MOST_ROOT_FILES
+    assert len(root_files) + len(folders) <= MOST_ROOMS
+
+
+def functions():
+    """Yield the module and the tree of every function of the package."""
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield name, node
+
+
+def test_files_are_short():
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert not {name: number for name, number in lines.items() if number > MOST_LINES["file"]}
+    assert statistics.median(lines.values()) <= MOST_LINES["median file"]
+
+
+def test_functions_are_short():
+    lines = {(name, node.name, node.lineno): node.end_lineno - node.lineno + 1 for name, node in functions()}
+    assert not {where: number for where, number in lines.items() if number > MOST_LINES["function"]}
+    assert statistics.quantiles(lines.values(), n=10)[8] <= MOST_LINES["ninth decile of functions"]
+
+
+def test_everything_is_annotated():
+    for name, node in functions():
+        every = node.args
+        arguments = [*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg]
+        bare = [each.arg for each in arguments if each and not each.annotation and each.arg not in ("self", "cls")]
+        assert node.returns, f"{name}.{node.name}, line {node.lineno}: no return type"
+        assert not bare, f"{name}.{node.name}, line {node.lineno}: {bare}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.name)
+def test_every_expected_error_names_its_message(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("pytest.raises", "pytest.warns"):
+            assert "match" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"
 
 
 def test_folders_are_the_packages_of_setup_cfg():
@@ -168,7 +254,7 @@ def test_every_public_name_has_a_docstring(name):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_print(module):
-    calls = [node for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
     assert not [node.lineno for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"]
 
 
@@ -184,7 +270,7 @@ def opening(node):
 @pytest.mark.parametrize("name", MODULES)
 def test_messages_open_with_a_code(name):
     errors = importlib.import_module("pyro_popbias.errors")
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    for node in ast.walk(TREES[name]):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and hasattr(errors, node.func.id)):
             continue
         text = opening(node.args[0]) if node.args else ""

@@ -7,7 +7,7 @@ import pyro_popbias as pb
 from pyro_popbias.training import loop as training
 from pyro_popbias.training.loop import train
 
-ROWS, EPOCHS = 20_000, 5
+ROWS, EPOCHS = 20_000, 3
 VARIANTS = pb.variants().query("allowed")[["model", "prior", "guide"]].to_numpy().tolist()
 
 

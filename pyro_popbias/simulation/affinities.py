@@ -1,7 +1,7 @@
 """The affinities of the simulation, all written as x_ui = u . i + b0 of some vectors.
 
-* `embedding`, `fixed`: vectors of standard normal coordinates, scaled so that u . i has a standard deviation of about
-1.
+* `embedding`, `fixed`: vectors of standard normal coordinates, scaled so that u . i has a standard deviation of
+  about 1.
 * `linear`: beta_user . a_u + beta_item . a_i, with four standard normal features a on each side.
 * `factorization-machine`: P_u . Q_i + w . a_u + v . a_i + w_u, where P_u and Q_i are an id's vector plus those of its
   features, a category and a number. An item has no weight of its own: popularity would not be told apart from it.

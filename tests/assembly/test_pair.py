@@ -106,7 +106,7 @@ def test_weights_of_an_epoch_average_to_one(frame, periods):
 
 @pytest.mark.parametrize("guide", pb.GUIDES)
 def test_loss_of_batches_is_unbiased(events, guide, model_for):
-    made = pair(events, guide=guide, study=study(model_for(guide), batch_size=8, validation=0.0))
+    made = pair(events, guide=guide, study=study(model_for(guide), batch_size=40, validation=0.0))
     with local_parameters(), torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         for parameter in made.guide.popularity.parameters():  # away from the prior, where the KL is 0

@@ -19,7 +19,7 @@ from pyro_popbias.training import loop as training
 pytestmark = pytest.mark.usefixtures("short_training")
 EPOCHS = 5
 SETTLED = 3  # the last epochs, whose mean is compared
-SEEDS = range(10)
+SEEDS = range(6)
 STANDARD_ERRORS = 4
 
 

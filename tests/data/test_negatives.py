@@ -9,6 +9,7 @@ from pyro_popbias.assembly.pair import pair
 from pyro_popbias.data.negatives import Negatives
 
 STANDARD_ERRORS = 4
+EPOCHS = 60  # of random draws, whose means are compared
 
 
 def sparse_log(*, users=30, items=20, rows=200, seed=0, periods=1):
@@ -82,11 +83,11 @@ def test_elbo_of_batches_is_unbiased(model):
             return torch.stack([terms.expected_log_likelihood, terms.kl])
 
         epochs = torch.stack(
-            [torch.stack([parts(batch) for batch in made.batches(epoch=epoch)]).mean(0) for epoch in range(300)]
+            [torch.stack([parts(batch) for batch in made.batches(epoch=epoch)]).mean(0) for epoch in range(EPOCHS)]
         )
         everything = len(made.rows) * (1 + made.rows.negatives)
         large = pair(events, study=study.replace("training", batch_size=everything))
-        whole = torch.stack([parts(batch) for epoch in range(300) for batch in large.batches(epoch=epoch)])
+        whole = torch.stack([parts(batch) for epoch in range(EPOCHS) for batch in large.batches(epoch=epoch)])
     error = STANDARD_ERRORS * (epochs.var(0) / len(epochs) + whole.var(0) / len(whole)).sqrt()
     assert (abs(epochs.mean(0) - whole.mean(0)) < error).all()
     assert abs(epochs.mean(0)[1] - kl) < STANDARD_ERRORS * epochs.std(0)[1] / len(epochs) ** 0.5

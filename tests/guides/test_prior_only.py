@@ -11,7 +11,7 @@ from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.models import PopularityModel
 
 STANDARD_ERRORS = 4
-DRAWS = 200  # of a sampled KL
+DRAWS = 100  # of a sampled KL
 FLAT = 1e-9  # slope at which the search for the nearest member ends; its value is then right to about the square
 ROUNDING = 1e-12  # of a KL in float64: some thousands of roundings of terms near 1
 TABLE = pb.variants().query("allowed").drop_duplicates(["prior", "guide"])[["model", "prior", "guide"]]
@@ -60,7 +60,7 @@ def losses(pair, draws=1):
         return torch.stack([loss(batch) + pair.objective.latest.log_prior for _ in range(draws)])
 
 
-def train_from_elsewhere(pair, epochs=20):
+def train_from_elsewhere(pair, epochs=10):
     """Move the guide off its start, and train it for a while."""
     loss = pair.objective(pair.model, pair.guide)
     loss(pair.whole())  # an autoguide has no parameters before its first call
