@@ -208,7 +208,7 @@ class Interactions:
             time=None if self.time is None else self.time[index],
             periods=self.periods,
             edges=self.edges,
-            columns=self.columns.iloc[index].reset_index(drop=True),
+            columns=self.columns.iloc[index].reset_index(drop=True) if self.columns.shape[1] else self.columns[:0],
             user_features=None if self.user_features is None else self.user_features.take(users),
             item_features=None if self.item_features is None else self.item_features.take(items),
             period_by=self.period_by,

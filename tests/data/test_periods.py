@@ -93,3 +93,15 @@ def test_a_checkpoint_of_other_periods_does_not_fit(frame):
         for by in ("time", "count")
     ]
     assert found == ["2", "2 by count"]
+
+
+@pytest.mark.usefixtures("short_training")
+def test_a_run_keeps_how_its_periods_were_cut(frame, tmp_path):
+    frame = frame.assign(time=frame["time"] ** 3)
+    events = pb.Interactions.from_frame(frame, label="label", time="time", periods=2, period_by="count")
+    training = {"epochs": 1, "batch_size": 100, "device": "cpu"}
+    study = pb.Study(model={"affinity": {"name": "embedding", "dim": 2}}, training=training)
+    pb.fit(events, study=study, progress=False).save(tmp_path / "run")
+    loaded = pb.load(tmp_path / "run").events
+    assert loaded.period_by == "count"
+    assert np.bincount(loaded.split()[0].period).tolist() == [180, 180]
