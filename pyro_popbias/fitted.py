@@ -18,7 +18,9 @@ from pyro_popbias.data.frames import as_frame, check_columns
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.inference_data.convert import GROUPS, container
+from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.intervention import Scores, check_mode
 from pyro_popbias.prediction.posterior_tables import check_interval
 from pyro_popbias.prediction.scorer import Scorer, Seen
@@ -231,8 +233,8 @@ def fit(
     events: Interactions,
     *,
     study: Study | None = None,
-    model: str | None = None,
-    guide: str | None = None,
+    model: str | type[PopularityModel] | None = None,
+    guide: str | type[PopularityGuide] | None = None,
     seed: int | EllipsisType | None = ...,
     restarts: int = 1,
     progress: bool = True,
@@ -242,8 +244,8 @@ def fit(
     Args:
         events: interactions.
         study: the study; its defaults where left out.
-        model: name of a model, in place of the study's.
-        guide: name of a guide, in place of the study's.
+        model: name or registered class of a model, in place of the study's.
+        guide: name or registered class of a guide, in place of the study's.
         seed: in place of the study's; None draws one and records it.
         restarts: number of independent fits, which share the rows held out and differ in starts, batches and draws. The
             one returned is the best by its held-out log-score, or by its objective where no rows are held out; the

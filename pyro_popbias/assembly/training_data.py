@@ -16,7 +16,7 @@ from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import Study
 
 
-def _cells(events: Interactions, train: np.ndarray, rows: TrainingBatches, seed: int) -> CellStatistics:
+def cell_statistics(events: Interactions, train: np.ndarray, rows: TrainingBatches, seed: int) -> CellStatistics:
     """Return what a guide may know of the cells: training rows and no held-out ones."""
     label = None if events.label is None else events.label[train]
     positives = np.bincount(events.cell[train], weights=label, minlength=events.cells)
@@ -41,7 +41,7 @@ def finite_score(column: "pd.Series[Any]", name: str) -> np.ndarray:
     """Return a score column as numbers `(N,)`, or refuse it.
 
     Raises:
-        DataError: values are no numbers, missing or not finite.
+        DataError: values are not numbers, or are missing or not finite.
     """
     if not pd.api.types.is_numeric_dtype(column.dtype):
         raise DataError(f"PB-D068: column {name!r} holds {column.dtype} values; scores are numbers")
