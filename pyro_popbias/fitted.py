@@ -13,7 +13,9 @@ from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError
+from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.inference_data.convert import GROUPS, container
+from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.intervention import read_popularity
 from pyro_popbias.prediction.pairs import Pairs, predict_pairs
 from pyro_popbias.prediction.posterior_tables import check_interval
@@ -183,8 +185,8 @@ def fit(
     events: Interactions,
     *,
     study: Study | None = None,
-    model: str | None = None,
-    guide: str | None = None,
+    model: str | type[PopularityModel] | None = None,
+    guide: str | type[PopularityGuide] | None = None,
     seed: int | EllipsisType | None = ...,
     restarts: int = 1,
     progress: bool = True,
@@ -194,8 +196,8 @@ def fit(
     Args:
         events: interactions.
         study: the study; its defaults where left out.
-        model: name of a model, in place of the study's.
-        guide: name of a guide, in place of the study's.
+        model: name or registered class of a model, in place of the study's.
+        guide: name or registered class of a guide, in place of the study's.
         seed: in place of the study's; None draws one and records it.
         restarts: number of independent fits, which share the rows held out and differ in starts, batches and draws. The
             one returned is the best by its held-out log-score, or by its objective where no rows are held out; the

@@ -10,12 +10,12 @@ import torch
 from pyro_popbias.assembly.components import build, local_parameters
 from pyro_popbias.assembly.defaults import with_defaults
 from pyro_popbias.assembly.prior_sources import make_prior
-from pyro_popbias.assembly.training_data import _cells, choose_device, given_score, split_rows
+from pyro_popbias.assembly.training_data import cell_statistics, choose_device, given_score, split_rows
 from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError, DataWarning
-from pyro_popbias.guides import GUIDES, JointGuide
+from pyro_popbias.guides import GUIDES, JointGuide, PopularityGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.objective import Objective
 from pyro_popbias.study.study import Study
@@ -79,32 +79,37 @@ class Pair:
 
 
 def pair(
-    events: Interactions, *, model: str | None = None, guide: str | None = None, study: Study | None = None
+    events: Interactions,
+    *,
+    model: str | type[PopularityModel] | None = None,
+    guide: str | type[PopularityGuide] | None = None,
+    study: Study | None = None,
 ) -> Pair:
     """Return the pair of a study, or of names.
 
     Args:
         events: interactions.
-        model: name of a model, in place of the study's.
-        guide: name of a guide, in place of the study's.
+        model: name or registered class of a model, in place of the study's.
+        guide: name or registered class of a guide, in place of the study's.
         study: the study; its defaults where left out.
 
     Raises:
         UnknownNameError: no model or guide has such a name.
         IncompatibleError: model and guide do not fit.
         DataError: the data hold one class only, or lack what the study needs.
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or a class is not registered.
     """
     return assemble(events, with_names(study or Study(), model=model, guide=guide))
 
 
-def with_names(study: Study, *, model: str | None = None, guide: str | None = None) -> Study:
-    """Return the study with its model's or guide's name replaced, checked as a whole."""
+def with_names(
+    study: Study, *, model: str | type[PopularityModel] | None = None, guide: str | type[PopularityGuide] | None = None
+) -> Study:
+    """Return the study with its model or guide replaced, by name or registered class, checked as a whole."""
     if model is not None:
         study = study.replace("model", name=model)
     if guide is not None:
         study = study.replace("guide", name=guide)
-    study.check_names()
     return study
 
 
@@ -142,7 +147,7 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
         device=device,
     )
     rows = tensors(train)
-    cells = _cells(events, train, rows, training.seed)
+    cells = cell_statistics(events, train, rows, training.seed)
     model, guide = build(study, events.catalogue, cells, make_prior(study, events, train))
     made = Pair(
         study=study,

@@ -14,7 +14,7 @@ from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import Study
 
 
-def _cells(events: Interactions, train: np.ndarray, rows: TrainingBatches, seed: int) -> CellStatistics:
+def cell_statistics(events: Interactions, train: np.ndarray, rows: TrainingBatches, seed: int) -> CellStatistics:
     """Return what a guide may know of the cells: training rows and no held-out ones."""
     label = None if events.label is None else events.label[train]
     positives = np.bincount(events.cell[train], weights=label, minlength=events.cells)

@@ -4,9 +4,12 @@ from collections.abc import Iterable, Sequence
 from functools import singledispatch
 
 import numpy as np
+import torch
 from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Normal, Weibull
+
+from pyro_popbias.distributions.selection import take
 
 Streams = Sequence[np.random.Generator]
 
@@ -33,15 +36,20 @@ def draw(distribution: Distribution, *, draws: int, seed: int, keys: Iterable[in
         keys: `(D,)` one integer a distribution.
         chain: draws of other chains are others.
 
-    Raises:
-        NotImplementedError: the family has no draws here.
+    A family without draws of its own here is drawn by torch, whose random state stays as it is.
     """
     return _draw(distribution, streams(keys, seed=seed, chain=chain), draws)
 
 
 @singledispatch
 def _draw(distribution: Distribution, streams: Streams, draws: int) -> np.ndarray:
-    raise NotImplementedError(f"no seeded draws of {type(distribution).__name__}")
+    found = np.empty((draws, len(streams)))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for column, stream in enumerate(streams):
+            torch.manual_seed(int(stream.integers(2**63)))
+            one = take(distribution, torch.tensor([column], device=distribution.mean.device))
+            found[:, column] = _numpy(one.sample((draws,))[:, 0])
+    return found
 
 
 @_draw.register

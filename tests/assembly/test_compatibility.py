@@ -7,9 +7,9 @@ from pyro.distributions import HalfNormal
 from torch.distributions import constraints
 
 import pyro_popbias as pb
-from pyro_popbias.errors import IncompatibleError
-from pyro_popbias.guides import RowGuide
-from pyro_popbias.models import PRIORS
+from pyro_popbias.errors import ConfigError, IncompatibleError
+from pyro_popbias.guides import GammaGuide, RowGuide
+from pyro_popbias.models import PRIORS, SATURATIONS, ExponentialSaturation, Product, Saturation
 from pyro_popbias.training import loop as training
 from pyro_popbias.training.loop import train
 
@@ -99,3 +99,22 @@ def test_a_guide_without_a_closed_kl_is_refused_unless_it_declares_a_sampled_one
     rows = pb.variants().query("guide == 'half-normal' and model == 'product' and prior != 'normal'")
     assert (rows["kl"] == "sampled").all()
     assert pb.pair(events, guide="half-normal").objective.kl == "sampled"
+
+
+def test_a_registered_class_stands_for_its_name(events):
+    made = pb.pair(events, model=Product, guide=GammaGuide)
+    assert (made.study.model.name, made.study.guide.name) == ("product", "gamma")
+    with pytest.raises(ConfigError, match=r"PB-C300: guide class RowGuide is not registered; register it"):
+        pb.pair(events, guide=RowGuide)
+
+
+def test_a_model_with_a_saturation_of_its_own_starts_with_it(events, monkeypatch):
+    class Squared(Saturation):
+        parameter_name, config, slope = "rate", ExponentialSaturation.config, torch.ones(())
+        log = log_complement = __call__ = ExponentialSaturation.__call__
+
+    monkeypatch.setitem(SATURATIONS._classes, "squared", Squared)
+    monkeypatch.setattr(Product, "default_saturation", Squared)
+    assert pb.pair(events).study.model.saturation.name == "squared"
+    with pytest.raises(IncompatibleError, match=r"PB-C081: .*'power'; saturations that fit: .*squared"):
+        pb.pair(events, study=pb.Study(model={"saturation": {"name": "power"}}))

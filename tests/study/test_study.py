@@ -1,9 +1,13 @@
 import tomllib
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pyro_popbias import GUIDES, MODELS, Study
 from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
+from pyro_popbias.guides import GammaGuide, RowGuide
+from pyro_popbias.models import LogNormalPrior, Product
 
 RATES = ("learning_rate", "guide_learning_rate")
 BAD_NUMBERS = [0, 0.0, -1.0, float("nan"), float("inf"), 1e-300, "0.1", None, True]
@@ -183,3 +187,68 @@ def test_wrong_files(tmp_path, content, message):
 def test_missing_file(tmp_path):
     with pytest.raises(RunFolderError, match=r"PB-R022: cannot read .*No such file"):
         Study.from_toml(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("training", {"learning_rate": -1}, r"PB-C083: \[training\] learning_rate = -1"),
+        ("training", {"learing_rate": 0.1}, r"PB-C077: unknown key 'learing_rate'; did you mean 'learning_rate'\?"),
+        ("trainig", {"epochs": 3}, r"PB-C077: unknown key 'trainig'; did you mean 'training'\?"),
+        ("model", {"affinity": {"name": "embedding", "dim": -1}}, r"PB-C083: \[model\] affinity\.dim = -1"),
+        ("model", {"prior": {"name": "gama"}}, r"PB-C076: unknown prior 'gama'; did you mean 'gamma'\?"),
+        ("guide", {"name": "gama"}, r"PB-C076: unknown guide 'gama'; did you mean 'gamma'\?"),
+    ],
+)
+def test_what_is_replaced_is_checked_like_a_study(section, values, message):
+    with pytest.raises(ConfigError, match=message):
+        Study().replace(section, **values)
+
+
+def test_replacing_keeps_what_was_given():
+    study = Study(training={"batch_size": 7}, model={"affinity": {"name": "embedding", "dim": 2}})
+    study = study.replace("training", epochs=3).replace("model", name="pda")
+    assert study.training.model_fields_set == {"batch_size", "epochs"}
+    assert (study.training.batch_size, study.training.epochs, study.model.affinity.dim) == (7, 3, 2)
+    assert "saturation" not in study.model.model_fields_set
+
+
+def test_copies_of_sections_are_checked():
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Study().training.model_copy(update={"epochs": 0})
+    with pytest.raises(ConfigError, match=r"PB-C077: unknown key 'trainig'"):
+        Study().model_copy(update={"trainig": {}})
+
+
+def test_scalars_of_numpy_are_those_of_python():
+    study = Study(
+        training={"seed": np.int64(3), "epochs": np.int32(5), "learning_rate": np.float32(0.5)},
+        model={"saturation": {"name": "hill", "half": np.float64(0.5)}},
+        data={"negatives": np.int64(2)},
+    )
+    assert (study.training.seed, study.training.epochs, study.training.learning_rate) == (3, 5, 0.5)
+    assert (study.model.saturation.half, study.data.negatives) == (0.5, 2)
+    assert tomllib.loads(study.to_toml())["training"]["seed"] == 3
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), np.float64(2.0), np.int64(0)])
+def test_other_scalars_of_numpy_are_refused(value):
+    with pytest.raises(ConfigError, match=r"PB-C083: \[training\] epochs = "):
+        Study(training={"epochs": value})
+
+
+def test_a_registered_class_stands_for_its_name():
+    study = Study(model={"name": Product, "prior": {"name": LogNormalPrior}}, guide={"name": GammaGuide})
+    assert (study.model.name, study.model.prior.name, study.guide.name) == ("product", "lognormal", "gamma")
+    message = (
+        r"PB-C300: guide class RowGuide is not registered; register it by the decorator @GUIDES\.register\(name\), or"
+    )
+    with pytest.raises(ConfigError, match=message):
+        Study(guide={"name": RowGuide})
+
+
+def test_keys_of_a_part_are_those_of_its_name():
+    with pytest.raises(ConfigError, match=r"PB-C077: unknown key 'rate'; did you mean .*\? Keys: name, half"):
+        Study(model={"saturation": {"name": "hill", "rate": 1.0}})
+    section = Study(model={"saturation": {"name": "hill", "half": 3.0}}).model.saturation
+    assert Study(model={"saturation": section}).model.saturation == section
