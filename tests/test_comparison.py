@@ -129,7 +129,7 @@ def test_no_kl_where_all_cells_have_few_rows(make_frame):
     fit = fit_of(pb.Interactions.from_frame(make_frame(rows=100), label="label"), batch_size=50)
     row = pb.compare({"a": fit}).iloc[0]
     assert np.isnan(row["kl"])
-    assert row["note"] == "no exact KL: no checked item has 20 training rows or more"
+    assert row["note"] == "no exact KL: no checked cell has 20 or more training rows"
 
 
 def test_calibration_error_of_known_bins():

@@ -141,7 +141,7 @@ def test_silent_and_unseen_items_have_the_prior_under_any_guide(frame):
         (lambda events, fit: pb.simulate(seed=-1), "PB-C084: seed must be"),
         (lambda events, fit: fit.to_arviz(seed=-1), "PB-C084: seed must be"),
         (lambda events, fit: fit.to_arviz(items=[]), "PB-C016: items= is empty"),
-        (lambda events, fit: fit.to_arviz(rows=[10**6]), "PB-C016: rows= are positions"),
+        (lambda events, fit: fit.to_arviz(rows=[10**6]), "PB-C016: rows= must be positions"),
         (lambda events, fit: fit.recommend(users="12"), "PB-C015: users='12' is a single string"),
         (lambda events, fit: fit.predict(events.to_frame(), popularity=pd.Series([1.0])), "PB-C011: popularity="),
     ],

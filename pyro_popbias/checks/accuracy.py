@@ -1,7 +1,7 @@
-"""How near the guide's q comes to the exact posterior of popularity, cell by cell, given the estimated affinities.
+"""How close the guide's q is to the exact posterior of popularity, cell by cell, given the estimated affinities.
 
-The exact posterior is one-dimensional (`exact_posterior.py`), so that KL(q || p), means, standard deviations and
-coverage are numbers and no estimates. What it cannot see is the uncertainty of the affinities.
+The exact posterior of a cell is one-dimensional (`exact_posterior.py`), so KL(q || p), means, standard deviations and
+coverage are computed by quadrature, without sampling error. The uncertainty of the affinities is not part of it.
 """
 
 from collections.abc import Iterator
@@ -12,19 +12,19 @@ import pandas as pd
 import pyro
 import torch
 
-from pyro_popbias.checks.cell_likelihood import TrainingRows, events_of
 from pyro_popbias.checks.exact_posterior import Exact, exact_posterior
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.importance import ENOUGH, effective_share, k_hat, largest_k
+from pyro_popbias.checks.training_rows import TrainingRows, events_of
 from pyro_popbias.distributions import draw, quantile
 from pyro_popbias.guides import Bounds
 from pyro_popbias.models import BayesianEmbeddingAffinity
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_integer
 
-ROWS = 20  # of a cell, from which the bounds hold
-CHUNK = 500_000  # rows looked at together
-CELLS = 2_000  # the same of cells
+ROWS = 20  # training rows of a cell, from which it counts in the findings and in the mean KL
+CHUNK = 500_000  # rows processed together
+CELLS = 2_000  # cells processed together
 DRAWS = 1000
 INTERVAL = 0.9
 COLUMNS = (
@@ -46,15 +46,15 @@ COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """The accuracy of q.
+    """The distance of q from the exact posterior of popularity.
 
     Attributes:
-        table: one row a checked cell: item, period, rows (training rows, without sampled negatives), kl (KL(q || p) in
-            nats), mean, exact_mean, mean_error (in exact standard deviations), sd, exact_sd, sd_ratio, coverage (the
-            exact posterior's mass in q's 90 % interval), ess (effective share of q's draws), k_hat (NaN where ess is .9
-            or more).
-        reason: why nothing could be checked; empty where it could.
-        bounds: what the guide's family promises; None where it promises nothing.
+        table: one row per checked cell: item, period, rows (training rows, without sampled negatives), kl (KL(q || p)
+            in nats), mean, exact_mean, mean_error (in exact standard deviations), sd, exact_sd, sd_ratio, coverage
+            (probability of q's 90 % interval under the exact posterior), ess (effective sample size over the number of
+            draws of q), k_hat (NaN where ess is .9 or more).
+        reason: why nothing was checked; empty if it was.
+        bounds: upper bounds of the KL for the guide's family, in nats; None if the family has none.
     """
 
     table: pd.DataFrame
@@ -63,44 +63,49 @@ class Accuracy:
 
     @property
     def ruled(self) -> pd.DataFrame:
-        """The cells that rules are about, with 20 training rows or more: in others q hardly leaves the prior."""
+        """The checked cells with 20 or more training rows: elsewhere the posterior is close to the prior, as every q is."""
         return self.table[self.table["rows"] >= ROWS]
 
     @property
     def mean_kl(self) -> float:
-        """Mean KL(q || p) over the cells that rules are about, in nats; NaN where there are none."""
+        """Mean KL(q || exact posterior) over these cells, in nats per cell, with equal weights; NaN where there are none."""
         return float(self.ruled["kl"].mean()) if not self.no_kl else np.nan
 
     @property
     def no_kl(self) -> str:
         """Why there is no mean KL; empty where there is one."""
-        few = f"no checked item has {ROWS} training rows or more"
+        few = f"no checked cell has {ROWS} or more training rows"
         return self.reason or (few if self.ruled.empty else "")
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return the rules, over cells with 20 training rows or more."""
+        """Return one finding per rule, over cells with 20 or more training rows."""
         if self.no_kl:
             return (_reported("exact posterior", np.nan, f"Not checked: {self.no_kl}."),)
         table = self.ruled
-        where = f"over the {len(table)} cells with {ROWS} training rows or more"
+        where = f"over {len(table)} cells with {ROWS} or more training rows"
         mean, high, coverage = self.mean_kl, float(table["kl"].quantile(0.99)), table["coverage"].mean()
         heavy = ((table["ess"] < ENOUGH) & (table["k_hat"] > largest_k(DRAWS))).mean()
         limits = (np.nan, np.nan) if self.bounds is None else (self.bounds.mean, self.bounds.high)
         return (
-            _held("mean KL", mean, limits[0], f"q is {mean:.4f} nats from the exact posterior on average {where}"),
-            _held("99th percentile of KL", high, limits[1], f"99 % of q are within {high:.4f} nats {where}"),
+            _held("mean KL", mean, limits[0], f"mean KL(q || exact posterior) is {mean:.4f} nats {where}"),
+            _held(
+                "99th percentile of KL",
+                high,
+                limits[1],
+                f"99th percentile of the same KL is {high:.4f} nats {where}",
+            ),
             _reported(
                 "coverage",
                 coverage,
-                f"q's {INTERVAL:.0%} intervals hold {coverage:.1%} of the exact posterior on average, its means are off by "
-                f"{table['mean_error'].abs().mean():.3f} exact standard deviations, and its standard deviations are "
-                f"{table['sd_ratio'].mean():.3f} of the exact ones (reported, no bound).",
+                f"q's {INTERVAL:.0%} intervals contain {coverage:.1%} of the exact posterior on average; mean absolute error of "
+                f"q's mean {table['mean_error'].abs().mean():.3f} exact standard deviations, mean ratio of standard deviations "
+                f"{table['sd_ratio'].mean():.3f} (no bound).",
             ),
             _reported(
                 "heavy tails",
                 heavy,
-                f"{heavy:.1%} of q have an effective share of draws below {ENOUGH} together with a k-hat above "
-                f"{largest_k(DRAWS):.2f}: do not reweight their draws (reported, no bound).",
+                f"{heavy:.1%} of the cells have a relative effective sample size below {ENOUGH} and a Pareto k-hat above "
+                f"{largest_k(DRAWS):.2f}: do not importance-weight their draws (no bound).",
             ),
         )
 
@@ -110,25 +115,25 @@ def _reported(name: str, value: float, words: str) -> Finding:
 
 
 def _held(name: str, value: float, bound: float, words: str) -> Finding:
-    """Return a finding against a bound; NaN where the family has none."""
+    """Return a finding with a bound, or a report where the bound is NaN."""
     if np.isnan(bound):
-        return _reported(name, value, f"{words} (reported, no bound for this family).")
+        return _reported(name, value, f"{words} (no bound for this guide).")
     passed = bool(value <= bound)
     remedy = (
         ""
         if passed
-        else "; where the iterates stand still this is the family's limit: take another guide, else train longer"
+        else "; if the convergence check holds, the guide's family cannot come closer: use another guide; otherwise train longer"
     )
     return Finding("accuracy", name, float(value), bound, passed, f"{words}; the bound is {bound:g}{remedy}.")
 
 
 def accuracy(fit: Trained, *, items: int = 1000, seed: int = 0) -> Accuracy:
-    """Return how near q comes to the exact posterior, for items with training rows.
+    """Compare q with the exact posterior of each cell, for items with training rows.
 
     Args:
         fit: a fit, or a trained pair.
-        items: how many to check; all where there are no more.
-        seed: decides which, and the draws.
+        items: number of items to check, drawn at random; all if there are no more.
+        seed: seed of the choice of items and of the draws.
 
     Raises:
         DataError: the run was saved without its interactions.
@@ -139,8 +144,8 @@ def accuracy(fit: Trained, *, items: int = 1000, seed: int = 0) -> Accuracy:
     if reason := why_not(fit):
         return Accuracy(pd.DataFrame(columns=list(COLUMNS)), reason, bounds)
     catalogue, rows = events_of(fit).catalogue, TrainingRows(fit)
-    there = np.flatnonzero(rows.count.reshape(-1, catalogue.periods).sum(1))
-    chosen = np.sort(np.random.default_rng(seed).permutation(there)[:items])
+    known = np.flatnonzero(rows.count.reshape(-1, catalogue.periods).sum(1))
+    chosen = np.sort(np.random.default_rng(seed).permutation(known)[:items])
     cell = (chosen[:, None] * catalogue.periods + np.arange(catalogue.periods)).reshape(-1)
     cell = cell[rows.count[cell] > 0]
     with torch.no_grad(), pyro.validation_enabled(False):
@@ -152,28 +157,28 @@ def accuracy(fit: Trained, *, items: int = 1000, seed: int = 0) -> Accuracy:
 
 
 def why_not(fit: Trained) -> str:
-    """Return why a fit's cells have no exact posterior of one dimension that q could be held against; empty where they have."""
+    """Return why the cells of a fit have no one-dimensional exact posterior; empty if they have one."""
     nuts = "it is checked against NUTS on 50 items in the package's tests"
     if fit.model.pairwise:
-        return f"the likelihood of {fit.study.model.name!r} compares items, so that no cell has a posterior of its own; {nuts}"
+        return f"the likelihood of {fit.study.model.name!r} compares items, so cells are not independent; {nuts}"
     if fit.guide.affinity is not None:
-        why = "the affinity is Bayesian, so that no cell has a posterior of its own"
+        why = "the affinity is Bayesian, so cells are not independent"
         return f"{why}; {nuts}" if isinstance(fit.model.affinity, BayesianEmbeddingAffinity) else why
     if fit.guide.popularity.maximises != "elbo":
-        return f"guide {fit.study.guide.name!r} is a point and no distribution"
+        return f"guide {fit.study.guide.name!r} is a point estimate, not a distribution"
     if fit.study.model.latent == "interaction":
-        return "every interaction has a popularity of its own, and q is no posterior of an item"
+        return "every interaction has its own popularity, so q is not the posterior of a cell"
     return ""
 
 
 def _chunks(cell: np.ndarray, size: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield cells in chunks of bounded rows and number."""
+    """Yield chunks of cells, bounded in rows and in cells."""
     number = np.maximum(np.cumsum(size) // CHUNK, np.arange(len(cell)) // CELLS)
     yield from np.split(cell, np.flatnonzero(np.diff(number)) + 1)
 
 
 def _of_cells(fit: Trained, rows: TrainingRows, cell: np.ndarray, seed: int) -> pd.DataFrame:
-    """Return the table of some cells, without item and period."""
+    """Return the table of a chunk of cells, without item and period."""
     codes = torch.from_numpy(cell).to(fit.guide.device)
     q = fit.guide.popularity.posterior(codes)
     exact = exact_posterior(fit.model, fit.model.prior.distribution(codes), q, rows.of(cell).compressed())
@@ -197,7 +202,7 @@ def _of_cells(fit: Trained, rows: TrainingRows, cell: np.ndarray, seed: int) -> 
 
 
 def _at_draws(exact: Exact, z: np.ndarray) -> np.ndarray:
-    """Return log p - log q at draws of q, `(S, D)`: linear between q's nodes, where it hardly bends."""
-    t = exact.line.t(torch.from_numpy(z)).numpy()
+    """Return log p - log q at draws of q, `(S, D)`: interpolated linearly between q's nodes."""
+    t = exact.transform.t(torch.from_numpy(z)).numpy()
     nodes, ratio = exact.q_t.cpu().numpy(), exact.log_ratio.cpu().numpy()
     return np.stack([np.interp(*column) for column in zip(t.T, nodes.T, ratio.T, strict=True)], axis=1)

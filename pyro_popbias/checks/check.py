@@ -1,4 +1,4 @@
-"""The checks of a fit, and their verdict in plain words."""
+"""All checks of a fit, and their verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ CheckResult = tuple[Mapping[str, pd.DataFrame], Sequence[Finding]]
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What the checks of a fit have found; its text is the verdict in plain words.
+    """Results of the checks of a fit; `str` gives one line per finding and the verdict.
 
     Attributes:
-        findings: one a rule.
-        tables: what they rest on, by name of the check: one row a statistic.
+        findings: one per rule.
+        tables: the numbers behind them, by name of the check: one row per statistic or cell.
     """
 
     findings: tuple[Finding, ...]
@@ -38,12 +38,12 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether every rule holds, or does not apply."""
+        """Whether every rule holds or does not apply."""
         return not self.failures
 
     @property
     def verdict(self) -> str:
-        """One line, of how many rules do not hold, and which."""
+        """One line: how many rules do not hold, and which."""
         idle = sum(np.isnan(finding.value) for finding in self.findings)
         if self.passed:
             held = f"all {len(self.findings) - idle} rules hold" if idle < len(self.findings) else "no rule applies"
@@ -52,7 +52,7 @@ class Check:
         return f"{len(names)} of {len(self.findings)} rules do not hold ({'; '.join(names)})"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a finding: check, name, value, bound, passed, words."""
+        """Return one row per finding: check, name, value, bound, passed, words."""
         columns = list(Finding.__annotations__)
         return pd.DataFrame([vars(finding) for finding in self.findings], columns=columns)
 
@@ -64,10 +64,10 @@ class Check:
 
 
 def check_predictive(fit: Trained, seed: int) -> CheckResult:
-    """Return the predictive checks of a fit: labels replicated from q, the population distribution and the prior."""
+    """Return the predictive checks: labels replicated from q, from the population distribution and from the prior."""
     if fit.model.pairwise:
         words = (
-            f"model {fit.study.model.name!r} compares a positive with a sampled negative: its scores are no probabilities, "
+            f"model {fit.study.model.name!r} compares a positive with a sampled negative: its scores are not probabilities, "
             "so there are no clicks to replicate"
         )
         return {}, [
@@ -82,13 +82,13 @@ def check_predictive(fit: Trained, seed: int) -> CheckResult:
 
 
 def check_accuracy(fit: Trained, seed: int) -> CheckResult:
-    """Return how near q comes to the exact posterior of each item, given the affinities."""
+    """Return the distance of q from the exact posterior of each cell, given the affinities."""
     found = accuracy(fit, seed=seed)
     return {"accuracy": found.table}, found.findings()
 
 
 def check_convergence(fit: Trained, _: int) -> CheckResult:
-    """Return whether q stood still at the end of training."""
+    """Return whether q was stationary at the end of training."""
     return {}, convergence(fit)
 
 
@@ -96,21 +96,21 @@ CHECKS: tuple[Callable[[Trained, int], CheckResult], ...] = (check_predictive, c
 
 
 def check(fit: Trained, *, seed: int = 0) -> Check:
-    """Return what all checks find of a fit.
+    """Run all checks of a fit.
 
     Args:
         fit: the fit, with its interactions.
-        seed: decides every draw.
+        seed: seed of every draw, an integer >= 0.
 
     Raises:
-        DataError: the fit has no interactions, or not all of what the check needs.
+        DataError: the fit has no interactions, or they lack a column that the check needs.
         ConfigError: the seed is not an integer >= 0.
     """
     seed = require_integer("seed", seed, 0)
     if fit.events is None:
         raise DataError(
-            "PB-D140: the run was saved without its interactions (--no-data), so there is nothing to hold it against; fit "
-            "again with them"
+            "PB-D140: the run was saved without its interactions (--no-data), so there are no labels to check it against; "
+            "fit again without --no-data"
         )
     found = [each(fit, seed) for each in CHECKS]
     findings = tuple(finding for _, some in found for finding in some)

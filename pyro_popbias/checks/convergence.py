@@ -1,10 +1,9 @@
-"""Whether phase two had arrived: R-hat of the iterates of q's parameters (Welandawe et al., JMLR 2024).
+"""Whether phase two has converged: R-hat of the iterates of q's parameters (Welandawe et al., JMLR 2024).
 
-Phase two runs in cycles over which the learning rate falls, all alike. Within a cycle the iterates go from noise to
-rest, so that its parts are no samples of one distribution; but whole cycles are, once q stands still on average. R-hat
-compares the last two: a parameter that still goes somewhere has means that differ by more than its iterates scatter.
-With two windows the R-hat of one parameter is itself a noisy number, so that the largest of thousands says nothing: the
-median is reported.
+Phase two runs in identical cycles, over each of which the learning rate falls. Within a cycle the iterates become less
+noisy, so parts of a cycle are not samples of one distribution; whole cycles are, once q is stationary. R-hat compares
+the last two: where a parameter still drifts, the means of the cycles differ by more than the iterates scatter. With two
+windows the R-hat of one parameter is itself noisy, so the maximum over thousands says nothing; the median is reported.
 """
 
 import math
@@ -28,10 +27,10 @@ class Guided(Protocol):
 
 
 def r_hat(guide: JointGuide) -> Tensor:
-    """Return R-hat of each traced number of q over the last two cycles, `(n,)`; none of numbers that never moved.
+    """Return R-hat of each recorded parameter of q over the last two cycles, `(n,)`, without those that never moved.
 
     Args:
-        guide: as a training has left it.
+        guide: a trained guide.
     """
     iterates = guide.iterates
     within = (iterates.squares / (iterates.number - 1).clamp(min=1).unsqueeze(-1)).mean(0)
@@ -43,24 +42,24 @@ def r_hat(guide: JointGuide) -> Tensor:
 
 
 def median_r_hat(guide: JointGuide) -> float:
-    """Return the median R-hat; NaN where phase two has not run for two cycles."""
+    """Return the median R-hat; NaN if phase two ran for less than two cycles."""
     each = r_hat(guide)
     return float(each.median()) if len(each) else math.nan
 
 
 def convergence(fit: Guided) -> tuple[Finding, ...]:
-    """Return whether q's parameters stood still at the end of training.
+    """Return whether q's parameters were stationary at the end of training.
 
     Args:
         fit: a fit, or a trained pair.
     """
     value = median_r_hat(fit.guide)
     if math.isnan(value):
-        words = "Not checked: the second phase of training has not run for two cycles."
+        words = "Not checked: phase two of training ran for less than two cycles."
         return (Finding("convergence", "R-hat of iterates", value, LARGEST, True, words),)
     passed = value <= LARGEST
     words = (
-        f"The median R-hat of q's iterates over the last two cycles of training is {value:.3f}; the bound is {LARGEST}"
+        f"median R-hat of q's parameters over the last two cycles of training is {value:.3f}; the bound is {LARGEST}"
     )
-    remedy = "" if passed else "; q was still moving: raise training.guide_learning_rate or training.epochs"
+    remedy = "" if passed else "; q has not converged: raise training.guide_learning_rate or training.epochs"
     return (Finding("convergence", "R-hat of iterates", value, LARGEST, passed, f"{words}{remedy}."),)

@@ -1,14 +1,14 @@
-"""The exact posterior of each cell's popularity, given affinities and the model's parameters, by quadrature over a line.
+"""The exact posterior of each cell's popularity, given affinities and the model's parameters, by quadrature.
 
-Given the affinities, cells are independent, and the posterior of a cell is one-dimensional. The line is t = log z where
-popularity is positive, whose density has the Jacobian z, and t = z where it is real. On equidistant nodes over all of a
-smooth density the trapezoidal rule is exact to rounding (Trefethen and Weideman, SIAM Review 2014); each cell has ends
-of its own, beyond which the density is below exp(-DROP) of its highest.
+Given the affinities, cells are independent, and the posterior of a cell is one-dimensional. The variable of integration
+is t = log z for positive popularity, with Jacobian z, and t = z for real popularity. On equidistant nodes that cover a
+smooth density the trapezoidal rule is exact to rounding (Trefethen and Weideman, SIAM Review 2014). Each cell has its
+own range, outside which the density is below exp(-DROP) times its maximum.
 
 | tensor | shape | meaning |
 | --- | --- | --- |
-| t | (n, D) | nodes of D cells, one range for the posterior and one for q |
-| density | (n, D) | in nats, of t |
+| t | (n, D) | nodes of D cells; the posterior and q have separate ranges |
+| log_density | (n, D) | log density of t, in nats |
 """
 
 from collections.abc import Callable
@@ -24,39 +24,39 @@ from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.models import PopularityModel
 
 NODES = 128
-COARSE = 24  # nodes of the search for the ends
+COARSE = 24  # nodes of the search for the range
 ROUNDS = 60
-DROP = 28.0  # nats: what lies beyond the ends has a mass below 1e-10
-FURTHEST = 690.0  # of log z: exp(-690) is still a number
+DROP = 28.0  # nats: the mass outside the range is below 1e-10
+FURTHEST = 690.0  # of |log z|: exp(-690) is still a normal float64
 
 Density = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Line:
-    """Where t lives: t to z, z to t, and the logarithm of the derivative dz/dt."""
+class Transform:
+    """The variable of integration t: t to z, z to t, and log dz/dt."""
 
     z: Callable[[Tensor], Tensor]
     t: Callable[[Tensor], Tensor]
     log_jacobian: Callable[[Tensor], Tensor]
 
 
-LOGARITHM = Line(torch.exp, torch.log, lambda t: t)
-ITSELF = Line(lambda t: t, lambda z: z, torch.zeros_like)
+LOGARITHM = Transform(torch.exp, torch.log, lambda t: t)
+IDENTITY = Transform(lambda t: t, lambda z: z, torch.zeros_like)
 
 
-def line_of(distribution: TorchDistribution) -> Line:
-    """Return the line of a distribution: the logarithm where z is positive."""
+def transform_of(distribution: TorchDistribution) -> Transform:
+    """Return the variable of integration for a distribution of z: log z where z is positive."""
     assert distribution.support is not None  # noqa: S101  every distribution of popularity has one
-    return LOGARITHM if same_support(distribution.support, constraints.positive) else ITSELF
+    return LOGARITHM if same_support(distribution.support, constraints.positive) else IDENTITY
 
 
 @dataclass(frozen=True)
 class Exact:
-    """The exact posteriors of D cells, and q beside them.
+    """The exact posteriors of D cells, compared with q.
 
     Attributes:
-        line: where t lives.
+        transform: the variable of integration t.
         t: `(n, D)` nodes of the posterior.
         log_density: `(n, D)` of t under the posterior, in nats.
         log_evidence: `(D,)` log of the integral of likelihood times prior, in nats.
@@ -65,7 +65,7 @@ class Exact:
         log_ratio: `(n, D)` log posterior - log q at q's nodes, in nats.
     """
 
-    line: Line
+    transform: Transform
     t: Tensor
     log_density: Tensor
     log_evidence: Tensor
@@ -75,19 +75,19 @@ class Exact:
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of z, `(D,)` each."""
-        weight, z = (self.log_density + _log_step(self.t)).exp(), self.line.z(self.t)
+        weight, z = (self.log_density + _log_step(self.t)).exp(), self.transform.z(self.t)
         mean = (weight * z).sum(0)
         return mean, (weight * (z - mean).square()).sum(0).sqrt()
 
     def mass(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return the posterior's mass between two values of z, `(D,)` each."""
+        """Return the posterior probability that z lies between two values, `(D,)` each."""
         density = self.log_density.exp()
         step = _log_step(self.t).exp()
         # the trapezoidal rule up to each node, with its first correction at that end (Euler and Maclaurin)
         below = (density.cumsum(0) - 0.5 * density - torch.gradient(density, dim=0)[0] / 12) * step
         ends = []
         for z in (low, high):
-            place = ((self.line.t(z) - self.t[0]) / step).clamp(0, len(self.t) - 1.001)
+            place = ((self.transform.t(z) - self.t[0]) / step).clamp(0, len(self.t) - 1.001)
             k = place.long().unsqueeze(0)
             part = place - place.floor()
             # the density is linear between nodes, so that its integral is a parabola
@@ -100,37 +100,37 @@ def exact_posterior(
     model: PopularityModel,
     prior: TorchDistribution,
     q: TorchDistribution,
-    evidence: CellObservations,
+    observations: CellObservations,
     *,
     nodes: int = NODES,
 ) -> Exact:
     """Return the exact posteriors of D cells.
 
     Args:
-        model: whose likelihood it is, at its present parameters.
+        model: the model that defines the likelihood, at its current parameters.
         prior: `(D,)` prior of each cell.
         q: `(D,)` the guide's distribution of each cell.
-        evidence: rows of the cells.
-        nodes: n.
+        observations: rows of the cells.
+        nodes: number of nodes n.
     """
-    line = line_of(q)
+    transform = transform_of(q)
 
     def log_joint(t: Tensor) -> Tensor:
-        z = line.z(t)
-        return prior.log_prob(z) + line.log_jacobian(t) + evidence.log_likelihood(model, z)
+        z = transform.z(t)
+        return prior.log_prob(z) + transform.log_jacobian(t) + observations.log_likelihood(model, z)
 
     def log_q(t: Tensor) -> Tensor:
-        return q.log_prob(line.z(t)) + line.log_jacobian(t)
+        return q.log_prob(transform.z(t)) + transform.log_jacobian(t)
 
-    middle = line.t(q.mean)
-    spread = line.log_jacobian(middle).neg().exp() * q.stddev  # to first order, of t
+    middle = transform.t(q.mean)
+    spread = transform.log_jacobian(middle).neg().exp() * q.stddev  # of t, to first order
     ends = find_ends(log_q, middle - 4 * spread, middle + 4 * spread)
     q_t = _between(*ends, nodes)
     of_q, of_joint = log_q(q_t), log_joint(q_t)
 
     def reaching(t: Tensor) -> Tensor:
         # the second moment of z reaches further up than the density does
-        return log_joint(t) + 2 * torch.relu(line.log_jacobian(t) - line.log_jacobian(middle))
+        return log_joint(t) + 2 * torch.relu(transform.log_jacobian(t) - transform.log_jacobian(middle))
 
     t = _between(*find_ends(reaching, *ends), nodes)
     joint = log_joint(t)
@@ -138,16 +138,16 @@ def exact_posterior(
     weight = torch.softmax(of_q, dim=0)
     log_ratio = of_joint - log_evidence - of_q
     kl = -torch.where(weight > 0, weight * log_ratio, 0.0).sum(0)
-    return Exact(line, t, joint - log_evidence, log_evidence, kl, q_t, log_ratio)
+    return Exact(transform, t, joint - log_evidence, log_evidence, kl, q_t, log_ratio)
 
 
 def find_ends(log_density: Density, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ends `(D,)` beyond which densities are below exp(-DROP) of their highest.
+    """Return the ends `(D,)` of the range outside which a density is below exp(-DROP) times its maximum.
 
     Args:
-        log_density: from nodes `(n, D)` to `(n, D)`, in nats, up to a constant.
-        low: `(D,)` where the search starts.
-        high: likewise, above `low`.
+        log_density: maps nodes `(n, D)` to log densities `(n, D)`, in nats, up to a constant.
+        low: `(D,)` lower end at which the search starts.
+        high: `(D,)` upper end at which it starts, above `low`.
     """
     found = torch.zeros_like(low, dtype=torch.bool)
     for _ in range(ROUNDS):
@@ -160,7 +160,7 @@ def find_ends(log_density: Density, low: Tensor, high: Tensor) -> tuple[Tensor, 
         upper = t.gather(0, (last + 1).clamp(max=COARSE - 1).unsqueeze(0))[0]
         lower = torch.where(first == 0, t[0] - width, lower)
         upper = torch.where(last == COARSE - 1, t[-1] + width, upper)
-        # a cell that is done stays as it is, so that its ends do not depend on the others
+        # a cell that is done keeps its range, so that it does not depend on the other cells
         low, high = torch.where(found, low, lower), torch.where(found, high, upper)
         found |= (first > 0) & (last < COARSE - 1) & (last - first > COARSE // 3)
         if found.all():

@@ -1,19 +1,19 @@
-"""What the checks of a fit find: one rule, one sentence."""
+"""One finding of a check: a rule, its numbers and a sentence."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule of a check: what was measured, what was asked, and whether it holds.
+    """One rule of a check: the measured value, its bound, and whether the rule holds.
 
     Attributes:
         check: which check it belongs to: "items", "population", "prior", "accuracy" or "convergence".
         name: what was measured.
-        value: the number; NaN where the rule does not apply.
-        bound: the number it is held against.
-        passed: whether the rule holds, or does not apply.
-        words: one plain sentence, with the numbers and what to do where it fails.
+        value: the measured number; NaN where the rule does not apply.
+        bound: the largest allowed value; NaN where the value is only reported.
+        passed: whether the rule holds or does not apply.
+        words: one sentence with the numbers, their units, and what to do if the rule fails.
     """
 
     check: str

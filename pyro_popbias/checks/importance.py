@@ -1,8 +1,8 @@
-"""How well draws of q would do as draws of the exact posterior: effective share of the draws, and k-hat.
+"""How well draws of q represent the exact posterior: relative effective sample size, and Pareto k-hat.
 
 k-hat is the shape of a generalised Pareto distribution fitted to the largest importance ratios (Vehtari et al., Pareto
-smoothed importance sampling, JMLR 2024). It has no scale: ratios that hardly vary may have a heavy tail, and then it is
-large where nothing is wrong. So it is asked for only where the effective share is low.
+smoothed importance sampling, JMLR 2024). It is scale-free: ratios that hardly vary may still have a heavy tail, and a
+large k-hat then means nothing. So it is computed only where the relative effective sample size is low.
 """
 
 import math
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from pyro.ops.stats import fit_generalized_pareto
 
-ENOUGH = 0.9  # effective share at which k-hat says nothing
+ENOUGH = 0.9  # relative effective sample size from which k-hat is not needed
 LEAST_TAIL = 5  # draws
 
 
 def effective_share(log_ratio: np.ndarray) -> np.ndarray:
-    """Return ESS / S of the importance ratios, `(D,)`: (sum of w)^2 / (S times sum of w^2).
+    """Return the relative effective sample size ESS / S, `(D,)`: (sum of w)^2 / (S times sum of w^2).
 
     Args:
         log_ratio: `(S, D)` log p - log q at draws of q, in nats.
@@ -26,7 +26,7 @@ def effective_share(log_ratio: np.ndarray) -> np.ndarray:
 
 
 def k_hat(log_ratio: np.ndarray) -> float:
-    """Return the shape of the upper tail of the importance ratios; NaN where they have no tail.
+    """Return the shape of the upper tail of the importance ratios; NaN if the tail has too few draws.
 
     Args:
         log_ratio: `(S,)` log p - log q at draws of q, in nats.
@@ -43,5 +43,5 @@ def k_hat(log_ratio: np.ndarray) -> float:
 
 
 def largest_k(draws: int) -> float:
-    """Return the k-hat up to which so many draws suffice: min(1 - 1 / log10 S, 0.7)."""
+    """Return the largest k-hat for which S draws suffice: min(1 - 1 / log10 S, 0.7)."""
     return min(1 - 1 / math.log10(draws), 0.7)

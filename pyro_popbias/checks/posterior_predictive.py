@@ -1,15 +1,15 @@
-"""Replicated labels of a fit, streamed: a replicate is drawn, its statistics are kept, and it is gone.
+"""Predictive checks of a fit, streamed: labels are replicated, their statistics kept, and the labels dropped.
 
-| check | popularity z | affinities | parameters | asks |
+| check | popularity z | affinities | parameters | question |
 | --- | --- | --- | --- | --- |
 | items | q of each cell | the fit's, Bayesian weights from q | the fit's | does the fit follow its items? |
-| population | the population distribution | the fit's, Bayesian weights from q | the fit's | does that distribution fit? |
-| prior | the prior | from their prior, but for given ones | from their prior | what did the prior expect? |
+| population | the population distribution | the fit's, Bayesian weights from q | the fit's | does that one fit? |
+| prior | the prior | from their prior, unless given | from their prior | what did the prior expect? |
 
-A popularity of a row's own (`latent = "interaction"`) has no q that a replicate could use: it comes from the prior in
-`items` too. CellStatistics are drawn one by one, from the marginals of a whole guide. Kept are N affinities, where
-these are points, and the statistics of every replicate; a replicate itself needs the memory of a block of rows, the
-items and the users.
+With `latent = "interaction"` every row has its own popularity and no q that a replicate could use: `items` then draws
+it from the prior too. Cells are drawn independently, from the marginals of a guide that is joint over cells. Memory
+holds N affinities, where these are points, and the statistics of every replicate; a replicate itself takes a block of
+rows, the items and the users.
 """
 
 import copy
@@ -22,41 +22,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Normal
+from torch.distributions import Distribution
 
+from pyro_popbias.checks.replicate_source import ReplicateSource, drawn
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.models.affinities.affinity import Weights
 from pyro_popbias.progress import counted
 
 REPLICATES = 200
 INTERVAL = 0.9  # of replicates, between lower and upper
-
-
-@dataclass(frozen=True)
-class ReplicateSource:
-    """What a replicate is drawn from.
-
-    Attributes:
-        model: with the replicate's parameters.
-        distribution: from cells to their distributions of z.
-        weights: draws of the affinity's sites, as distributions without spread; empty where there are none.
-        affinity: `(N,)` x_ui of every row; None where it differs from replicate to replicate.
-    """
-
-    model: PopularityModel
-    distribution: Callable[[Tensor], Distribution]
-    weights: Weights
-    affinity: Tensor | None = None
-
-    def affinity_of(self, rows: ReplicatedData, block: slice) -> Tensor:
-        """Return x_ui of a block of rows, `(B,)`."""
-        if self.affinity is not None:
-            return self.affinity[block]
-        codes = rows.user[block], rows.item[block]
-        return self.model.affinity.pairs(*codes, rows.score_of(block), self.weights).mean
 
 
 @dataclass(frozen=True)
@@ -66,10 +42,10 @@ class Predictive:
     Attributes:
         model: the trained model.
         guide: the trained guide.
-        rows: what is replicated.
-        per_row: whether every row has a popularity of its own.
-        seed: decides all draws.
-        replicates: R.
+        rows: the rows whose labels are replicated.
+        per_row: whether every row has its own popularity.
+        seed: seed of all draws.
+        replicates: number of replicates R.
     """
 
     model: PopularityModel
@@ -80,11 +56,10 @@ class Predictive:
     replicates: int = REPLICATES
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return a table a check, one row a statistic.
+        """Return one table per check, with one row per statistic.
 
-        Its columns: check, statistic, stratum, observed; mean, sd, least, most and the ends lower and upper of 90 % of
-            the
-        replicates; p_value, the two-sided mid-p value of observed among the replicates.
+        Columns: check, statistic, stratum, observed; mean, sd, least, most, and the 5 % and 95 % quantiles lower and
+        upper of the replicates; p_value, the two-sided mid-p-value of observed among the replicates.
         """
         with torch.no_grad(), torch.random.fork_rng(self._devices()):
             statistics = self._statistics()
@@ -95,8 +70,8 @@ class Predictive:
                 "prior": self._prior,
             }
             return {
-                check: summary(check, statistics.names, observed, self._replicate(check, worlds(), statistics, number))
-                for number, (check, worlds) in enumerate(makers.items())
+                check: summary(check, statistics.names, observed, self._replicate(check, sources(), statistics, number))
+                for number, (check, sources) in enumerate(makers.items())
             }
 
     def _devices(self) -> list[int]:
@@ -109,7 +84,7 @@ class Predictive:
     def probability(self) -> np.ndarray:
         """Return the probability of scored rows `(N,)`, with x and z integrated out; one half elsewhere."""
         rows, weights, distribution = self.rows, self.guide.weights(), self._distribution_of_items(self.rows.cell)
-        probability = np.full(len(rows), 0.5)  # of no consequence where rows are not scored
+        probability = np.full(len(rows), 0.5)  # unused where rows are not scored
         for block in rows.blocks():
             position = np.flatnonzero(rows.scored[block]) + block.start
             row = torch.from_numpy(position).to(rows.user.device)
@@ -127,57 +102,51 @@ class Predictive:
         return Statistics(rows.cell_index.cpu().numpy(), user, scored=rows.scored, probability=self.probability())
 
     def _fitted(self, distribution: Callable[[Tensor], Distribution]) -> Iterator[ReplicateSource]:
-        """Yield the fit's own worlds, with popularity from a distribution."""
+        """Yield sources with the fit's parameters and popularity from a given distribution."""
         weights = self.guide.weights()
         if weights:
             while True:
                 yield ReplicateSource(self.model, distribution, drawn(weights))
-        world = ReplicateSource(self.model, distribution, {})
-        affinity = torch.cat([world.affinity_of(self.rows, block) for block in self.rows.blocks()])
+        fitted = ReplicateSource(self.model, distribution, {})
+        affinity = torch.cat([fitted.affinity_of(self.rows, block) for block in self.rows.blocks()])
         while True:
             yield ReplicateSource(self.model, distribution, {}, affinity)
 
     def _prior(self) -> Iterator[ReplicateSource]:
-        """Yield worlds whose parameters are draws of their priors."""
+        """Yield sources whose parameters are drawn from their priors."""
         model, weights = copy.deepcopy(self.model), self.guide.weights()
         while True:
             model.draw_parameters()
             yield ReplicateSource(model, model.prior.distribution, drawn(model.affinity.prior_weights(weights)))
 
     def _replicate(
-        self, check: str, worlds: Iterator[ReplicateSource], statistics: Statistics, number: int
+        self, check: str, sources: Iterator[ReplicateSource], statistics: Statistics, number: int
     ) -> np.ndarray:
         """Return the statistics of every replicate, `(R, S)`."""
         found = np.empty((self.replicates, len(statistics.names)))
         for replicate in counted(self.replicates, f"check: {check}, replicates"):
             seed = np.random.SeedSequence((self.seed, number, replicate)).generate_state(1, np.uint64)[0]
             torch.manual_seed(int(seed >> np.uint64(1)))
-            found[replicate] = statistics.of(statistics.count(self._labels(next(worlds))))
+            found[replicate] = statistics.of(statistics.count(self._labels(next(sources))))
         return found
 
-    def _labels(self, world: ReplicateSource) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield the labels of a replicate, block after block of rows, as truth values `(B,)`."""
+    def _labels(self, source: ReplicateSource) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the labels of a replicate as blocks of booleans `(B,)`."""
         rows = self.rows
-        popularity = None if self.per_row else world.distribution(rows.cell).sample()
+        popularity = None if self.per_row else source.distribution(rows.cell).sample()
         for block in rows.blocks():
             cell_index = rows.cell_index[block]
             z = (
-                world.distribution(rows.cell.index_select(0, cell_index)).sample()
+                source.distribution(rows.cell.index_select(0, cell_index)).sample()
                 if popularity is None
                 else popularity.index_select(0, cell_index)
             )
-            probability = world.model.conditional_probability(world.affinity_of(rows, block), z)
+            probability = source.model.conditional_probability(source.affinity_of(rows, block), z)
             yield block, (torch.rand_like(probability) < probability).cpu().numpy()
 
 
-def drawn(weights: Weights) -> dict[str, Normal]:
-    """Return a draw of each site of an affinity, as a distribution without spread."""
-    draws = {site: distribution.sample() for site, distribution in weights.items()}
-    return {site: Normal(draw, torch.zeros_like(draw), validate_args=False) for site, draw in draws.items()}
-
-
 def summary(check: str, names: list[tuple[str, str]], observed: np.ndarray, replicates: np.ndarray) -> pd.DataFrame:
-    """Return one row a statistic: where its observed value stands among its replicates.
+    """Return one row per statistic: where its observed value lies among its replicates.
 
     Args:
         check: name of the check.

@@ -1,7 +1,6 @@
-"""The rows that a check replicates: every training and held-out row of a fit, with a fixed set of negatives.
+"""The rows whose labels are replicated: all training and held-out rows of a fit, with one fixed set of negatives.
 
-They are taken from the interactions themselves and not from the batches of training, so that a batch that lies about
-its labels is found out.
+They come from the interactions and not from the training batches, so that wrong labels in a batch are detected.
 """
 
 from collections.abc import Iterator
@@ -25,12 +24,12 @@ class ReplicatedData:
     | field | shape | meaning |
     | --- | --- | --- |
     | user, item | (N,) | codes |
-    | cell | (D,) | cells with rows, item * periods + period, rising |
+    | cell | (D,) | cells with rows, item * periods + period, ascending |
     | cell_index | (N,) | position of each row's cell in `cell` |
     | label | (N,) | 0 or 1 |
-    | score | (N,) | given affinity, where the data have one |
-    | scored | (N,) | rows for calibration and log-scores: held-out ones, or all where none is held out |
-    | negatives | | sampled negatives per positive; 0 where labels are the data's own |
+    | score | (N,) | given affinity, or None |
+    | scored | (N,) | rows used for calibration and log-scores: the held-out ones, or all if none are held out |
+    | negatives | | sampled negatives per positive; 0 for labelled data |
     """
 
     user: Tensor
@@ -48,9 +47,9 @@ class ReplicatedData:
 
         Args:
             events: the interactions that were fitted.
-            study: the fit's, with its defaults filled in.
-            seed: decides the negatives.
-            device: where tensors live.
+            study: the study of the fit, with its defaults filled in.
+            seed: seed of the sampled negatives.
+            device: device of the tensors.
         """
         number = study.data.negatives or 0
         train, rest = split_rows(events, study)
@@ -80,7 +79,7 @@ class ReplicatedData:
         return len(self.user)
 
     def blocks(self) -> Iterator[slice]:
-        """Yield slices of rows, so many that what is computed of them fits into memory."""
+        """Yield slices of rows small enough to be processed in memory."""
         for start in range(0, len(self), BLOCK):
             yield slice(start, start + BLOCK)
 

@@ -1,20 +1,20 @@
-"""Statistics of the labels of some rows, for predictive checks: functions of labels alone, observed or replicated.
+"""Statistics of labels, observed or replicated, for predictive checks.
 
 | statistic | strata | meaning |
 | --- | --- | --- |
-| click rate | decile 1..10 | share of label 1 among the rows of items in a decile by their number of rows, 10 the most |
-| spread of item rates | | standard deviation of the share of label 1, over items with 5 rows or more |
-| Gini of item rates | | of the share of label 1, an item weighing its rows: clicks against rows |
-| share of clicks | top 1 %, top 10 % | share that the items of most clicks have of all clicks |
-| clicks per user | mean | label 1 a user |
-| spread of user rates | | standard deviation of the share of label 1, over users with 5 rows or more |
-| calibration | bin 1..10 | share of label 1 in ten bins of the fit's probability, equal in rows |
+| click rate | decile 1..10 | share of label 1, by decile of the items' number of rows, 10 the most |
+| spread of item rates | | standard deviation of the share of label 1 over items with 5 or more rows |
+| Gini of item rates | | Gini index of the share of label 1, items weighted by rows: clicks against rows |
+| share of clicks | top 1 %, top 10 % | share of all clicks on the most clicked items |
+| clicks per user | mean | number of labels 1 per user |
+| spread of user rates | | standard deviation of the share of label 1 over users with 5 or more rows |
+| calibration | bin 1..10 | share of label 1 in ten bins of the fit's probability with equally many rows |
 | log-score | head, middle, tail | mean log of the fit's probability of the label, nats per row, in decile 10, 6-9, 1-5 |
 
-Items with equally many rows share a decile, so that some may be empty. With several periods an item of a period counts
-as an item: it has a popularity of its own. Deciles, bins and the probabilities of the last two are the fit's, the same
-for observed and replicated labels. Statistics without rows, or with less than two items or users, are left out; so are
-those of users where negatives are sampled, since every user then has the same share of clicks, by the design.
+Items with equally many rows share a decile, so some deciles may be empty. With several periods each cell counts as an
+item. Deciles, bins and the fit's probabilities are the same for observed and replicated labels. Statistics without
+rows, or with fewer than two items or users, are left out; so are those of users where negatives are sampled, because
+every user then has the same share of clicks by design.
 """
 
 from collections.abc import Iterable
@@ -24,16 +24,16 @@ from functools import reduce
 import numpy as np
 from scipy.stats import rankdata
 
-LEAST_ROWS = 5  # of an item or user whose rate counts in a spread
+LEAST_ROWS = 5  # of an item or user whose rate enters a spread
 DECILES = BINS = 10
 TOPS = {"top 1 %": 0.01, "top 10 %": 0.1}
 STRATA = ("tail", "middle", "head")
-SMALLEST = 1e-12  # of a probability, and its distance to 1
+SMALLEST = 1e-12  # smallest probability, and smallest distance to 1
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Clicks of one set of labels, rows summed.
+    """Clicks of one set of labels, summed over rows.
 
     Attributes:
         cell: `(D,)` clicks of each cell.
@@ -48,21 +48,21 @@ class Counts:
     logit: np.ndarray
 
     def __add__(self, other: "Counts") -> "Counts":
-        """Return the clicks of both."""
+        """Return the sum of both."""
         return Counts(self.cell + other.cell, self.user + other.user, self.bin + other.bin, self.logit + other.logit)
 
 
 class Statistics:
-    """The statistics of some rows; labels are counted block after block.
+    """The statistics of some rows; labels are counted block by block.
 
     Args:
-        cell_index: `(N,)` cell of each row, 0..D-1; every cell has rows.
-        user: `(N,)` user code of each row; None leaves out the statistics of users.
-        scored: `(N,)` which rows calibration and log-scores are of.
-        probability: `(N,)` the fit's probability of label 1; only that of scored rows counts.
+        cell_index: `(N,)` cell of each row, 0..D-1; every cell has a row.
+        user: `(N,)` user code of each row; None omits the statistics of users.
+        scored: `(N,)` rows used for calibration and log-scores.
+        probability: `(N,)` the fit's probability of label 1; only scored rows are used.
 
     Attributes:
-        names: statistic and stratum of each number.
+        names: statistic and stratum of each value.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Statistics:
         self._decile = deciles(self._rows)
         p = probability.clip(SMALLEST, 1 - SMALLEST)
         edges = np.quantile(p[scored], np.linspace(0, 1, BINS + 1))
-        # what is not scored has a bin and a stratum of its own, after the others
+        # rows that are not scored get an extra bin and stratum, after the others
         self._bin = np.where(scored, np.searchsorted(edges[1:-1], p, side="right"), BINS)
         self._stratum = np.where(scored, np.searchsorted([5, 9], self._decile, side="right")[cell_index], len(STRATA))
         self._logit = np.log(p) - np.log1p(-p)
@@ -90,7 +90,7 @@ class Statistics:
         self.names = [name for name, value in everything.items() if np.isfinite(value)]
 
     def count(self, blocks: Iterable[tuple[slice, np.ndarray]]) -> Counts:
-        """Return the clicks of labels that come as blocks of rows with `(B,)` truth values."""
+        """Return the clicks of labels given as blocks of rows with booleans `(B,)`."""
         counts = [self._count(block, clicked) for block, clicked in blocks]
         return reduce(Counts.__add__, counts)
 
@@ -130,21 +130,21 @@ class Statistics:
 
 
 def deciles(rows: np.ndarray) -> np.ndarray:
-    """Return the decile 0..9 of each item by its number of rows `(D,)`; equal numbers share the one of their mean rank."""
+    """Return the decile 0..9 of each item by its number of rows `(D,)`; ties share the decile of their mean rank."""
     decile: np.ndarray = np.floor(DECILES * (rankdata(rows) - 0.5) / len(rows)).astype(np.int64)
     return decile
 
 
 def spread(clicks: np.ndarray, rows: np.ndarray) -> float:
-    """Return the standard deviation of clicks / rows `(D,)` where there are enough rows; NaN for less than two such."""
+    """Return the standard deviation of clicks / rows `(D,)` over items with enough rows; NaN for fewer than two."""
     enough = rows >= LEAST_ROWS
     return float((clicks[enough] / rows[enough]).std()) if enough.sum() > 1 else np.nan
 
 
 def gini(clicks: np.ndarray, rows: np.ndarray) -> float:
-    """Return the Gini index of clicks / rows `(D,)`, each item weighing its rows; 0 where nothing is clicked.
+    """Return the Gini index of clicks / rows `(D,)`, items weighted by rows; 0 without clicks.
 
-    One less twice the area under the curve of clicks against rows, items in the order of their rates.
+    One minus twice the area under the curve of clicks against rows, items sorted by rate.
     """
     if not clicks.any():
         return 0.0
@@ -154,11 +154,11 @@ def gini(clicks: np.ndarray, rows: np.ndarray) -> float:
 
 
 def top_share(clicks: np.ndarray, share: float) -> float:
-    """Return the share of all clicks `(D,)` that the most clicked items have; 0 where nothing is clicked.
+    """Return the share of all clicks `(D,)` on the most clicked items; 0 without clicks.
 
     Args:
-        clicks: of each item.
-        share: how many items, of all; rounded up.
+        clicks: `(D,)` clicks of each item.
+        share: share of items counted as most clicked; their number is rounded up.
     """
     number = int(np.ceil(share * len(clicks)))
     total = clicks.sum()

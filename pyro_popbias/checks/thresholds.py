@@ -1,6 +1,6 @@
 """When a predictive check fails: by more than chance, and by more than matters.
 
-| statistic | what matters in items | what matters in distribution |
+| statistic | tolerance in `items` | tolerance in `population` |
 | --- | --- | --- |
 | click rate | 10 % of the observed | cannot fail |
 | spread of item rates | 10 % of the observed | 25 % of the observed |
@@ -12,11 +12,13 @@
 | log-score | 0.02 nats per row | cannot fail |
 
 A rule compares the distance between the observed statistic and the mean of its replicates with the largest of three
-numbers: what matters, by the table; the farthest replicate; and as many standard deviations of the replicates as a
-Normal would exceed with a probability of 1 %, divided by the number of statistics that can fail in the check. So
-p-values alone fail nothing: among 25 of them one below .05 is expected, and with a million rows every model has one of
-0. A distribution of one parameter is rough, so more matters to it; with sampled negatives right fits are up to a
-quarter off. The prior check is a report and never fails: a wide prior is no fault.
+numbers: the tolerance of the table; the distance of the farthest replicate; and z standard deviations of the
+replicates, z the two-sided Normal quantile at level 1 % divided by the number of statistics that can fail in the check
+(Bonferroni). P-values alone fail nothing: among 25 of them one below .05 is expected, and with a million rows every
+model has one of 0. A population distribution has one parameter and fits less closely than q, so its tolerance is
+wider; with sampled negatives well-specified fits are up to a quarter off. Levels such as the click rate cannot fail in
+`population`: where popular items are shown more, draws from the population distribution lower them by design. The
+prior check is a report and never fails: a wide prior is not an error.
 """
 
 from collections.abc import Mapping
@@ -29,60 +31,66 @@ from scipy.special import ndtri
 
 from pyro_popbias.checks.finding import Finding
 
-LEVEL = 0.01  # of a check, over all its statistics
+LEVEL = 0.01  # probability of a failure by chance, per check
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What matters in a statistic.
+    """The tolerance of a statistic, and what a failure means.
 
     Attributes:
-        matters: the least difference that matters, by the checks in which the statistic can fail.
-        unit: of these differences: a share of the observed value, or the statistic's own.
-        meaning: what a failure says, and what to do.
+        tolerance: the smallest difference that matters, by the checks in which the statistic can fail.
+        unit: unit of the tolerance: a share of the observed value, or the statistic's own unit.
+        meaning: what a failure in `items` means, and what to do.
     """
 
-    matters: Mapping[str, float]
+    tolerance: Mapping[str, float]
     unit: Literal["share", "own"]
     meaning: str
 
 
+UNITS = {"clicks per user": " clicks", "log-score": " nats per row"}  # of statistics that are not shares or ratios
 BOTH = {"items": 0.1, "population": 0.25}
-SPREAD = "popularity differs more, or less, between items than the fit says; try another prior, or source = 'learned'"
+SPREAD = "popularity varies more, or less, between items than in the fit; try another prior, or source = 'learned'"
+POPULATION = (
+    "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; if the vectors are point "
+    "estimates they may be overfitted: try affinity posterior = 'mean-field' or a smaller dim; else try another prior, or "
+    "source = 'learned'"
+)
 RULES = {
     "click rate": Rule(
         {"items": 0.1},
         "share",
-        "popularity goes along with the number of rows; train longer, or try another saturation or model",
+        "click rate depends on an item's number of rows and the fit misses it; train longer, or try another saturation or model",
     ),
     "spread of item rates": Rule(BOTH, "share", SPREAD),
     "Gini of item rates": Rule(BOTH, "share", SPREAD),
     "share of clicks": Rule(BOTH, "share", SPREAD),
-    "clicks per user": Rule(
-        {"items": 0.1}, "share", "the number of clicks is off; train longer, or look at the labels"
-    ),
+    "clicks per user": Rule({"items": 0.1}, "share", "the number of clicks is off; train longer, or check the labels"),
     "spread of user rates": Rule(
         {"items": 0.1},
         "share",
-        "users differ in how readily they click otherwise than affinities say; try another dim, or user features",
+        "click rates vary more, or less, between users than in the fit; try another dim, or user features",
     ),
     "calibration": Rule(
-        {"items": 0.02}, "own", "probabilities are off; hold rows out for early stopping, or try another model"
+        {"items": 0.02},
+        "own",
+        "the fit's probabilities are miscalibrated; hold out rows for early stopping, or try another model",
     ),
     "log-score": Rule(
-        {"items": 0.02}, "own", "labels are less, or more, predictable than the fit says; try another dim or scale"
+        {"items": 0.02}, "own", "labels are less, or more, predictable than the fit expects; try another dim or scale"
     ),
 }
 
 
 def findings_of(table: pd.DataFrame) -> list[Finding]:
-    """Return what the table of a check says: a finding a statistic that can fail in it, or a report of the prior.
+    """Return the findings of a check: one per statistic that can fail in it, or a report on the prior.
 
     Args:
-        table: one row a statistic, as `Predictive.tables` gives it.
+        table: one row per statistic, as `Predictive.tables` returns it.
     """
     check = table["check"].iloc[0]
-    ruled = table[[check in RULES[statistic].matters for statistic in table["statistic"]]]
+    ruled = table[[check in RULES[statistic].tolerance for statistic in table["statistic"]]]
     if not len(ruled):
         return [_report(check, table)]
     sds = -float(ndtri(LEVEL / (2 * len(ruled))))
@@ -90,30 +98,31 @@ def findings_of(table: pd.DataFrame) -> list[Finding]:
 
 
 def _finding(check: str, part: pd.DataFrame, sds: float) -> Finding:
-    """Return the finding of a statistic: its worst stratum."""
+    """Return the finding of a statistic, in its worst stratum."""
     statistic = part["statistic"].iloc[0]
     rule = RULES[statistic]
     observed, mean, sd, least, most = part[["observed", "mean", "sd", "least", "most"]].to_numpy(dtype=float).T
     distance = np.abs(observed - mean)
-    matters = rule.matters[check] * (np.abs(observed) if rule.unit == "share" else np.ones_like(observed))
-    bound = np.maximum.reduce([matters, most - mean, mean - least, sds * sd])
+    tolerance = rule.tolerance[check] * (np.abs(observed) if rule.unit == "share" else np.ones_like(observed))
+    bound = np.maximum.reduce([tolerance, most - mean, mean - least, sds * sd])
     place = int(np.argmax(distance / np.maximum(bound, np.finfo(float).tiny)))
     worst, value, limit = part.iloc[place], float(distance[place]), float(bound[place])
     passed = value <= limit
+    meaning = POPULATION if check == "population" else rule.meaning
     where: str = f"{statistic}, {worst['stratum']}" if worst["stratum"] else statistic
     if len(part) > 1:
         where = f"{where}, the worst of {len(part)}"
     words: str = (
         f"{where}: observed {worst['observed']:.4g}, replicates {worst['mean']:.4g} "
-        f"({worst['lower']:.4g} to {worst['upper']:.4g}); differs by {value:.2g}, allowed {limit:.2g}"
+        f"({worst['lower']:.4g} to {worst['upper']:.4g}); off by {value:.2g}, allowed {limit:.2g}{UNITS.get(statistic, '')}"
     )
-    return Finding(check, statistic, value, limit, passed, words if passed else f"{words}: {rule.meaning}")
+    return Finding(check, statistic, value, limit, passed, words if passed else f"{words}: {meaning}")
 
 
 def _report(check: str, table: pd.DataFrame) -> Finding:
     inside = table["observed"].between(table["lower"], table["upper"])
     words = (
-        f"{inside.sum()} of {len(table)} observed statistics lie among the middle 90 % of replicates from the {check} alone; "
-        "this is a report and never fails"
+        f"{inside.sum()} of {len(table)} observed statistics lie within the central 90 % of replicates drawn from the {check}; "
+        "reported, never fails"
     )
     return Finding(check, "replicates", float(inside.mean()), 0.0, True, words)

@@ -1,4 +1,4 @@
-"""Probability distributions, their divergences and expectations: pure torch, without a word of recommenders.
+"""Probability distributions, KL divergences and expectations in pure torch, independent of recommenders.
 
 Importing this package registers the analytic KL divergences with `torch.distributions.kl_divergence`.
 """

@@ -1,7 +1,7 @@
-"""Bernoulli distributions whose probabilities are products, kept in logarithms from end to end.
+"""Bernoulli distributions with probability sigma(logit) or sigma(logit) g, computed in log space throughout.
 
-`Bernoulli(probs=h * g)` loses its gradient where h or g saturates; here log h, log(1 - h), log g and log(1 - g)
-come from the link, and log(1 - hg) is put together from them without cancellation.
+`Bernoulli(probs=h * g)` loses its gradient where h or g saturates. Here log h, log(1 - h), log g and log(1 - g) come
+from the link, and log(1 - hg) is computed from them without cancellation.
 """
 
 import math
@@ -14,21 +14,21 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
 LOG_HALF = -math.log(2.0)
-NO_MORE_THAN_ZERO = constraints.interval(-math.inf, 0.0)  # torch's less_than refuses the 0 that log g may round to
+NO_MORE_THAN_ZERO = constraints.interval(-math.inf, 0.0)  # torch's less_than rejects 0, to which log g may round
 
 
 def log_one_minus_product(logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor) -> Tensor:
-    """Return log(1 - sigma(logit) g) in nats, right to rounding for logits of any size.
+    """Return log(1 - sigma(logit) g) in nats, exact to rounding for logits of any size.
 
     Args:
         logit: any shape, the logit of h = sigma(logit).
         log_g: the same shape, log g with g in (0, 1).
-        log_one_minus_g: the same shape, log(1 - g), given by the link and not derived from `log_g`.
+        log_one_minus_g: the same shape, log(1 - g), given by the link, not computed from `log_g`.
     """
     log_h = logsigmoid(logit)
     product = log_h + log_g
     small = product < LOG_HALF
-    # the inner where keeps the branch that is not taken away from log(0), whose gradient would be NaN
+    # the inner where keeps the unused branch from log(0), whose gradient would be NaN
     direct = torch.log1p(-torch.exp(torch.where(small, product, -1.0)))
     # 1 - hg = (1 - h) + h (1 - g): no cancellation where hg is near 1; there the logit is positive and log(1 - h) = log
     # h - logit
@@ -36,7 +36,7 @@ def log_one_minus_product(logit: Tensor, log_g: Tensor, log_one_minus_g: Tensor)
 
 
 class LogitBernoulli(TorchDistribution):
-    """P(c=1) = sigma(logit), with a log-probability right to rounding; torch's own is 0 beyond a logit of about 37.
+    """P(c=1) = sigma(logit), with log-probabilities exact to rounding; torch's own rounds to 0 beyond a logit of about 37.
 
     Args:
         logit: `(..., B)`.
@@ -55,7 +55,7 @@ class LogitBernoulli(TorchDistribution):
         return LogitBernoulli(self.logit.expand(batch_shape), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return log P(c=value) in nats; the shape is that of the batch."""
+        """Return log P(c=value) in nats, in the shape of the batch."""
         return logsigmoid(torch.where(value > 0, self.logit, -self.logit))
 
     @property
@@ -70,7 +70,7 @@ class LogitBernoulli(TorchDistribution):
 
 
 class ProductBernoulli(TorchDistribution):
-    """P(c=1) = sigma(logit) g, with g in (0, 1), where either end may have been rounded to, given by log g and log(1 - g).
+    """P(c=1) = sigma(logit) g, with g in (0, 1) given by log g and log(1 - g); g may round to 0 or 1.
 
     Args:
         logit: `(..., B)` logit of h.
@@ -98,7 +98,7 @@ class ProductBernoulli(TorchDistribution):
         return ProductBernoulli(*parts, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return log P(c=value) in nats; the shape is that of the batch."""
+        """Return log P(c=value) in nats, in the shape of the batch."""
         one = logsigmoid(self.logit) + self.log_g
         zero = log_one_minus_product(self.logit, self.log_g, self.log_one_minus_g)
         return torch.where(value > 0, one, zero)

@@ -1,4 +1,4 @@
-"""Seeded draws from distributions of popularity, one keyed stream of numpy's random numbers for each. No gradients."""
+"""Seeded draws from distributions of popularity, with one keyed NumPy generator per distribution. No gradients."""
 
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
@@ -15,26 +15,26 @@ Streams = Sequence[np.random.Generator]
 
 
 def streams(keys: Iterable[int], *, seed: int, chain: int = 0, purpose: int = 0) -> Streams:
-    """Return a stream of random numbers for each key; the same whatever the other keys are.
+    """Return one random generator per key, independent of which other keys are given.
 
     Args:
-        keys: one integer a stream.
-        seed: with a key, decides the stream.
-        chain: streams of other chains are others.
-        purpose: likewise of other uses, whose keys may be the same numbers.
+        keys: one integer per generator.
+        seed: seed of all generators.
+        chain: number of the chain; chains have independent generators.
+        purpose: number of the use, so that different uses may have the same keys.
     """
     return [np.random.default_rng((seed, key, chain, purpose)) for key in keys]
 
 
 def draw(distribution: Distribution, *, draws: int, seed: int, keys: Iterable[int], chain: int = 0) -> np.ndarray:
-    """Return seeded draws `(draws, D)` of a batch of D distributions; a key's draws are the same in any selection.
+    """Return seeded draws `(draws, D)` of a batch of D distributions; the draws of a key do not depend on the other keys.
 
     Args:
         distribution: `(D,)` distributions.
         draws: number of draws.
-        seed: with a key, decides the draws.
-        keys: `(D,)` one integer a distribution.
-        chain: draws of other chains are others.
+        seed: seed of the draws.
+        keys: `(D,)` one integer per distribution.
+        chain: number of the chain; chains have independent draws.
 
     A family without draws of its own here is drawn by torch, whose random state stays as it is.
     """

@@ -1,6 +1,6 @@
-"""E[g(z)] for a saturation g and a distribution of z: a closed form where one is registered, else the quadrature.
+"""E[g(z)] for a saturation g and a distribution of z: a registered closed form, or else quadrature.
 
-A missing pair is slower, never wrong.
+A pair without a closed form is slower, never wrong.
 """
 
 from collections.abc import Callable
@@ -31,10 +31,10 @@ _CLOSED: dict[tuple[type, type[Distribution]], ClosedForm] = {}  # (link, distri
 
 
 def register_expectation(link: type, distribution: type[Distribution]) -> Callable[[ClosedForm], ClosedForm]:
-    """Return a decorator that files a closed form of E[g(z)] under its pair.
+    """Return a decorator that registers a closed form of E[g(z)] for a pair.
 
     Raises:
-        ConfigError: the pair has one.
+        ConfigError: the pair already has one.
     """
 
     def decorate(function: ClosedForm) -> ClosedForm:
@@ -59,9 +59,9 @@ def closed_form(link: type, distribution: type[Distribution]) -> ClosedForm | No
 
 
 def expectation(saturation: Link, distribution: Distribution) -> Tensor:
-    """Return E[g(z)], a probability where g is one, shaped as the batch of both; differentiable in both.
+    """Return E[g(z)], a probability if g is one, in the broadcast shape of both batches; differentiable in both.
 
-    Closed forms are right to 5e-9, the quadrature to 1e-7.
+    Closed forms are accurate to 5e-9, quadrature to 1e-7.
 
     Args:
         saturation: g, for example `ExponentialSaturation(1.0)`; its parameter broadcasts with the batch of the
@@ -74,7 +74,7 @@ def expectation(saturation: Link, distribution: Distribution) -> Tensor:
     slope = saturation.slope
     if not slope.dim():
         return _in_blocks(saturation, slope, distribution)
-    # the nodes come before the batch, so that distribution and parameter must have equally many dimensions
+    # nodes are the leading dimension, so distribution and parameter must have equally many dimensions
     shape = torch.broadcast_shapes(distribution.batch_shape, slope.shape)
     return _by_nodes(saturation, slope, distribution.expand(shape))
 
@@ -85,7 +85,7 @@ def _by_nodes(saturation: Link, slope: Tensor, distribution: Distribution) -> Te
 
 
 def _in_blocks(saturation: Link, slope: Tensor, distribution: Distribution) -> Tensor:
-    """Return the expectations under distributions of any number, of which no more than a block's nodes are held at once."""
+    """Return the expectations block by block, so that memory does not grow with the number of distributions."""
     distributions = flat(distribution)
     blocks = torch.arange(distribution.batch_shape.numel(), device=slope.device).split(BLOCK // NODES)
     return torch.cat([_by_nodes(saturation, slope, take(distributions, block)) for block in blocks]).reshape(

@@ -1,8 +1,8 @@
 """Analytic KL(q || p) between distributions of popularity, by moments.
 
-KL(q || p) = -H(q) - E_q[log p]. Among positive families E_q[log p] needs four things of q: the entropy H, E[log z],
-Var[log z] and log E[z^r]. So a family is one function of each kind below, and every pair follows. The pairs go into
-torch's own registry (`torch.distributions.kl_divergence`); Pyro's classes derive from torch's and are served too.
+KL(q || p) = -H(q) - E_q[log p]. For the positive families here it needs four quantities of q: the entropy H, E[log z],
+Var[log z] and log E[z^r]. So each family has one function of moments and one of cross entropy below, and every pair
+follows. The pairs are registered with torch (`torch.distributions.kl_divergence`), and work for Pyro's subclasses too.
 
 Sources: entropies and moments as in Johnson, Kotz & Balakrishnan, Continuous Univariate Distributions, vol. 1 (1994).
 """
@@ -31,7 +31,7 @@ FAMILIES = (Gamma, Exponential, LogNormal, Weibull)
 
 @dataclass(frozen=True)
 class Moments:
-    """What a KL needs of q; every field has the batch's shape, the entropy in nats."""
+    """The quantities of q that a KL needs, each in the shape of the batch; the entropy is in nats."""
 
     entropy: Tensor
     log_mean: Tensor  # E[log z]
@@ -44,7 +44,7 @@ def moments(q: Distribution) -> Moments:
     """Return the moments of a positive distribution.
 
     Raises:
-        NotImplementedError: the family has none here.
+        NotImplementedError: there are none for the family.
     """
     raise NotImplementedError(f"no moments for {type(q).__name__}")
 
@@ -86,10 +86,10 @@ def _moments_weibull(q: Weibull) -> Moments:
 
 @singledispatch
 def cross_entropy(p: Distribution, q: Moments) -> Tensor:
-    """Return -E_q[log p(z)] in nats, shaped as the broadcast of both batches.
+    """Return -E_q[log p(z)] in nats, in the broadcast shape of both batches.
 
     Raises:
-        NotImplementedError: the family of p has no such formula here.
+        NotImplementedError: there is no formula for the family of p.
     """
     raise NotImplementedError(f"no cross entropy to {type(p).__name__}")
 
@@ -136,7 +136,7 @@ def _gamma_gamma(q: Gamma, p: Gamma) -> Tensor:
 
 
 def _in_double(distribution: Distribution) -> Distribution:
-    """Return a distribution with its parameters in float64, itself where they are."""
+    """Return a distribution with its parameters in float64, unchanged if they are already."""
     arguments = {name: getattr(distribution, name) for name in distribution.arg_constraints}
     if all(argument.dtype is torch.float64 for argument in arguments.values()):
         return distribution
@@ -144,9 +144,9 @@ def _in_double(distribution: Distribution) -> Distribution:
 
 
 def _rounded_once(divergence: Callable[[Any, Any], Tensor]) -> Callable[[Distribution, Distribution], Tensor]:
-    """Return a divergence that rounds its result to the precision of its distributions, and nothing before.
+    """Return a divergence computed in float64 and rounded once, to the precision of its distributions.
 
-    Terms grow with the shapes and cancel: in float32 a sum of terms of 1e7 keeps no digit of a KL of 1.
+    Terms grow with the shape parameters and cancel: in float32 a sum of terms of size 1e7 has no correct digit of a KL of 1.
     """
 
     def of(q: Distribution, p: Distribution) -> Tensor:

@@ -1,7 +1,7 @@
-"""log E[f(z)] of a positive f given by its logarithm, relatively right however small the expectation is.
+"""log E[f(z)] of a positive f given by its logarithm, with a small relative error however small the expectation is.
 
-The integrand may live far out in a tail of the distribution, where the rule of `quadrature` has no nodes. So coarse
-nodes find where the integrand is, and the trapezoidal rule follows on that range of log z.
+The integrand may be concentrated far out in a tail of the distribution, where the rule of `quadrature` has no nodes. So
+coarse nodes locate it first, and the trapezoidal rule is applied on that range of log z.
 """
 
 import math
@@ -17,7 +17,9 @@ from pyro_popbias.distributions.selection import flat
 from pyro_popbias.distributions.special import bounded_exp, exp_minus_one_minus, log_gamma_remainder
 
 COARSE, FINE = 1_000, 500  # nodes
-REACH = 40.0  # standard deviations of log z to either side; and nats below the largest integrand that are dropped
+REACH = (
+    40.0  # standard deviations of log z to either side; also nats below the maximum of the integrand that are dropped
+)
 
 
 @singledispatch
@@ -29,7 +31,7 @@ def _log_density(distribution: Distribution, log_z: Tensor) -> Tensor:
 def _log_gamma(concentration: Tensor, rate: Tensor, log_z: Tensor) -> Tensor:
     # log z = log(a/b) + s has log density -F(a) - a (e^s - 1 - s)
     s = log_z - torch.log(concentration / rate)
-    far = s > 1.0  # there e^s may overflow, and nothing cancels
+    far = s > 1.0  # here e^s may overflow, and nothing cancels
     near = concentration * exp_minus_one_minus(torch.where(far, 1.0, s))
     beyond = rate * bounded_exp(torch.where(far, log_z, 0.0)) - concentration * (1 + s)
     return -log_gamma_remainder(concentration)[0] - torch.where(far, beyond, near)
@@ -58,12 +60,12 @@ def _log_density_lognormal(distribution: LogNormal, log_z: Tensor) -> Tensor:
 
 
 def log_expectation(log_function: Callable[[Tensor], Tensor], distribution: Distribution, turn: Tensor) -> Tensor:
-    """Return log E[f(z)] in nats, shaped as the batch of the distribution; differentiable in the distribution and in f.
+    """Return log E[f(z)] in nats, in the shape of the batch; differentiable in the distribution and in f.
 
     Args:
-        log_function: from z `(n, D)` to log f(z); monotone, and nearly constant on one side of `turn`.
+        log_function: maps z `(n, D)` to log f(z); monotone, and nearly constant on one side of `turn`.
         distribution: any batch shape: a Gamma, Exponential, Weibull or LogNormal distribution.
-        turn: the z at which f turns, a scalar.
+        turn: the z at which f changes from one regime to the other, a scalar.
     """
     shape, distribution = distribution.batch_shape, flat(distribution)
 

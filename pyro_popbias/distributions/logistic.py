@@ -1,8 +1,8 @@
 """Expectations of the logistic function sigma of a normal argument.
 
-The default for a normal argument is a mixture of eight normal distribution functions in place of sigma (Monahan and
-Stefanski 1992, in Balakrishnan, Handbook of the Logistic Distribution). It is 2.11e-9 off at most, and so is every
-expectation of it, whatever the distribution. Far tails need the logarithm instead, which has its own rule.
+`logistic_normal` replaces sigma by a mixture of eight normal CDFs (Monahan and Stefanski 1992, in Balakrishnan, Handbook
+of the Logistic Distribution). Its error is at most 2.11e-9, and so is the error of every expectation of it, under any
+distribution. Far tails need the logarithm instead, `log_logistic_normal`, which has its own quadrature.
 """
 
 import math
@@ -55,7 +55,7 @@ def logistic_normal(loc: float | Tensor, scale: float | Tensor) -> Tensor:
 
 
 def _mode(loc: Tensor, scale: Tensor) -> Tensor:
-    """Return the e at which -e^2/2 + log sigma(loc + scale e) is largest, for scale >= 0, to a small part of scale."""
+    """Return the e at which -e^2/2 + log sigma(loc + scale e) is largest, for scale >= 0, to a small fraction of scale."""
     # the derivative -e + scale sigma(-loc - scale e) falls and changes sign in [0, scale]; Newton's steps can cycle
     low, high = torch.zeros_like(scale), scale
     for _ in range(BISECTIONS):
@@ -66,7 +66,7 @@ def _mode(loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def log_logistic_normal(loc: float | Tensor, scale: float | Tensor) -> Tensor:
-    """Return log E[sigma(loc + scale e)] with e standard normal, relatively right in both tails; differentiable.
+    """Return log E[sigma(loc + scale e)] with e standard normal, with a small relative error in both tails; differentiable.
 
     The trapezoidal rule around the mode of the integrand. The logarithm of the complement is that of -loc.
 

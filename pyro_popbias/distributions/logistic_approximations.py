@@ -59,7 +59,7 @@ def approximate_logistic_normal(loc: Tensor, scale: Tensor, *, method: str = "ma
     | `mackay` | sigma(loc / sqrt(1 + pi scale^2 / 8)) |
     | `daunizeau` | sigma(loc / sqrt(1 + 0.368 scale^2)) |
     | `gauss-hermite` | Gauss-Hermite quadrature, 32 nodes |
-    | `trapezoid` | trapezoidal rule, 64 nodes on [-6, 6], weights made to add up to 1 |
+    | `trapezoid` | trapezoidal rule, 64 nodes on [-6, 6], weights normalised to sum to 1 |
 
     Args:
         loc: any shape, mean of the logit.
@@ -67,7 +67,7 @@ def approximate_logistic_normal(loc: Tensor, scale: Tensor, *, method: str = "ma
         method: a name of the table.
 
     Raises:
-        UnknownNameError: no method has such a name.
+        UnknownNameError: there is no such method.
     """
     if method not in APPROXIMATIONS:
         raise UnknownNameError(

@@ -2,14 +2,13 @@
 
 | tensor | shape | meaning |
 | --- | --- | --- |
-| distribution, slope | (D,) | distributions of z, and the slope under each |
-| offset | (B,) | one of each integral |
-| cell_index | (B,) | position of each integral's distribution among the D |
-| shift, weight | (D, n) | nodes of each distribution: its integral is sum_n weight_n sigma(offset + shift_n) |
+| distribution, slope | (D,) | distributions of z, and the slope for each |
+| offset | (B,) | the offset of each integral |
+| cell_index | (B,) | index of each integral's distribution among the D |
+| shift, weight | (D, n) | nodes of each distribution: an integral is sum_n weight_n sigma(offset + shift_n) |
 
-Nodes depend on the distribution and not on the offset, so that they are made once for all rows of a cell, and for all
-pairs under one distribution. Integrals are taken in groups that share a number of nodes: an extreme offset adds none to
-the others.
+Nodes depend on the distribution but not on the offset, so they are computed once for all integrals under it. Integrals
+are grouped by the number of nodes they need, so that an extreme offset does not slow down the others.
 """
 
 import math
@@ -30,15 +29,15 @@ from pyro_popbias.distributions.selection import flat, take
 from pyro_popbias.distributions.special import bounded_exp
 
 NODES = 256  # of E[sigma(offset + slope z)], whose integrand has poles nearer to the real line than a saturation's
-NEAR = 5.0  # below offset -NEAR the poles come nearer still, as 1 / |offset|, and nodes are added in proportion
-MOST = 24  # times NODES is the largest rule
+NEAR = 5.0  # below offset -NEAR the poles come closer, as 1 / |offset|, and nodes are added in proportion
+MOST = 24  # largest number of nodes, in multiples of NODES
 BIN = 8.0  # of offsets whose integrals of sigma(offset + log z) share a range of nodes
 LAST_BIN = 5
 
 
 @singledispatch
 def _log_transform(distribution: Distribution, s: Tensor) -> Tensor | None:
-    """Return log E[exp(-s z)], shaped as s `(D, n)`, or None where it has no closed form."""
+    """Return log E[exp(-s z)], `(D, n)` as s, or None if it has no closed form."""
     return None
 
 
@@ -53,7 +52,7 @@ def _log_transform_exponential(distribution: Exponential, s: Tensor) -> Tensor:
 
 
 def _series(log_transform: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor:
-    """Return E[sigma(offset + slope z)] for offset >= 0, of log E[exp(-k slope z)] for k < TERMS, `(D, TERMS)`."""
+    """Return E[sigma(offset + slope z)] for offset >= 0, from log E[exp(-k slope z)] for k < TERMS, `(D, TERMS)`."""
     k = torch.arange(TERMS, dtype=offset.dtype, device=offset.device)
     weight = offset.new_tensor(alternating_weights(TERMS))
     # sigma(x) = sum_k (-1)^k e^(-kx), and e^(-k (a + slope z)) is the k-th power of a number in [0, 1]
@@ -66,7 +65,7 @@ def _series(log_transform: Tensor, offset: Tensor, cell_index: Tensor) -> Tensor
 
 
 def _rising(distribution: Distribution, slope: Tensor, offset: Tensor, cell_index: Tensor, nodes: int) -> Tensor:
-    """Return E[sigma(offset + slope z)] for slope >= 0 by the quadrature."""
+    """Return E[sigma(offset + slope z)] for slope >= 0 by quadrature."""
 
     def of_distribution(distribution: Distribution, slope: Tensor) -> tuple[Tensor, Tensor]:
         rule = grid(distribution, slope, nodes)
@@ -116,14 +115,14 @@ def expected_logistic(
 ) -> Tensor:
     """Return E[sigma(offset + slope z)], a probability; differentiable in all three.
 
-    Within 2.2e-9 under a Normal distribution, within 1e-7 under positive distributions; for offset and slope of one
-    sign within 1e-11 under Gamma and Exponential distributions.
+    Accurate to 2.2e-9 under a Normal distribution and to 1e-7 under positive distributions; to 1e-11 under Gamma and
+    Exponential distributions if offset and slope have the same sign.
 
     Args:
         offset: broadcastable to the batch of the distribution, the logit at z = 0; with `cell_index`, `(B,)`.
         slope: broadcastable to the batch of the distribution, of any sign.
         distribution: the distribution of z, Normal or positive; with `cell_index`, `(D,)` distributions.
-        cell_index: `(B,)` which distribution belongs to which offset.
+        cell_index: `(B,)` index of each offset's distribution.
     """
     return _of_pairs(_linear, offset, slope, distribution, cell_index)
 
@@ -134,11 +133,11 @@ def _inverse(distribution: Distribution, slope: Tensor, offset: Tensor, cell_ind
         rule = grid(distribution, slope, INVERSE_NODES)
         return rule.log_z.T.contiguous(), torch.exp(rule.log_weight).T.contiguous()
 
-    known = offset.detach().nan_to_num()  # an offset that is no number shall spoil no integral but its own
+    known = offset.detach().nan_to_num()  # a NaN offset must not affect other integrals
     group = torch.floor(known / BIN).clamp(-LAST_BIN, LAST_BIN)
     value = torch.zeros_like(offset)
     for _, rows, used, among in groups(group, cell_index):
-        # the range of nodes grows with the slope at 0, which is e^offset: that of the largest serves all
+        # the range of nodes grows with the slope at 0, which is e^offset: the largest one covers all
         steepest = torch.exp(known[rows].max()).expand(len(used))
         part = node_sums(take(distribution, used), steepest, offset[rows], among, of_distribution, nodes=INVERSE_NODES)
         value = value.index_copy(0, rows, part)
@@ -160,12 +159,12 @@ def expected_inverse_logistic(
 ) -> Tensor:
     """Return E[sigma(offset + log z)] = E[z / (z + exp(-offset))], a probability; differentiable in both.
 
-    Within 2.2e-9 under a LogNormal distribution, within 1e-7 under other positive distributions.
+    Accurate to 2.2e-9 under a LogNormal distribution and to 1e-7 under other positive distributions.
 
     Args:
         offset: broadcastable to the batch of the distribution, the logit at z = 1; with `cell_index`, `(B,)`.
         distribution: a positive distribution of z; with `cell_index`, `(D,)` distributions.
-        cell_index: `(B,)` which distribution belongs to which offset.
+        cell_index: `(B,)` index of each offset's distribution.
     """
     return _of_pairs(_inverse, offset, 1.0, distribution, cell_index)
 
@@ -177,7 +176,7 @@ def _of_pairs(
     distribution: Distribution,
     cell_index: Tensor | None,
 ) -> Tensor:
-    """Return integrals of offsets that broadcast with the distributions, or that have cell_indices."""
+    """Return the integrals of offsets that broadcast with the distributions, or that `cell_index` assigns to them."""
     mean = distribution.mean
     offset, slope = (each if isinstance(each, Tensor) else mean.new_tensor(float(each)) for each in (offset, slope))
     distributions = torch.broadcast_shapes(distribution.batch_shape, slope.shape)

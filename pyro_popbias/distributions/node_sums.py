@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from pyro_popbias.distributions.quadrature import BLOCK
 from pyro_popbias.distributions.selection import take
 
-Nodes = Callable[[Distribution, Tensor], tuple[Tensor, Tensor]]  # of distributions and slopes: shift and weight
+Nodes = Callable[[Distribution, Tensor], tuple[Tensor, Tensor]]  # maps distributions and slopes to shifts and weights
 
 
 def node_sums(
@@ -18,12 +18,12 @@ def node_sums(
     """Return sum_n weight_n sigma(offset + shift_n) of each integral, `(B,)`.
 
     Args:
-        distribution: `(D,)`.
-        slope: `(D,)`, of whatever is integrated.
-        offset: `(B,)`.
-        cell_index: `(B,)` which distribution belongs to which offset.
-        of_distribution: from distributions and slopes of a block to their shifts and weights, `(d, n)` each.
-        nodes: n.
+        distribution: `(D,)` distributions of z.
+        slope: `(D,)` slope for each distribution.
+        offset: `(B,)` offset of each integral.
+        cell_index: `(B,)` index of each offset's distribution.
+        of_distribution: maps the distributions and slopes of a block to their shifts and weights, `(d, n)` each.
+        nodes: number of nodes n.
     """
     size, distributions = max(1, BLOCK // nodes), len(slope)
     order = torch.argsort(cell_index)
@@ -43,7 +43,7 @@ def node_sums(
 
 
 def groups(group: Tensor, cell_index: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """Yield each group's number, the positions of its integrals, the distributions they use, and the index among those."""
+    """Yield for each group its number, the positions of its integrals, the distributions used, and indices into these."""
     for number in group.unique().tolist():
         rows = (group == number).nonzero().squeeze(-1)
         yield int(number), rows, *cell_index[rows].unique(return_inverse=True)

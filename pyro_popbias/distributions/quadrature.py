@@ -1,8 +1,8 @@
 """The trapezoidal rule on the standardised logarithm of z: E[g(z)] for any smooth g that vanishes at 0.
 
-With z = exp(location + s) or so, the density of s has the same shape for every member of a family, so that a few dozen
-equidistant nodes are exact to about 1e-8. The range drops a mass of exp(-TAIL); it reaches further to the left for
-distributions with a heavy lower tail, but only as far as g(z) ~ slope * z lets the integrand live.
+With log z standardised, the density has nearly the same shape for every member of a family, so that about a hundred
+equidistant nodes are accurate to about 1e-8. The range omits a probability of about exp(-TAIL); it extends further to
+the left for distributions with a heavy lower tail, but only to where g(z) ~ slope * z makes the integrand negligible.
 """
 
 import math
@@ -16,14 +16,14 @@ from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Wei
 from pyro_popbias.distributions.special import exp_minus_one_minus, log_gamma_remainder
 
 NODES = 128
-BLOCK = 2**17  # numbers, such as nodes of distributions, that an integral holds at once: they fit into a cache
+BLOCK = 2**17  # elements that an integral holds at once, so that they fit into the cache
 TAIL = 18.0
 WIDE, WIDE_NODES = 30.0, 1_024  # log z and its nodes, where nothing is known of the family
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Nodes of the rule; the first dimension is the node, the others are the batch's.
+    """Nodes of the rule: the leading dimension is the node, the others are those of the batch.
 
     `log_z` is the logarithm of z at the node, `log_weight` the logarithm of density times step.
     """
@@ -32,7 +32,7 @@ class Grid:
     log_weight: Tensor
 
     def expectation(self, values: Tensor) -> Tensor:
-        """Return the sum over nodes of weight times value, shaped as the batch."""
+        """Return the sum over nodes of weight times value, in the shape of the batch."""
         return (torch.exp(self.log_weight) * values).sum(0)
 
 
@@ -45,7 +45,7 @@ def _spread(low: Tensor, high: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
 
 @singledispatch
 def grid(distribution: Distribution, slope: Tensor, nodes: int = NODES) -> Grid:
-    """Return the rule for one distribution.
+    """Return the nodes and weights for a batch of distributions.
 
     Args:
         distribution: a positive distribution, any batch shape.

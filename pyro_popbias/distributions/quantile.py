@@ -1,4 +1,4 @@
-"""Quantiles of distributions of popularity: torch's where it has them, scipy's elsewhere. No gradients."""
+"""Quantiles of distributions of popularity: torch's where available, else SciPy's. No gradients."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from pyro_popbias.distributions.quadrature import grid
 
 
 def quantile(distribution: Distribution, probability: float) -> Tensor:
-    """Return the quantile of each distribution in the batch, shaped as the batch.
+    """Return the quantile of each distribution in the batch, in the shape of the batch.
 
     Args:
         distribution: any batch shape.

@@ -1,11 +1,11 @@
-"""Some distributions out of a batch of distributions, and the batch in one dimension."""
+"""Selecting from a batch of distributions, and flattening it."""
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 
 def take(distribution: Distribution, index: Tensor) -> Distribution:
-    """Return the distributions at some positions, `(B,)`, of a batch `(D,)` of distributions of one family.
+    """Return the distributions at given positions of a batch, `(B,)`.
 
     Args:
         distribution: `(D,)` distributions with independent parameters, such as Gamma, LogNormal, Weibull and Normal.
@@ -16,7 +16,7 @@ def take(distribution: Distribution, index: Tensor) -> Distribution:
 
 
 def flat(distribution: Distribution) -> Distribution:
-    """Return a batch of distributions, of any shape, in one dimension.
+    """Return a batch of distributions of any shape as a one-dimensional batch.
 
     Args:
         distribution: distributions with independent parameters.

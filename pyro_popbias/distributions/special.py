@@ -1,6 +1,6 @@
-"""Special functions without cancellation, differentiable once, in the dtype that they are given.
+"""Special functions without cancellation, differentiable once, in the dtype of their argument.
 
-Their derivatives are known, so each is one node of the graph; that is several times faster than autograd through both
+Each is one node of the autograd graph with an analytic derivative, several times faster than autograd through both
 branches of its definition. Sources: the Stirling series of log Gamma and its derivatives, DLMF 5.11.1, 5.11.2, 5.15.8.
 """
 
@@ -31,7 +31,7 @@ def _odd_powers(coefficients: tuple[float, ...], inverse: Tensor) -> Tensor:
 
 
 def _once_if_shared(x: Tensor) -> Tensor:
-    """Return one element where all are the same by expansion, as those of a distribution shared by all cells are."""
+    """Return one element of an expanded tensor whose elements are all the same, as for a prior shared by all cells."""
     return x[:1] if x.dim() == 1 and x.stride(0) == 0 and len(x) else x
 
 
@@ -61,7 +61,7 @@ class _LogGammaRemainder(Function):
         curvature = inverse.square() * (0.5 + _odd_powers(_CURVATURE, inverse))
         small = once <= _STIRLING_FROM
         if small.any():
-            # polygamma is good to 5e-10, enough for a gradient, and faster than zeta
+            # polygamma is accurate to 5e-10, enough for a gradient, and faster than zeta
             curvature = torch.where(small, torch.polygamma(1, once) - inverse, curvature)
         return grad_value * slope + grad_slope * curvature
 
@@ -69,7 +69,7 @@ class _LogGammaRemainder(Function):
 def log_gamma_remainder(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return F(x) = log Gamma(x) - x log x + x and F'(x) = digamma(x) - log x, for x > 0.
 
-    Both are small for large x, where their parts are huge.
+    Both are small for large x, where their terms are huge.
     """
     value: Tensor
     slope: Tensor
@@ -103,7 +103,7 @@ def exp_minus_one_minus(d: Tensor) -> Tensor:
 
 
 def trigamma(x: Tensor) -> Tensor:
-    """Return the derivative of digamma, by zeta(2, x): torch's polygamma(1, x) is only good to 5e-10."""
+    """Return the derivative of digamma, by zeta(2, x): torch's polygamma(1, x) is only accurate to 5e-10."""
     return torch.special.zeta(torch.full_like(x, 2.0), x)
 
 
@@ -120,7 +120,7 @@ def inverse_trigamma(y: Tensor) -> Tensor:
 
 
 def bounded_exp(log_z: Tensor) -> Tensor:
-    """Return exp(log_z), held below the largest number of its dtype.
+    """Return exp(log_z), clamped below the largest number of its dtype.
 
     Infinity would be the right limit of a saturation, but its gradient there would be 0 times infinity.
     """

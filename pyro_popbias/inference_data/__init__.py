@@ -1,6 +1,6 @@
-"""A fit as ArviZ sees it: draws, predictive and log-likelihood groups, and LOO.
+"""Conversion of a fit to ArviZ: draws, predictive and log-likelihood groups, and PSIS-LOO.
 
-Names are imported when they are first used: `arviz_compat` needs neither torch nor Pyro.
+Names are imported on first use: `arviz_compat` needs neither torch nor Pyro.
 """
 
 from pyro_popbias.lazy_imports import lazy_imports

@@ -1,7 +1,7 @@
-"""The one seam to ArviZ's versions: containers, and what PSIS-LOO returns. It needs neither torch nor Pyro.
+"""The one module that depends on the version of ArviZ: containers, and PSIS-LOO. It needs neither torch nor Pyro.
 
-ArviZ 0.23 has a container of its own, `InferenceData`; ArviZ 1 works on xarray's `DataTree`, and still answers to the
-other name, with a warning. The fields of their LOO have other names too.
+ArviZ 0.23 has its own container, `InferenceData`; ArviZ 1 uses xarray's `DataTree` and keeps the old name with a
+warning. The fields of their LOO results have different names too.
 """
 
 import warnings
@@ -18,11 +18,11 @@ class LeaveOneOut:
     """PSIS-LOO of a container.
 
     Attributes:
-        elpd: expected log predictive density of the rows, summed, in nats.
+        elpd: expected log predictive density, summed over rows, in nats.
         se: its standard error over rows, in nats.
         p: effective number of parameters.
         k_hat: `(R,)` Pareto shape of each row's weights.
-        good_k: the shape above which a row's term is not to be trusted.
+        good_k: the largest shape at which a row's term is reliable.
     """
 
     elpd: float
@@ -33,20 +33,20 @@ class LeaveOneOut:
 
 
 def load_arviz() -> Any:
-    """Return the module, without the announcements of its import."""
+    """Import ArviZ without its import-time warnings."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # ArviZ 0.23 announces its own refactoring, once a day
+        warnings.simplefilter("ignore", FutureWarning)  # ArviZ 0.23 announces its refactoring, once a day
         import arviz
     return arviz
 
 
 def is_tree() -> bool:
-    """Return whether ArviZ works on xarray's trees."""
+    """Return whether ArviZ uses xarray's `DataTree`."""
     return int(load_arviz().__version__.partition(".")[0]) >= 1
 
 
 def to_container(groups: Mapping[str, xr.Dataset]) -> Any:
-    """Return the groups as ArviZ's container."""
+    """Return the groups as the container of the installed ArviZ."""
     if is_tree():
         return xr.DataTree.from_dict(dict(groups))
     return load_arviz().InferenceData(**groups)
@@ -56,7 +56,7 @@ def leave_one_out(container: Any) -> LeaveOneOut:
     """Return PSIS-LOO of a container with one variable of log-likelihoods, whose draws are independent."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Estimated shape parameter")  # it is returned
-        # reff is 1: draws of q are no Markov chain
+        # reff is 1: draws of q are independent
         found = load_arviz().loo(container, pointwise=True, reff=1.0)
     names = ("elpd", "se", "p") if is_tree() else ("elpd_loo", "se", "p_loo")
     elpd, se, p = (float(getattr(found, name)) for name in names)

@@ -1,6 +1,6 @@
-"""Containers of a fit for ArviZ: which groups it can give, over which items and rows, and how large they would be.
+"""ArviZ containers of a fit: groups, items and rows, and a limit on their size.
 
-| group | dims | what it holds |
+| group | dims | content |
 | --- | --- | --- |
 | posterior, prior | chain, draw, item[, period] | popularity, and global weights by feature |
 | constant_data | item[, period] | count and positives |
@@ -30,7 +30,7 @@ from pyro_popbias.validation import require_integer
 
 GROUPS = ("posterior", "prior", "observed_data", "constant_data")
 BY_ROW = {"prior_predictive": 1, "posterior_predictive": 1, "log_likelihood": 8}  # bytes a draw
-SAMPLE = 1000  # rows, where every row has its draws and none are named
+SAMPLE = 1000  # rows sampled for groups with draws per row, unless rows= is given
 OF_CELLS = "conditional on the estimated affinities"
 
 
@@ -64,32 +64,53 @@ def container(
         rows=0 if chosen is None else len(chosen),
         bytes_a_row=sum(BY_ROW[group] for group in by_row),
     )
-    posterior = Draws(fit.chains, fit.catalogue, draws, seed, "posterior")
-    prior = Draws(fit.chains, fit.catalogue, draws, seed + 1, "prior")
-    makers: dict[str, Callable[[], xr.Dataset]] = {
+    makers = _makers_of_cells(fit, cells, draws, seed)
+    if chosen is not None:
+        makers |= _makers_of_rows(fit, chosen, draws, seed, held_out=bool(by_row))
+    return to_container({group: makers[group]() for group in groups})
+
+
+def _draws(fit: Trained, draws: int, seed: int) -> tuple[Draws, Draws]:
+    """Return draws of the posterior and of the prior, independent of each other."""
+    return (
+        Draws(fit.chains, fit.catalogue, draws, seed, "posterior"),
+        Draws(fit.chains, fit.catalogue, draws, seed + 1, "prior"),
+    )
+
+
+def _makers_of_cells(fit: Trained, cells: CellCoords, draws: int, seed: int) -> dict[str, Callable[[], xr.Dataset]]:
+    """Return a function for each group of cells that makes it."""
+    posterior, prior = _draws(fit, draws, seed)
+    return {
         "posterior": lambda: posterior.dataset(cells).assign_attrs(note=OF_CELLS),
         "prior": lambda: prior.dataset(cells),
         "constant_data": lambda: constants_dataset(fit.catalogue, cells),
     }
-    if chosen is not None:
-        coords = _row_coords(fit, chosen, held_out=bool(by_row))
-        makers |= {
-            "observed_data": lambda: _labels(chosen.label.astype(np.int8), coords),
-            "prior_predictive": lambda: _labels(predictive(prior, chosen), {**prior.coords, **coords}),
-            "posterior_predictive": lambda: _labels(predictive(posterior, chosen), {**posterior.coords, **coords}),
-            "log_likelihood": lambda: _labels(
-                log_likelihood(posterior, chosen), {**posterior.coords, **coords}
-            ).assign_attrs(_note_on_loo(fit, coords)),
-        }
-    return to_container({group: makers[group]() for group in groups})
+
+
+def _makers_of_rows(
+    fit: Trained, rows: InteractionSubset, draws: int, seed: int, *, held_out: bool
+) -> dict[str, Callable[[], xr.Dataset]]:
+    """Return a function for each group of interactions that makes it."""
+    posterior, prior = _draws(fit, draws, seed)
+    coords = _row_coords(fit, rows, held_out=held_out)
+    of_posterior = {**posterior.coords, **coords}
+    return {
+        "observed_data": lambda: _labels(rows.label.astype(np.int8), coords),
+        "prior_predictive": lambda: _labels(predictive(prior, rows), {**prior.coords, **coords}),
+        "posterior_predictive": lambda: _labels(predictive(posterior, rows), of_posterior),
+        "log_likelihood": lambda: _labels(log_likelihood(posterior, rows), of_posterior).assign_attrs(
+            _note_on_loo(fit, coords)
+        ),
+    }
 
 
 def _check_groups(fit: Trained, groups: Sequence[str]) -> list[str]:
-    """Return the groups with draws of single rows, or refuse what a fit cannot give.
+    """Return the groups with draws per row, or raise where a fit does not have them.
 
     Raises:
         ConfigError: a group is unknown.
-        IncompatibleError: rows have no likelihood of their own.
+        IncompatibleError: rows have no likelihood each.
         DataError: the run was saved without its interactions.
     """
     if isinstance(groups, str):
@@ -104,12 +125,12 @@ def _check_groups(fit: Trained, groups: Sequence[str]) -> list[str]:
     model = fit.study.model
     if by_row and fit.model.pairwise:
         raise IncompatibleError(
-            f"PB-C130: model {model.name!r} gives scores and no probabilities, so that a row's label has neither a "
+            f"PB-C130: model {model.name!r} gives scores, not probabilities, so a row's label has neither a "
             f"predictive distribution nor a log-likelihood; leave out {', '.join(by_row)}"
         )
     if by_row and model.latent == "interaction":
         raise IncompatibleError(
-            "PB-C131: with latent = 'interaction' every row has a popularity of its own, which draws of an item's are not; "
+            "PB-C131: with latent = 'interaction' every row has its own popularity, of which there are no draws; "
             f"leave out {', '.join(by_row)}"
         )
     of_rows = [group for group in groups if group in BY_ROW or group == "observed_data"]
@@ -121,7 +142,7 @@ def _check_groups(fit: Trained, groups: Sequence[str]) -> list[str]:
 
 
 def _cells(fit: Trained, items: Iterable[Any] | None) -> CellCoords:
-    """Return the cells of items by id; of all by default."""
+    """Return the cells of the given item ids; of all items by default."""
     listed = None if items is None else list(items)
     if listed == []:
         raise ConfigError("PB-C016: items= is empty; leave it out for all items")
@@ -133,7 +154,7 @@ def _cells(fit: Trained, items: Iterable[Any] | None) -> CellCoords:
 
 
 def _rows(fit: Trained, rows: Iterable[int] | None, *, sample: bool, seed: int) -> InteractionSubset:
-    """Return rows by position; by default all, or a sample of them."""
+    """Return the rows at the given positions; by default all, or a sample."""
     events = fit.events
     assert events is not None  # noqa: S101  refused above
     position = np.arange(len(events)) if rows is None else _positions(rows, len(events))
@@ -152,22 +173,26 @@ def _rows(fit: Trained, rows: Iterable[int] | None, *, sample: bool, seed: int) 
 
 
 def _positions(rows: Iterable[int], number: int) -> np.ndarray:
-    """Return distinct positions in the order given, or refuse them."""
+    """Return the distinct positions in the order given.
+
+    Raises:
+        ConfigError: there are none, or one is not the position of an interaction.
+    """
     listed = list(rows)
     if not listed:
         raise ConfigError(
-            "PB-C016: rows= is empty; leave it out for all rows, or for a sample where each has its draws"
+            "PB-C016: rows= is empty; leave it out for all rows, or for a sample in groups with draws per row"
         )
     position = np.asarray(listed)
     if position.dtype.kind not in "iu":
-        raise ConfigError(f"PB-C132: rows= are integers, positions of interactions, not {listed[0]!r}")
+        raise ConfigError(f"PB-C132: rows= must be integer positions of interactions, not {listed[0]!r}")
     if position.min() < 0 or position.max() >= number:
-        raise ConfigError(f"PB-C016: rows= are positions from 0 to {number - 1}")
+        raise ConfigError(f"PB-C016: rows= must be positions from 0 to {number - 1}")
     return np.asarray(pd.unique(position.astype(np.int64)))
 
 
 def _row_coords(fit: Trained, rows: InteractionSubset, *, held_out: bool) -> dict[str, Any]:
-    """Return positions as coordinates, and which rows the posterior has not seen where that matters."""
+    """Return the positions as a coordinate, with `held_out` marking rows that were not trained on if asked for."""
     coords: dict[str, Any] = {"interaction": rows.position}
     if held_out and fit.events is not None:
         _, out = split_rows(fit.events, fit.study, seed=fit.study.training.seed)
@@ -176,16 +201,18 @@ def _row_coords(fit: Trained, rows: InteractionSubset, *, held_out: bool) -> dic
 
 
 def _labels(values: np.ndarray, coords: dict[str, Any]) -> xr.Dataset:
-    """Return a group of one variable, named as the site that it is about."""
+    """Return a group with the one variable `label`, named as the sample site."""
     dims = [name for name in ("chain", "draw", "interaction") if name in coords]
     return xr.Dataset({"label": (dims, values)}, coords=coords)
 
 
 def _note_on_loo(fit: Trained, coords: dict[str, Any]) -> dict[str, str]:
-    """Return what one must know before one leaves rows out: why LOO does not hold, or for which rows."""
+    """Return attributes on LOO: why it is invalid, or for which rows it is valid."""
     if reason := reason_against(fit):
         return {"reason": f"no LOO: {reason}"}
     number = int(coords["held_out"][1].sum())
     if not number:
         return {}
-    return {"note": f"{number} rows were held out of the training (coordinate held_out); LOO is for the others"}
+    return {
+        "note": f"{number} rows were held out of the training (coordinate held_out); LOO is valid for the others only"
+    }

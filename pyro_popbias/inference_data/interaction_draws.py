@@ -1,14 +1,13 @@
-"""Draws for single interactions: labels from the likelihood, and log-likelihoods, under draws of popularity.
+"""Draws per interaction: labels from the likelihood, and log-likelihoods, given draws of popularity.
 
 | tensor | shape | meaning |
 | --- | --- | --- |
-| popularity | (draw, B) | draw s of a row's cell, the same as draw s of its item in the group of cells |
-| affinity | (B,) or (draw, B) | x_ui: a point, or draws where it is Bayesian |
+| popularity | (draw, B) | draw s of a row's cell, the same as draw s of that cell in the group `posterior` |
+| affinity | (B,) or (draw, B) | x_ui: a point estimate, or draws if it is Bayesian |
 | likelihood | (draw, B) | distribution of the labels |
 
-Global weights have the draws of the group of cells too. A vector's distribution is known by the moments of x_ui only,
-so that rows of a user have draws of their own: right for every row, though not jointly. What is point-estimated stays
-at its estimate.
+Global weights have the same draws as in the group `posterior`. Bayesian vectors enter through the moments of x_ui, so
+x_ui is drawn independently for each row: correct row by row, not jointly. Point estimates are kept fixed.
 """
 
 from collections.abc import Callable
@@ -24,20 +23,20 @@ from pyro_popbias.distributions.draws import streams
 from pyro_popbias.inference_data.popularity_draws import Draws
 
 BLOCK_ELEMENTS = 4_000_000  # draws times rows at once
-LABELS, AFFINITIES = 1, 2  # purposes of streams, whose keys are positions of rows; those of cells have purpose 0
+LABELS, AFFINITIES = 1, 2  # purposes of random streams keyed by row position; streams keyed by cell have purpose 0
 
 
 @dataclass(frozen=True)
 class InteractionSubset:
-    """Some interactions.
+    """A subset of the interactions.
 
     Attributes:
-        position: `(R,)` among all interactions.
-        user: `(R,)` codes.
-        item: `(R,)` codes.
-        cell: `(R,)` codes.
+        position: `(R,)` positions among all interactions.
+        user: `(R,)` codes of users.
+        item: `(R,)` codes of items.
+        cell: `(R,)` codes of cells.
         label: `(R,)` 0 or 1.
-        score: `(R,)` given affinities; None without.
+        score: `(R,)` given affinities, or None.
     """
 
     position: np.ndarray
@@ -51,7 +50,7 @@ class InteractionSubset:
         return len(self.position)
 
     def part(self, start: int, stop: int) -> "InteractionSubset":
-        """Return the rows from one place to another."""
+        """Return the rows from `start` up to `stop`."""
         part = slice(start, stop)
         return InteractionSubset(
             position=self.position[part],
@@ -77,14 +76,14 @@ def log_likelihood(draws: Draws, rows: InteractionSubset) -> np.ndarray:
 
 
 def predictive(draws: Draws, rows: InteractionSubset) -> np.ndarray:
-    """Return a label of each row under each draw, `(chain, draw, R)`; a row's are the same in any selection."""
+    """Return a label of each row under each draw, `(chain, draw, R)`; the draws of a row do not depend on the other rows."""
 
     def value(likelihood: TorchDistribution, block: InteractionSubset, chain: int) -> np.ndarray:
         each = streams(block.position.tolist(), seed=draws.seed, chain=chain, purpose=LABELS)
         uniform = np.stack([stream.random(draws.number) for stream in each], axis=1)
         return uniform < _numpy(likelihood.mean)
 
-    return _by_row(draws, rows, value, np.dtype(np.int8))  # ArviZ takes unsigned numbers for continuous ones
+    return _by_row(draws, rows, value, np.dtype(np.int8))  # ArviZ treats unsigned integers as continuous
 
 
 def _by_row(draws: Draws, rows: InteractionSubset, value: Value, dtype: np.dtype) -> np.ndarray:
@@ -102,7 +101,7 @@ def _by_row(draws: Draws, rows: InteractionSubset, value: Value, dtype: np.dtype
 
 
 def _affinity(draws: Draws, rows: InteractionSubset, chain: int) -> Tensor:
-    """Return x_ui of rows, `(B,)`, or `(draw, B)` where weights have a distribution."""
+    """Return x_ui of rows, `(B,)`, or `(draw, B)` if weights are Bayesian."""
     affinity, guide = draws.chains[chain].model.affinity, draws.chains[chain].guide
     distributions, global_draws = guide.weights(), draws.weights(chain)
     user, item = (torch.from_numpy(code.astype(np.int64)).to(guide.device) for code in (rows.user, rows.item))

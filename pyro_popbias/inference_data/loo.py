@@ -1,10 +1,10 @@
-"""PSIS-LOO of a fit: how well it would predict each training row without that row [vehtari2017].
+"""PSIS-LOO of a fit: how well it predicts each training row when that row is left out [vehtari2017].
 
 [vehtari2017]: Vehtari, Gelman, Gabry, Practical Bayesian model evaluation using leave-one-out cross-validation and
 WAIC, Statistics and Computing 27, 2017.
 
-The weights of the draws take a row out of the posterior of its item's popularity. They cannot take it out of a point
-estimate: where vectors were learned from the row, its log-likelihood stays too good, and there is no LOO.
+Importance weights remove a row from the posterior of its cell's popularity. They cannot remove it from a point
+estimate: where vectors were learned from the row, its log-likelihood stays too high, and LOO is invalid.
 """
 
 import math
@@ -21,15 +21,15 @@ from pyro_popbias.trained import Trained
 
 @dataclass(frozen=True)
 class Loo:
-    """What PSIS-LOO says of a fit; NaN where it does not hold.
+    """PSIS-LOO of a fit; NaN where it is invalid.
 
     Attributes:
-        elpd_loo: expected log predictive density of the rows, summed, in nats.
+        elpd_loo: expected log predictive density, summed over rows, in nats.
         se: its standard error over rows, in nats.
         p_loo: effective number of parameters.
         rows: number of rows.
-        bad_k: share of rows whose Pareto k-hat is too large for their term to be trusted.
-        reason: why there is none; empty where there is.
+        bad_k: share of rows whose Pareto k-hat is too large for a reliable term.
+        reason: why it is invalid; empty if it is valid.
     """
 
     elpd_loo: float = math.nan
@@ -41,14 +41,14 @@ class Loo:
 
 
 def loo(fit: Trained, *, most: int = 1000, draws: int = 1000, seed: int = 0) -> Loo:
-    """Return PSIS-LOO of a fit, by its own posterior and not that of other restarts.
+    """Return PSIS-LOO of a fit, using its own posterior and not those of other restarts.
 
     Args:
         fit: the fit, with its interactions.
-        most: training rows that it is taken over; a seeded sample where there are more. Fits to the same rows that hold
-            out the same have the same sample.
-        draws: draws of each row.
-        seed: decides sample and draws.
+        most: largest number of training rows; a seeded sample if there are more. Fits with the same interactions and
+            the same held-out rows use the same sample.
+        draws: draws per row.
+        seed: seed of the sample and of the draws.
 
     Raises:
         DataError: the run was saved without its interactions.

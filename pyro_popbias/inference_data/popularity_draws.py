@@ -1,4 +1,4 @@
-"""Datasets of cells for ArviZ: seeded draws of popularity and of global weights, and counts, with ids as coordinates."""
+"""ArviZ groups of cells: seeded draws of popularity and of global weights, and counts, with ids as coordinates."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,8 +21,8 @@ class CellCoords:
     """The cells of some items, as dimensions and coordinates.
 
     Attributes:
-        code: `(D,)` cells, item by item.
-        coords: `item`, and `period` where there is more than one.
+        code: `(D,)` codes of the cells, ordered by item.
+        coords: coordinate `item`, and `period` if there are several.
     """
 
     code: np.ndarray
@@ -30,7 +30,7 @@ class CellCoords:
 
     @classmethod
     def of_items(cls, ids: "pd.Index[str]", code: np.ndarray, periods: int) -> "CellCoords":
-        """Return all cells of items by id and code."""
+        """Return all cells of items given by id and code."""
         coords = {"item": ids.to_numpy(dtype=object).astype(str)}
         if periods > 1:
             coords["period"] = np.arange(periods)
@@ -43,18 +43,18 @@ class CellCoords:
 
 
 def check_size(draws: int, *, chains: int, cells: int, groups: int, rows: int = 0, bytes_a_row: int = 0) -> None:
-    """Refuse a container above 2 GiB.
+    """Raise if a container would be larger than 2 GiB.
 
     Args:
-        draws: in each chain.
+        draws: number of draws in each chain.
         chains: number of chains.
-        cells: cells and global weights, of 8 bytes a draw in each of `groups`.
+        cells: number of cells and global weights, of 8 bytes per draw in each of `groups`.
         groups: number of groups of cells.
-        rows: interactions with a draw of their own.
-        bytes_a_row: of these, in all groups together.
+        rows: number of interactions with draws.
+        bytes_a_row: bytes per row and draw, in all groups together.
 
     Raises:
-        ConfigError: names the size, and the way out.
+        ConfigError: the container would be too large; the message gives its size and how to reduce it.
     """
     size = draws * chains * (8 * cells * groups + bytes_a_row * rows)
     if size > LARGEST:
@@ -68,14 +68,14 @@ def check_size(draws: int, *, chains: int, cells: int, groups: int, rows: int = 
 
 @dataclass(frozen=True)
 class Draws:
-    """Seeded draws of the distributions of every chain.
+    """Seeded draws from the posteriors or priors of every chain.
 
     Attributes:
-        chains: the pairs, one a chain.
+        chains: the pairs of model and guide, one per chain.
         catalogue: ids and counts.
-        number: draws in each chain.
-        seed: with a key, decides the draws.
-        distribution: q, with the prior where a cell has no rows; or the prior alone.
+        number: number of draws in each chain.
+        seed: seed of the draws.
+        distribution: "posterior": q, or the prior for cells without rows; "prior": the prior.
     """
 
     chains: tuple[Chain, ...]
@@ -107,9 +107,11 @@ class Draws:
         return values
 
     def weights(self, chain: int) -> dict[str, np.ndarray]:
-        """Return draws of the global weights of one chain, `(draw, F)` of each site."""
+        """Return draws of the global weights of one chain, `(draw, F)` per site."""
         guide, found = self.chains[chain].guide, {}
-        first_key = self.catalogue.cells  # above the keys of all cells, so that no weight shares a stream with a cell
+        first_key = (
+            self.catalogue.cells
+        )  # above the keys of all cells, so that no weight shares a random stream with a cell
         with torch.no_grad():
             distributions = guide.global_weights() if self.distribution == "posterior" else guide.global_priors()
             for site, distribution in distributions.items():
@@ -118,7 +120,7 @@ class Draws:
         return found
 
     def dataset(self, cells: CellCoords) -> xr.Dataset:
-        """Return popularity of some cells, and one variable a site of global weights with its features as coordinates."""
+        """Return the popularity of some cells, and one variable per site of global weights with its features as coordinate."""
         chains = range(len(self.chains))
         popularity = np.stack([self.popularity(chain, cells.code) for chain in chains])
         found = xr.Dataset(
@@ -133,6 +135,6 @@ class Draws:
 
 
 def constants_dataset(catalogue: Catalogue, cells: CellCoords) -> xr.Dataset:
-    """Return count and positives of cells."""
+    """Return the counts and positives of cells."""
     columns = {"count": catalogue.count, "positives": catalogue.positives}
     return xr.Dataset({name: cells.array(values[cells.code]) for name, values in columns.items()}, coords=cells.coords)

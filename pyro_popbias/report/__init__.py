@@ -1,4 +1,4 @@
-"""Figures of a fit, and all of them on one page; matplotlib is imported when they are first used."""
+"""Plots of a fit, and an HTML report with all of them; matplotlib is imported on first use."""
 
 from pyro_popbias.lazy_imports import lazy_imports
 

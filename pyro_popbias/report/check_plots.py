@@ -1,4 +1,4 @@
-"""Pictures of predictive checks: what was observed beside what the fit expects, with bands of replicates."""
+"""Plots of predictive checks: observed statistics against bands of replicates."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,11 @@ from pyro_popbias.report.figure import BLUE, RED, new_axes
 
 
 def click_rate_by_decile(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the click rate of items by decile of their number of rows.
+    """Plot the click rate by decile of the items' number of rows.
 
     Args:
-        table: of one predictive check: statistic, stratum, observed, mean, lower, upper.
-        ax: where to draw.
+        table: table of one predictive check, with columns statistic, stratum, observed, mean, lower, upper.
+        ax: axes to draw into; those of a new figure if left out.
     """
     ax = ax or new_axes()
     part = table[table["statistic"] == "click rate"]
@@ -22,18 +22,22 @@ def click_rate_by_decile(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     )
     ax.plot(decile, part["mean"], color=BLUE, linewidth=1)
     ax.plot(decile, part["observed"], "o", color=RED, markersize=4, label="observed")
-    ax.set(xlabel="decile of items by rows, 10 the most", ylabel="click rate", title="click rate by item popularity")
+    ax.set(
+        xlabel="decile of items by number of rows (10 = most)",
+        ylabel="click rate",
+        title="Click rate by number of rows",
+    )
     ax.set_xticks(np.arange(1, 11))
     ax.legend(frameon=False)
     return ax
 
 
 def calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the observed click rate of rows against the fit's, in ten bins of probability.
+    """Plot the observed click rate against the predicted one, in ten bins of probability.
 
     Args:
-        table: as of `click_rate_by_decile`.
-        ax: where to draw.
+        table: as for `click_rate_by_decile`.
+        ax: axes to draw into; those of a new figure if left out.
     """
     ax = ax or new_axes()
     part = table[table["statistic"] == "calibration"].sort_values("mean")
@@ -51,6 +55,6 @@ def calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         label="90 % of replicates",
     )
     ax.plot(part["mean"], part["observed"], "o", color=RED, markersize=4, label="observed")
-    ax.set(xlabel="probability by the fit", ylabel="click rate", title="calibration")
+    ax.set(xlabel="mean predicted probability", ylabel="observed click rate", title="Calibration")
     ax.legend(frameon=False, loc="upper left")
     return ax

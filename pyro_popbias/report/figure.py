@@ -1,4 +1,4 @@
-"""What the pictures share: colours, a figure without a window, labels that cannot do anything, and pictures as bytes."""
+"""What all plots share: colours, figures without a window, sanitised labels, and PNG output."""
 
 import io
 import unicodedata
@@ -14,14 +14,14 @@ DPI = 110
 
 
 def new_axes(*, width: float = 5.5, height: float = 4.0) -> Axes:
-    """Return the axes of a new figure, in inches, that no window system needs to know of."""
+    """Return the axes of a new figure that needs no window system; sizes are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure.subplots()
 
 
 def clean(label: str, longest: int = LONGEST) -> str:
-    """Return a label as one short line: without control characters or marks of direction, cut where it is long."""
+    """Return a label as one short line: without control characters or direction marks, truncated if long."""
     label = label[: 2 * longest]
     # categories C: controls, marks of direction, surrogates; Z: spaces and ends of lines
     kind = [unicodedata.category(letter)[0] for letter in label]

@@ -1,7 +1,7 @@
-"""Pictures of a fit: each draws into `ax`, or a new figure's axes, and returns them.
+"""Plots of a fit: each draws into `ax`, or into the axes of a new figure, and returns them.
 
-Popularity has a long tail: axes of counts and of a positive popularity are logarithmic. Ids and titles are drawn as
-they are, never read as formulas, and cut where they are long.
+Popularity has a long tail: axes of counts and of positive popularity are logarithmic. Ids and titles are drawn
+literally, never parsed as formulas, and truncated if long.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.report.figure import BLUE, GREY, RED, clean, new_axes
 from pyro_popbias.trained import Trained
 
-POINTS = 5000  # of a scatter plot; more are a blot and a large file
+POINTS = 5000  # of a scatter plot; more are unreadable and make a large file
 BINS = 60
 
 
@@ -29,14 +29,14 @@ def forest(
     interval: float = 0.9,
     titles: Mapping[str, str] | None = None,
 ) -> Axes:
-    """Draw the items of most and of least popularity, in the last period, with their posterior intervals.
+    """Plot the most and least popular items of the last period with their posterior intervals.
 
     Args:
         fit: the fit.
-        ax: where to draw.
-        number: items at each end.
-        interval: probability of an interval.
-        titles: item id to title; an item without one is shown by its id.
+        ax: axes to draw into; those of a new figure if left out.
+        number: number of items at each end.
+        interval: probability of the intervals.
+        titles: maps item ids to titles; an item without one is shown by its id.
     """
     table = fit.popularity(interval).query("not prior_only")
     table = table[table["period"] == table["period"].max()].sort_values("mean", ascending=False)
@@ -51,21 +51,21 @@ def forest(
     places = [*(first - np.arange(len(top))), *(len(tail) - np.arange(len(tail)))]
     ax.set_yticks(places, names, parse_math=False, fontsize=8)
     _scale_popularity(fit, ax, "x")
-    ax.set(xlabel=f"popularity z: posterior mean, {interval:.0%} interval", title="most and least popular items")
+    ax.set(xlabel=f"popularity z: posterior mean, {interval:.0%} interval", title="Most and least popular items")
     return ax
 
 
 def against_count(fit: Trained, ax: Axes | None = None) -> Axes:
-    """Draw the posterior mean of each cell's popularity against its number of rows."""
+    """Plot the posterior mean of each cell's popularity against its number of rows."""
     ax = _against(fit, ax, lambda table: table["count"])
-    ax.set(xscale="log", xlabel="rows", title="popularity against count")
+    ax.set(xscale="log", xlabel="number of rows", title="Popularity against number of rows")
     return ax
 
 
 def against_share(fit: Trained, ax: Axes | None = None) -> Axes:
-    """Draw the same against the share of positives: with labels, popularity is an item's pull once shown."""
+    """Plot the same against the share of positives: with labels, popularity is an item's pull once shown."""
     ax = _against(fit, ax, lambda table: table["positives"] / table["count"])
-    ax.set(xlabel="share of positives", title="popularity against share of positives")
+    ax.set(xlabel="share of positives", title="Popularity against share of positives")
     return ax
 
 
@@ -75,12 +75,12 @@ def _against(fit: Trained, ax: Axes | None, of_table: Callable[[pd.DataFrame], "
     table = table.sample(min(len(table), POINTS), random_state=0)
     ax.plot(of_table(table), table["mean"], ".", color=BLUE, alpha=0.4, markersize=4)
     _scale_popularity(fit, ax, "y")
-    ax.set_ylabel("posterior mean of z")
+    ax.set_ylabel("posterior mean of popularity z")
     return ax
 
 
 def prior_and_posterior(fit: Trained, ax: Axes | None = None) -> Axes:
-    """Draw the prior of the cells with rows, and all their posteriors pooled: where the prior is right they are alike."""
+    """Plot the prior of the cells with rows and their pooled posteriors, which agree if the prior is right."""
     ax = ax or new_axes()
     known = np.flatnonzero(fit.catalogue.count)
     known = np.random.default_rng(0).choice(known, min(len(known), POINTS), replace=False)
@@ -103,13 +103,13 @@ def prior_and_posterior(fit: Trained, ax: Axes | None = None) -> Axes:
         weights = np.full(len(values), 1 / len(values))
         ax.hist(values, bins=edges.tolist(), weights=weights, histtype="step", color=color, label=name, linewidth=1.4)
     _scale_popularity(fit, ax, "x")
-    ax.set(xlabel="popularity z", ylabel="share of draws", title="prior and posteriors of all items")
+    ax.set(xlabel="popularity z", ylabel="share of draws", title="Prior and pooled posteriors of all items")
     ax.legend(frameon=False)
     return ax
 
 
 def history(fit: Trained, ax: Axes | None = None) -> Axes:
-    """Draw what training maximises against seconds, phase one and two; the steep beginning is cut."""
+    """Plot the training objective against seconds, for both phases; the steep beginning is cut off."""
     ax = ax or new_axes()
     name = fit.guide.popularity.maximises
     seconds = fit.history["seconds"].cumsum()
@@ -117,10 +117,10 @@ def history(fit: Trained, ax: Axes | None = None) -> Axes:
         part = fit.history["phase"] == phase
         ax.plot(seconds[part], fit.history[name][part], color=color, label=f"phase {phase}")
     low, high = fit.history[name].quantile([0.1, 1.0])
-    if high > low:  # the steep beginning would flatten all the rest
+    if high > low:  # the steep beginning would flatten the rest
         ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     label = {"elbo": "ELBO"}.get(name, name.replace("_", " "))
-    ax.set(xlabel="seconds of training", ylabel=f"{label}, nats", title=f"{label} while training")
+    ax.set(xlabel="training time (s)", ylabel=f"{label} (nats)", title=f"{label[0].upper()}{label[1:]} during training")
     ax.legend(frameon=False, loc="lower right")
     return ax
 

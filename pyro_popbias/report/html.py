@@ -1,7 +1,7 @@
-"""A report of a fit: one HTML file that holds all it shows and runs nothing.
+"""A report of a fit: one self-contained HTML file without scripts.
 
-No script, no link and nothing from elsewhere: the first element of its head is a content security policy that allows
-pictures of the file itself and the one style whose hash it names. Every text is escaped.
+It has no scripts, links or external resources: the first element of its head is a content security policy that allows
+only embedded images and the one style sheet whose hash it names. All text is escaped.
 """
 
 import base64
@@ -28,7 +28,7 @@ from pyro_popbias.report.titles import read_titles
 from pyro_popbias.storage.run_folder import card, versions
 from pyro_popbias.trained import Trained
 
-ITEMS = 200  # in the table; popularity.csv of a run folder has all
+ITEMS = 200  # rows of the table; popularity.csv in a run folder has all items
 LONGEST = 120  # characters of an id or title
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 0 auto; padding: 1rem; }
@@ -46,33 +46,33 @@ th:nth-child(2), td:nth-child(2) { text-align: left; }
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the report holds it: a data address, and what it shows in words."""
+    """An embedded image: its data URL and its alternative text."""
 
     source: str
     words: str
 
     @classmethod
     def of(cls, ax: Axes) -> "Picture":
-        """Return the picture of some axes, named by their title."""
+        """Return the image of some axes, with their title as alternative text."""
         return cls(f"data:image/png;base64,{base64.b64encode(as_png(ax)).decode()}", ax.get_title())
 
 
 def write_report(fit: Trained, path: str | Path, *, titles: Any = None, checked: Check | None = None) -> None:
-    """Write the report of a fit, whole or not at all.
+    """Write the report of a fit atomically.
 
     Args:
         fit: the fit.
-        path: the HTML file.
-        titles: item to title: a mapping, a table with columns item and title, or its file.
-        checked: the fit's checks; made here where left out.
+        path: path of the HTML file.
+        titles: titles of items: a mapping, a table with columns item and title, or the path of such a table.
+        checked: the checks of the fit; run here if left out.
 
     Raises:
-        DataError: titles cannot be used.
+        DataError: the titles are not usable.
         RunFolderError: the file cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise RunFolderError(f"PB-R100: cannot write {path}: there is no folder {path.parent}")
+        raise RunFolderError(f"PB-R100: cannot write {path}: folder {path.parent} does not exist; create it first")
     write_atomically(path, render(fit, read_titles(titles), checked).encode())
 
 
@@ -97,12 +97,12 @@ def render(fit: Trained, titles: Mapping[str, str], checked: Check | None = None
 
 
 def _checks(fit: Trained, checked: Check | None) -> dict[str, Any]:
-    """Return what the checks found, or why they were not made."""
+    """Return the findings of the checks, or why there are none."""
     try:
         checked = checked or check(fit)
     except DataError as error:
-        return {"passed": False, "verdict": f"No checks: {error}", "findings": (), "check_pictures": ()}
-    remedy = "" if checked.passed else ": read these before you use the fit"
+        return {"passed": False, "verdict": f"Not checked: {error}", "findings": (), "check_pictures": ()}
+    remedy = "" if checked.passed else "; read the failing rules before you use the fit"
     table = checked.tables.get("items")
     drawn = () if table is None else (check_plots.click_rate_by_decile(table), check_plots.calibration(table))
     return {
@@ -147,7 +147,7 @@ def _training(fit: Trained) -> dict[str, Any]:
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
-    """Return the cells of a table as text: numbers with three digits, nothing where there is none."""
+    """Return the cells of a table as text: numbers with three digits, empty where missing."""
     return [[_shown(value) for value in row] for row in table.itertuples(index=False)]
 
 

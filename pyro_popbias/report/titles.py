@@ -1,4 +1,4 @@
-"""Titles of items: a mapping, a table or a file of item and title, for pictures and reports."""
+"""Titles of items for plots and reports: from a mapping, a table or a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ from pyro_popbias.errors import DataError
 
 
 def read_titles(given: Any) -> dict[str, str]:
-    """Return item id to title, both as text; empty where nothing is given.
+    """Return titles by item id, both as text; empty if nothing is given.
 
     Args:
-        given: a mapping, a table with columns item and title, or a file of one.
+        given: a mapping, a table with columns item and title, or the path of such a table.
 
     Raises:
         DataError: a column is missing, or an item has two titles.
@@ -31,8 +31,7 @@ def read_titles(given: Any) -> dict[str, str]:
     twice = items[items.duplicated()]
     if len(twice):
         raise DataError(
-            f"PB-D160: titles has {len(twice)} items more than once, first {', '.join(twice.unique()[:5])}; keep one row an "
-            "item"
+            f"PB-D160: titles has {len(twice)} duplicate items, first {', '.join(twice.unique()[:5])}; keep one row per item"
         )
     titles = table["title"].astype(object).where(table["title"].notna(), "").astype(str)
     return {item: title for item, title in zip(items, titles, strict=True) if title}

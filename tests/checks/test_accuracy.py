@@ -88,7 +88,7 @@ def test_kl_ess_and_coverage_see_the_same_thing(fits):
         wide = accuracy(fit)
         fit.guide.popularity.rows_unconstrained.copy_(before)
     assert not wide.findings()[0].passed
-    assert "take another guide, else train longer" in wide.findings()[0].words
+    assert "use another guide; otherwise train longer" in wide.findings()[0].words
     # KL of a Normal of twice the scale: (4 - 1)/2 - log 2
     assert wide.table["kl"].median() == pytest.approx(1.5 - np.log(2), abs=0.15)
     assert (wide.table["coverage"] > right["coverage"]).all()
@@ -163,8 +163,8 @@ def test_a_given_score_and_periods(frame):
             "gamma",
             "Bayesian.*NUTS on 50 items",
         ),
-        ({}, "point", "is a point and no distribution"),
-        ({"latent": "interaction"}, "gamma", "every interaction has a popularity of its own"),
+        ({}, "point", "is a point estimate, not a distribution"),
+        ({"latent": "interaction"}, "gamma", "every interaction has its own popularity"),
     ],
 )
 def test_what_cannot_be_checked_says_why(events, model, guide, reason):
@@ -184,13 +184,27 @@ def test_other_families_are_reported(events):
     assert found.bounds is None
     first = found.findings()[0]
     assert first.passed
-    assert first.words.endswith("(reported, no bound for this family).")
+    assert first.words.endswith("(no bound for this guide).")
 
 
 def test_few_rows_are_said_to_be_few(events):
     found = accuracy(pb.pair(events, guide="gamma"))
     (finding,) = Accuracy(found.table.assign(rows=ROWS - 1), "", found.bounds).findings()
-    assert finding.words == "Not checked: no checked item has 20 training rows or more."
+    assert finding.words == "Not checked: no checked cell has 20 or more training rows."
+
+
+def test_the_mean_kl_is_over_cells_with_enough_rows():
+    table = pd.DataFrame({"rows": [1, ROWS - 1, ROWS, 400], "kl": [0.001, 0.002, 0.02, 0.04]})
+    assert Accuracy(table, "", None).mean_kl == pytest.approx(0.03)
+    assert np.isnan(Accuracy(table.iloc[:2], "", None).mean_kl)
+    assert np.isnan(Accuracy(table.iloc[:0], "not checked", None).mean_kl)
+
+
+def test_the_check_prints_the_mean_kl(events):
+    found = accuracy(pb.pair(events, guide="gamma"))
+    first = found.findings()[0]
+    assert first.value == found.mean_kl
+    assert f"mean KL(q || exact posterior) is {first.value:.4f} nats" in first.words
 
 
 @pytest.mark.usefixtures("short_training")

@@ -11,7 +11,7 @@ import pyro_popbias as pb
 from pyro_popbias.checks.check import Check
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.statistics import Statistics
-from pyro_popbias.checks.thresholds import RULES, findings_of
+from pyro_popbias.checks.thresholds import POPULATION, RULES, findings_of
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.training import loop as training
 
@@ -161,13 +161,28 @@ def test_the_words_name_the_worst_stratum_and_a_remedy():
     assert rate.words.startswith("click rate, decile 2, the worst of 2: observed 0.5, replicates 0.3 (0.4 to 0.6)")
     assert rate.words.endswith(RULES["click rate"].meaning)
     assert calibration.passed
-    assert "differs by 0, allowed 0.02" in calibration.words
+    assert "off by 0, allowed 0.02" in calibration.words
+
+
+def test_a_failure_of_the_population_names_overfitted_vectors():
+    (finding,) = findings_of(
+        pd.DataFrame([row(check="population", statistic="Gini of item rates", mean=0.8, least=0.79, most=0.81)])
+    )
+    assert not finding.passed
+    assert finding.words.endswith(POPULATION)
+    assert "posterior = 'mean-field' or a smaller dim" in finding.words
+
+
+def test_the_words_give_units():
+    clicks, score = findings_of(pd.DataFrame([row(statistic="clicks per user"), row(statistic="log-score")]))
+    assert clicks.words.endswith("allowed 0.05 clicks")
+    assert score.words.endswith("allowed 0.02 nats per row")
 
 
 def test_a_distribution_check_without_its_statistics_and_the_prior_are_reports():
     (finding,) = findings_of(pd.DataFrame([row(check="prior", mean=99.0, observed=0.9)]))
     assert finding.passed
-    assert finding.words.startswith("0 of 1 observed statistics lie among the middle 90 %")
+    assert finding.words.startswith("0 of 1 observed statistics lie within the central 90 %")
 
 
 def test_every_statistic_has_its_rule():
@@ -219,6 +234,20 @@ def test_a_score_column_is_in_the_run_folder(frame, short_training, tmp_path):
     fit = pb.fit(events, study=study, progress=False)
     fit.save(tmp_path / "run")
     assert str(pb.load(tmp_path / "run").check()) == str(fit.check())
+
+
+@pytest.mark.slow
+def test_overfitted_vectors_are_found_by_the_population_and_mean_field_vectors_pass():
+    """Point vectors of dim 64 fit the training rows too closely, and pull intercept and concentration down with them."""
+    simulation = pb.simulate(users=300, items=100, interactions=20_000, seed=0)
+    true = simulation.test["probability"].mean()
+    for posterior, scale, fails in (("point", 0.5, True), ("mean-field", "learned", False)):
+        affinity = {"name": "embedding", "dim": 64, "posterior": posterior, "scale": scale}
+        study = pb.Study(model={"affinity": affinity}, training={"device": "cpu"})
+        fit = pb.fit(simulation.events, study=study, progress=False)
+        assert (("population", "Gini of item rates") in failing(fit.check())) == fails
+        # the check is right: under point vectors the scores themselves are a third too low
+        assert (abs(fit.predict(simulation.test)["score"].mean() / true - 1) > 0.2) == fails
 
 
 @pytest.mark.slow

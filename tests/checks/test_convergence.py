@@ -78,7 +78,7 @@ def test_a_whole_phase_two_has_arrived(simulation, guide):
     (finding,) = convergence(fit)
     assert finding.passed, finding.words
     assert 1 < finding.value <= finding.bound == LARGEST
-    assert finding.words.startswith("The median R-hat of q's iterates over the last two cycles of training is 1.0")
+    assert finding.words.startswith("median R-hat of q's parameters over the last two cycles of training is 1.0")
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_a_phase_two_that_is_cut_off_is_found(simulation, monkeypatch, steps, op
     (finding,) = convergence(fit_of(simulation, "gamma", epochs=1, **options))
     assert not finding.passed
     assert finding.value > 1.5
-    assert "q was still moving: raise training.guide_learning_rate or training.epochs." in finding.words
+    assert "q has not converged: raise training.guide_learning_rate or training.epochs." in finding.words
 
 
 def test_without_a_second_phase_nothing_is_said(events):
     (finding,) = convergence(pb.pair(events))
     assert finding.passed
     assert np.isnan(finding.value)
-    assert finding.words == "Not checked: the second phase of training has not run for two cycles."
+    assert finding.words == "Not checked: phase two of training ran for less than two cycles."
 
 
 @pytest.mark.usefixtures("short_training")

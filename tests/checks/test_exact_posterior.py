@@ -9,8 +9,9 @@ from scipy import integrate
 import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.checks import exact_posterior as module
-from pyro_popbias.checks.cell_likelihood import CellObservations, TrainingRows
+from pyro_popbias.checks.cell_likelihood import CellObservations
 from pyro_popbias.checks.exact_posterior import exact_posterior, find_ends
+from pyro_popbias.checks.training_rows import TrainingRows
 
 CASES = [
     ("product", "gamma", "gamma"),

@@ -211,11 +211,11 @@ def test_rows_without_a_likelihood_are_refused(make_frame, make_fit):
     ("rows", "message"),
     [
         ([], "PB-C016: rows= is empty"),
-        ([1.5], "PB-C132: rows= are integers, positions of interactions, not 1.5"),
-        ([True, False], "PB-C132: rows= are integers, positions of interactions, not True"),
-        (["u1"], "PB-C132: rows= are integers, positions of interactions, not 'u1'"),
-        ([0, -1], "PB-C016: rows= are positions from 0 to 399"),
-        ([400], "PB-C016: rows= are positions from 0 to 399"),
+        ([1.5], "PB-C132: rows= must be integer positions of interactions, not 1.5"),
+        ([True, False], "PB-C132: rows= must be integer positions of interactions, not True"),
+        (["u1"], "PB-C132: rows= must be integer positions of interactions, not 'u1'"),
+        ([0, -1], "PB-C016: rows= must be positions from 0 to 399"),
+        ([400], "PB-C016: rows= must be positions from 0 to 399"),
     ],
 )
 def test_rows_are_checked(make_fit, rows, message):

@@ -125,7 +125,7 @@ def test_given_vectors_are_named_in_the_study(frame):
 def test_a_run_without_data_says_why_there_are_no_checks(fit, tmp_path):
     from dataclasses import replace
 
-    assert "No checks: " in render(replace(fit, events=None), {})
+    assert "Not checked: " in render(replace(fit, events=None), {})
 
 
 def test_a_report_that_cannot_be_written(fit, tmp_path):
@@ -140,7 +140,7 @@ def test_items_of_several_periods_are_counted_once(make_frame, monkeypatch):
     events = pb.Interactions.from_frame(make_frame(), label="label", time="time", periods=2)
     fit = pb.fit(events, study=study_of(), progress=False)
     html = render(fit, {}, fit_checks(fit))
-    assert "The 4 items of most rows, of 15" in html
+    assert "The 4 items with the most rows, of 15" in html
     most = fit.popularity().groupby("item")["count"].sum().nlargest(4).index
     rows = re.findall(r"<tr><td>(i\d+)</td>", html)
     assert set(rows) == set(most)

@@ -13,7 +13,7 @@ def test_titles(tmp_path):
 
 
 def test_titles_that_cannot_be_used():
-    with pytest.raises(DataError, match=r"PB-D160: titles has 1 items more than once, first x; keep one row an item"):
+    with pytest.raises(DataError, match=r"PB-D160: titles has 1 duplicate items, first x; keep one row per item"):
         read_titles(pd.DataFrame({"item": ["x", "x"], "title": ["a", "b"]}))
     with pytest.raises(DataError, match="PB-D005: no column 'title'"):
         read_titles(pd.DataFrame({"item": ["x"]}))

@@ -1,0 +1,97 @@
+"""The training rows of a fit, by cell.
+
+Where negatives are sampled, the ELBO sees their expected log-likelihood over the draws: every user without a positive
+of the item has a row with label 0, weighted by how often the pair is drawn.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_popbias.assembly.pair import BLOCK, Pair
+from pyro_popbias.assembly.training_data import given_score, split_rows
+from pyro_popbias.checks.cell_likelihood import CellObservations
+from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.negatives import Negatives
+from pyro_popbias.errors import DataError
+from pyro_popbias.trained import Trained
+
+
+def events_of(fit: Trained | Pair) -> Interactions:
+    """Return the interactions of a fit.
+
+    Raises:
+        DataError: the run was saved without them.
+    """
+    if fit.events is None:
+        raise DataError(
+            "PB-D150: the run was saved without its interactions (--no-data), so its posterior cannot be checked; fit again "
+            "without --no-data"
+        )
+    return fit.events
+
+
+class TrainingRows:
+    """The training rows of a fit by cell, with the expected sampled negatives.
+
+    Args:
+        fit: a fit or a pair.
+
+    Attributes:
+        count: `(C,)` training rows of each cell, without sampled negatives.
+    """
+
+    def __init__(self, fit: Trained | Pair) -> None:
+        self._model, self._device = fit.model, fit.guide.device
+        self._events = events = events_of(fit)
+        train, _ = split_rows(events, fit.study)
+        self._rows = train[np.argsort(events.cell[train], kind="stable")]
+        self.count = np.bincount(events.cell[train], minlength=events.cells)
+        self._first = np.cumsum(self.count) - self.count
+        self._score = given_score(events.columns, fit.study)
+        number = fit.study.data.negatives or 0
+        self._negatives = Negatives(events, number) if number else None
+        if self._negatives is not None:
+            self._rates = self._negatives.rates(events.user[train], events.period[train])
+
+    def size(self, cell: np.ndarray) -> np.ndarray:
+        """Return an upper bound on the number of rows of each cell, `(D,)`, negatives included."""
+        return self.count[cell] + (len(self._events.users) if self._negatives is not None else 0)
+
+    def of(self, cell: np.ndarray) -> CellObservations:
+        """Return the observations of some cells.
+
+        Args:
+            cell: `(D,)` distinct cells.
+        """
+        events, count = self._events, self.count[cell]
+        cell_index = np.repeat(np.arange(len(cell)), count)
+        within = np.arange(len(cell_index)) - np.repeat(np.cumsum(count) - count, count)
+        rows = self._rows[np.repeat(self._first[cell], count) + within]
+        user, weight = events.user[rows], np.ones(len(rows))
+        given = None if self._negatives is not None else events.label
+        label = np.ones(len(rows)) if given is None else given[rows]
+        if self._negatives is not None:
+            items, place = np.unique(cell // events.periods, return_inverse=True)
+            drawn, who = np.nonzero(self._negatives.without_positive(items)[place])
+            often = self._rates[who, cell[drawn] % events.periods]
+            drawn, who, often = (part[often > 0] for part in (drawn, who, often))
+            cell_index, user, weight = (
+                np.concatenate(pair) for pair in ((cell_index, drawn), (user, who), (weight, often))
+            )
+            label = np.concatenate([label, np.zeros(len(drawn))])
+        score = None if self._score is None else self._score[rows]
+        affinity = self._affinity(user, cell[cell_index] // events.periods, score)
+        found = (torch.from_numpy(part).to(self._device) for part in (cell_index, label.astype(float), weight))
+        cell_indices, labels, weights = found
+        return CellObservations(cell_indices, affinity, labels, weights)
+
+    def _affinity(self, user: np.ndarray, item: np.ndarray, score: np.ndarray | None) -> Tensor:
+        """Return x_ui of pairs, `(R,)`."""
+        parts = []
+        for start in range(0, max(len(user), 1), BLOCK):
+            part = slice(start, start + BLOCK)
+            users, items = (torch.from_numpy(each[part].astype(np.int64)).to(self._device) for each in (user, item))
+            given = None if score is None else torch.from_numpy(score[part]).to(self._device)
+            parts.append(self._model.affinity.pairs(users, items, given, {}).mean.double())
+        return torch.cat(parts)
