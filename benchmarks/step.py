@@ -33,7 +33,7 @@ from pyro_popbias.assembly.pair import Pair, assemble
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.study.study import Study
-from pyro_popbias.training.loop import Training
+from pyro_popbias.training.loop import TrainingLoop
 
 USERS, ITEMS, DIM, BATCH = 6_040, 3_706, 64, 16_384
 SCALE = 0.5  # of the vectors' prior
@@ -170,7 +170,7 @@ class NaiveGuide(PyroModule):
 def package_step(pair: Pair) -> Callable[[], object]:
     """Return the package's own step."""
     with local_parameters():
-        training, batches = Training(pair, on_epoch=lambda _: None), endless(pair)
+        training, batches = TrainingLoop(pair, on_epoch=lambda _: None), endless(pair)
 
     def step() -> None:
         with local_parameters():

@@ -14,26 +14,25 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.checks.finding import Finding
-from pyro_popbias.guides import JointGuide
+from pyro_popbias.training.iterates import Iterates
 
 LARGEST = 1.1
 
 
-class Guided(Protocol):
-    """A fit, or a pair."""
+class Traced(Protocol):
+    """A fit, or the result of a training."""
 
     @property
-    def guide(self) -> JointGuide:
-        """The guide."""
+    def iterates(self) -> Iterates:
+        """Moments of the path of q's parameters."""
 
 
-def r_hat(guide: JointGuide) -> Tensor:
+def r_hat(iterates: Iterates) -> Tensor:
     """Return R-hat of each traced number of q over the last two cycles, `(n,)`; none of numbers that never moved.
 
     Args:
-        guide: as a training has left it.
+        iterates: as a training has left them.
     """
-    iterates = guide.iterates
     within = (iterates.squares / (iterates.number - 1).clamp(min=1).unsqueeze(-1)).mean(0)
     # variance of two means
     between = 0.5 * (iterates.mean[0] - iterates.mean[1]).square()
@@ -42,19 +41,19 @@ def r_hat(guide: JointGuide) -> Tensor:
     return torch.sqrt(share + between[seen] / within[seen])
 
 
-def median_r_hat(guide: JointGuide) -> float:
+def median_r_hat(iterates: Iterates) -> float:
     """Return the median R-hat; NaN where phase two has not run for two cycles."""
-    each = r_hat(guide)
+    each = r_hat(iterates)
     return float(each.median()) if len(each) else math.nan
 
 
-def convergence(fit: Guided) -> tuple[Finding, ...]:
+def convergence(fit: Traced) -> tuple[Finding, ...]:
     """Return whether q's parameters stood still at the end of training.
 
     Args:
-        fit: a fit, or a trained pair.
+        fit: a fit, or the result of a training.
     """
-    value = median_r_hat(fit.guide)
+    value = median_r_hat(fit.iterates)
     if math.isnan(value):
         words = "Not checked: the second phase of training has not run for two cycles."
         return (Finding("convergence", "R-hat of iterates", value, LARGEST, True, words),)

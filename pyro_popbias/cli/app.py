@@ -66,6 +66,7 @@ def fit(
     model: Annotated[str | None, typer.Option()] = None,
     guide: Annotated[str | None, typer.Option()] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+    restarts: Annotated[int, typer.Option(help="independent fits; the best is kept, the others are chains")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="continue from the last checkpoint")] = False,
     no_data: Annotated[bool, typer.Option("--no-data", help="leave the interactions out of the folder")] = False,
 ) -> None:
@@ -79,6 +80,7 @@ def fit(
         model=model,
         guide=guide,
         overrides=assignments or [],
+        restarts=restarts,
         resume=resume,
         keep_data=not no_data,
     )
