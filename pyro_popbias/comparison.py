@@ -28,7 +28,6 @@ from pyro_popbias.errors import ConfigError
 from pyro_popbias.fitted import Fit
 
 BINS = 10
-SMALLEST = 1e-12  # of a probability whose logarithm is taken
 MEBIBYTE = 1024**2
 
 
@@ -88,6 +87,7 @@ def _scores(fit: Fit, test: Interactions | None) -> tuple[dict[str, float], str]
         frame = test.to_frame()
         found = fit.predict(frame, popularity="posterior", unseen="prior")["score"].to_numpy()
         label = np.asarray(test.label, dtype=float)
+        log_probability = fit.log_probability(frame, label)
         known = frame["user"].isin(fit.catalogue.users) & frame["item"].isin(fit.catalogue.items)
         unseen = "" if known.all() else f"{(~known).sum()} of {len(frame)} rows of the test have unseen ids"
     elif fit.events is None:
@@ -97,15 +97,10 @@ def _scores(fit: Fit, test: Interactions | None) -> tuple[dict[str, float], str]
         if rows.scored.all():
             return nothing, "no rows were held out"
         per_row = fit.study.model.latent == "interaction"
-        found = Predictive(fit.model, fit.guide, rows, per_row).probability()[rows.scored]
-        label = rows.label[rows.scored]
-    return {"log_score": log_score(found, label), "calibration_error": calibration_error(found, label)}, unseen
-
-
-def log_score(probability: np.ndarray, label: np.ndarray) -> float:
-    """Return the mean log-probability of labels `(N,)`, in nats per row."""
-    right = np.where(label > 0, probability, 1 - probability)
-    return float(np.log(right.clip(SMALLEST)).mean())
+        predictive = Predictive(fit.model, fit.guide, rows, per_row)
+        found, label = predictive.probability()[rows.scored], rows.label[rows.scored]
+        log_probability = predictive.log_probability(rows.label)[rows.scored]
+    return {"log_score": float(log_probability.mean()), "calibration_error": calibration_error(found, label)}, unseen
 
 
 def calibration_error(probability: np.ndarray, label: np.ndarray) -> float:

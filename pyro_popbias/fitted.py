@@ -74,6 +74,23 @@ class Fit(Trained):
         sd = np.nan if found.sd is None else found.sd.cpu().numpy()
         return pairs[keep].reset_index(drop=True).assign(**_columns(found), score_sd=sd)
 
+    def log_probability(self, frame: pd.DataFrame, label: np.ndarray) -> np.ndarray:
+        """Return log P of the label of pairs, `(N,)` in nats, with popularity from q; unseen ids are at their prior mean.
+
+        Args:
+            frame: columns user and item.
+            label: `(N,)` 0 or 1.
+        """
+        check_columns(frame, ["user", "item"])
+        ids = {"user": self.catalogue.users, "item": self.catalogue.items}
+        user, item = (known.get_indexer(pd.Index(as_text(frame[name], name))) for name, known in ids.items())
+        scorer = self._scorer("posterior", 0.9)
+        codes = scorer.tensor(user), scorer.tensor(item)
+        with torch.no_grad():
+            affinity = self.model.affinity.pairs(*codes, self._given_score(frame), self.guide.weights())
+        given = torch.from_numpy(np.asarray(label, dtype=np.float64)).to(self.guide.device)
+        return np.asarray(scorer.log_probability(affinity, codes[1], given).cpu().numpy())
+
     def _scorer(self, popularity: str, interval: float) -> Scorer:
         return Scorer(self.model, self.guide, self.catalogue, check_mode(popularity), check_interval(interval))
 

@@ -53,6 +53,22 @@ class AffinityDistribution:
             mean, square = mean + float(weight) * value, square + float(weight) * value.square()
         return mean, (square - mean.square()).clamp(min=0.0).sqrt()
 
+    def log_expect(self, log_function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return log E[f(x)] of a positive f given by its logarithm, by the nodes of `expect`.
+
+        Args:
+            log_function: from affinities to log f, of the same shape.
+        """
+        if self.variance is None:
+            return log_function(self.mean)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+        sd = self.variance.sqrt()
+        values = [
+            log_function(self.mean + float(node) * sd) + math.log(weight)
+            for node, weight in zip(nodes, weights / weights.sum(), strict=True)
+        ]
+        return torch.logsumexp(torch.stack(values), 0)
+
     def at(self, *index: Tensor) -> "AffinityDistribution":
         """Return the distributions at some positions."""
         return AffinityDistribution(self.mean[index], None if self.variance is None else self.variance[index])

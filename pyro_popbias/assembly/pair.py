@@ -125,8 +125,11 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     training = study.training
     device = choose_device(training.device)
     number = study.data.negatives or 0
-    negatives = Negatives(events, number, device=device) if number else None
     train, held_out = split_rows(events, study, seed=split_seed)
+    # what is held out is not known to training, and what is known to be positive is not scored as a negative
+    for_training, for_score = (
+        Negatives(events, number, rows=rows, device=device) if number else None for rows in (train, None)
+    )
     if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
@@ -136,12 +139,11 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
         TrainingBatches,
         events,
         score=given_score(events, study),
-        negatives=negatives,
         latent=study.model.latent,
         cells="all" if GUIDES[study.guide.name].draws_all_cells else "of batch",
         device=device,
     )
-    rows = tensors(train)
+    rows = tensors(train, negatives=for_training)
     cells = _cells(events, train, rows, training.seed)
     model, guide = build(study, events.catalogue, cells, make_prior(study, events, train))
     made = Pair(
@@ -151,7 +153,7 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
         guide=guide.to(device),
         objective=Objective(kl=guide.popularity.kl, particles=training.particles),
         rows=rows,
-        held_out=tensors(held_out) if len(held_out) else None,
+        held_out=tensors(held_out, negatives=for_score) if len(held_out) else None,
         device=device,
     )
     with local_parameters():

@@ -64,6 +64,30 @@ class Scorer:
             unseen = item < 0
             return own.where(unseen, self._under(affinity, self.model.prior.population())) if unseen.any() else own
 
+    def log_probability(self, affinity: AffinityDistribution, item: Tensor, label: Tensor) -> Tensor:
+        """Return log P of labels under each item's q of popularity, `(B,)` in nats, whichever distribution scores have.
+
+        An item of -1 has the population distribution, and one without rows its prior.
+
+        Args:
+            affinity: `(B,)`.
+            item: `(B,)` codes.
+            label: `(B,)` 0 or 1.
+        """
+        with torch.no_grad():
+            cell, cell_index = self._last_cell().index_select(0, item.clamp(min=0)).unique(return_inverse=True)
+            of_population = self.model.prior.population().expand((1,)), torch.zeros_like(cell_index)
+            silent = (self.tensor(self.catalogue.count).index_select(0, cell) == 0)[cell_index]
+            value = self.model.log_probability(label, affinity, self.guide.popularity.posterior(cell), cell_index)
+            for replaced, distribution, index in (
+                (silent, self.model.prior.distribution(cell), cell_index),
+                (item < 0, *of_population),
+            ):
+                if replaced.any():
+                    other = self.model.log_probability(label, affinity, distribution, index)
+                    value = torch.where(replaced, other, value)
+            return value
+
     def _under(
         self, affinity: AffinityDistribution, distribution: Distribution | None, cell_index: Tensor | None = None
     ) -> Scores:

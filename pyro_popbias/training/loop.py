@@ -261,7 +261,8 @@ def train(
         NumericalError: a batch's loss or gradient stays non-finite.
     """
     devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
-    with torch.random.fork_rng(devices), local_parameters(), sparse_gradients(), pyro.validation_enabled(False):
+    # the lock of local_parameters first: the random state that is restored must be the caller's
+    with local_parameters(), torch.random.fork_rng(devices), sparse_gradients(), pyro.validation_enabled(False):
         training = TrainingLoop(pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume)
         try:
             return training.run()

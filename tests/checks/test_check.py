@@ -161,7 +161,7 @@ def test_every_statistic_has_its_rule():
         np.repeat(np.arange(10), 10),
         np.tile(np.arange(10), 10),
         scored=np.full(100, True),
-        probability=np.full(100, 0.5),
+        log_probability=np.log(np.full((2, 100), 0.5)),
     )
     assert {name for name, _ in statistics.names} == RULES.keys()
 
