@@ -130,6 +130,19 @@ class Affinity(Variant, PyroModule):
         """Return x_ui of some users with all items, `(U, K)`."""
         raise NotImplementedError
 
+    @torch.no_grad()
+    def forget(self, side: Literal["user", "item"], rows: Tensor) -> None:
+        """Put the point-estimated rows of users or items at their prior mean, as those of unseen ids are.
+
+        Args:
+            side: whose rows.
+            rows: `(R,)` which, as truth values.
+        """
+        own = {f"{side}_{kind}_unconstrained" for kind in ("vectors", "bias")}
+        for name, parameter in self.named_parameters():
+            if name in own:
+                parameter[rows] = 0.0
+
     def estimates(self) -> dict[str, Tensor]:
         """Return the point-estimated global parameters by name, scalars."""
         return {"intercept": self.intercept}

@@ -4,8 +4,10 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from pyro_popbias.assembly.components import build, local_parameters
 from pyro_popbias.assembly.defaults import with_defaults
@@ -16,7 +18,7 @@ from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.guides import GUIDES, JointGuide
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import BayesianEmbeddingAffinity, PopularityModel
 from pyro_popbias.objective import Objective
 from pyro_popbias.study.study import Study
 
@@ -76,6 +78,21 @@ class Pair:
                 total.index_add_(0, cell, mean)
                 number.index_add_(0, cell, torch.ones_like(mean))
             popularity.set_mean_affinity(total / number.clamp(min=1.0))
+
+    def forget_untrained(self) -> None:
+        """Put users and items without training rows at their prior: training leaves them where they started."""
+        sides: tuple[tuple[Literal["user", "item"], Tensor], ...] = (
+            ("user", self.rows.user_count),
+            ("item", self.rows.item_count),
+        )
+        for side, count in sides:
+            rows = count == 0
+            if not rows.any():
+                continue
+            self.model.affinity.forget(side, rows)
+            if self.guide.affinity is not None and isinstance(self.model.affinity, BayesianEmbeddingAffinity):
+                site = f"{side}_vectors"
+                self.guide.affinity.forget(site, rows, self.model.affinity.log_scale(site))
 
 
 def pair(

@@ -265,7 +265,9 @@ def train(
     with local_parameters(), torch.random.fork_rng(devices), sparse_gradients(), pyro.validation_enabled(False):
         training = TrainingLoop(pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume)
         try:
-            return training.run()
+            result = training.run()
+            pair.forget_untrained()
+            return result
         finally:
             pair.model.requires_grad_(True)
             pair.guide.requires_grad_(True)
