@@ -224,7 +224,7 @@ FAILURES = {
     "no data": ([*FIT, "--data", "no.csv"], 5, "no.csv: No such file"),
     "no path": (["fit", "bare.toml", "--out", "new"], 2, "PB-C014: bare.toml has no [data] path"),
     "full folder": (["fit", "study.toml", "--out", "full"], 5, "PB-R101: full exists and is not empty"),
-    "no checkpoint": ([*FIT, "--resume"], 5, "PB-R103: new/checkpoints holds no checkpoint to resume from"),
+    "no checkpoint": ([*FIT, "--resume"], 5, "PB-R103: new does not exist, so there is nothing to resume"),
     "no run": (["popularity", "new"], 5, "PB-R102: new holds no finished run"),
     "no such run": (["predict", "new", "pairs.csv", "-o", "out.csv"], 5, "PB-R102: new holds no finished run"),
 }
