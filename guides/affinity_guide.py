@@ -48,6 +48,19 @@ class AffinityGuide(PyroModule):
             with pyro.plate(f"{name}_plate", len(group.code)), poutine.scale(scale=group.weight):
                 pyro.sample(name, distribution)
 
+    @torch.no_grad()
+    def forget(self, site: str, rows: Tensor, log_scale: Tensor) -> None:
+        """Put rows of a table at their prior.
+
+        Args:
+            site: name of the table.
+            rows: `(R,)` which, as truth values.
+            log_scale: of the prior, a scalar.
+        """
+        parameters = dict(self.named_parameters())
+        parameters[f"{site}_loc_unconstrained"][rows] = 0.0
+        parameters[f"{site}_log_scale_unconstrained"][rows] = log_scale.float()
+
     def weights(self) -> dict[str, torch.distributions.Normal]:
         """Return q of each site, whole tables."""
         return {

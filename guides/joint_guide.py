@@ -8,7 +8,6 @@ from torch.distributions import Normal
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides.affinity_guide import AffinityGuide
-from pyro_popbias.guides.iterates import Iterates
 from pyro_popbias.guides.popularity_guide import PopularityGuide
 
 
@@ -19,16 +18,12 @@ class JointGuide(PyroModule):
     Args:
         popularity: q of popularity.
         affinity: q of the affinity's weights; None where they are point estimates.
-
-    Attributes:
-        iterates: what the second phase of training remembers of the way that q of popularity went.
     """
 
     def __init__(self, popularity: PopularityGuide, affinity: AffinityGuide | None = None) -> None:
         super().__init__()
         self.popularity = popularity
         self.affinity = affinity
-        self.iterates = Iterates(popularity.parameters())
 
     def forward(self, batch: Batch) -> None:
         """Run the program; affinities that a batch knows already need no weights."""

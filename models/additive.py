@@ -8,7 +8,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
 
-from pyro_popbias.distributions import LogitBernoulli, expected_logistic
+from pyro_popbias.distributions import LogitBernoulli, expected_logistic, log_expected_logistic
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.affinity import Affinity
 from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
@@ -77,6 +77,17 @@ class Additive(PopularityModel):
     ) -> Tensor:
         """Return E[sigma(x + slope z)], one integral an affinity."""
         return expected_logistic(affinity, self.slope, distribution, cell_index=cell_index)
+
+    def log_marginal_probability(
+        self, affinity: Tensor, label: Tensor, distribution: Distribution, cell_index: Tensor
+    ) -> Tensor:
+        """Return log E[sigma(x + slope z)], or of its complement, in the tails too."""
+        positive = label > 0
+        value = affinity.new_empty(affinity.shape)
+        for sign, rows in ((1.0, positive), (-1.0, ~positive)):
+            found = log_expected_logistic(sign * affinity[rows], sign * self.slope, distribution, cell_index[rows])
+            value[rows] = found
+        return value
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""

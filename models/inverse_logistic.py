@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, constraints
 
-from pyro_popbias.distributions import LogitBernoulli, expected_inverse_logistic
+from pyro_popbias.distributions import LogitBernoulli, expected_inverse_logistic, log_expected_inverse_logistic
 from pyro_popbias.models.affinities.affinity import Affinity
 from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
@@ -53,3 +53,9 @@ class InverseLogistic(PopularityModel):
     ) -> Tensor:
         """Return E[sigma(x + log z)], one integral an affinity."""
         return expected_inverse_logistic(affinity, distribution, cell_index=cell_index)
+
+    def log_marginal_probability(
+        self, affinity: Tensor, label: Tensor, distribution: Distribution, cell_index: Tensor
+    ) -> Tensor:
+        """Return log E[sigma(x + log z)], or of its complement, in the tails too."""
+        return log_expected_inverse_logistic(affinity, torch.where(label > 0, 1.0, -1.0), distribution, cell_index)

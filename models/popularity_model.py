@@ -30,6 +30,10 @@ from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation
 from pyro_popbias.registry import Registry, Variant
 
+RARE = (
+    0.01  # a label of less probability has a log-score of its own integral: quadratures are right to 1e-7, absolutely
+)
+
 
 @dataclass(frozen=True)
 class LikelihoodOptions:
@@ -133,10 +137,47 @@ class PopularityModel(Variant, PyroModule):
             affinity: `(B,)` distribution of x.
             distribution: `(D,)` distribution of z of each cell of the batch.
         """
-        probability, _ = affinity.expect(lambda x: self.marginal_probability(x, distribution, batch.cell_index))
         assert batch.label is not None  # noqa: S101  rows are labelled
-        right = torch.where(batch.label > 0, probability, 1 - probability)
-        # a probability that has underflown counts as the smallest one, not as the end of all comparison
+        return self.log_probability(batch.label, affinity, distribution, batch.cell_index)
+
+    def log_probability(
+        self, label: Tensor, affinity: AffinityDistribution, distribution: Distribution, cell_index: Tensor
+    ) -> Tensor:
+        """Return log P(c=label) of rows with x and z integrated over, `(B,)` in nats; every log-score is a mean of these.
+
+        The logarithm of `marginal_probability` where that is not small, and `log_marginal_probability` where it is.
+
+        Args:
+            label: `(B,)` 0 or 1.
+            affinity: `(B,)` distribution of x.
+            distribution: `(D,)` distribution of z of each cell.
+            cell_index: `(B,)` which of the cells.
+        """
+        probability, _ = affinity.expect(lambda x: self.marginal_probability(x, distribution, cell_index))
+        right = torch.where(label > 0, probability, 1 - probability)
+        value, rare = torch.log(right), (right < RARE).nonzero().squeeze(-1)
+        if not len(rare):
+            return value
+        of_rare = label[rare], distribution, cell_index[rare]
+        found = affinity.at(rare).log_expect(lambda x: self.log_marginal_probability(x, *of_rare))
+        return value.index_copy(0, rare, found)
+
+    def log_marginal_probability(
+        self, affinity: Tensor, label: Tensor, distribution: Distribution, cell_index: Tensor
+    ) -> Tensor:
+        """Return log P(c=label | x) with z integrated over, `(B,)` in nats, relatively right however small P is.
+
+        A model without such an integral of its own has the logarithm of `marginal_probability`, in which a probability
+        that has underflown counts as the smallest number.
+
+        Args:
+            affinity: `(B,)` logits.
+            label: `(B,)` 0 or 1.
+            distribution: `(D,)` distribution of z of each cell.
+            cell_index: `(B,)` which of the cells.
+        """
+        probability = self.marginal_probability(affinity, distribution, cell_index)
+        right = torch.where(label > 0, probability, 1 - probability)
         return torch.log(right.clamp(min=torch.finfo(right.dtype).tiny))
 
     def log_prior(self) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.distributions import ProductBernoulli, closed_form, expectation, log_expectation
+from pyro_popbias.distributions import ProductBernoulli, closed_form, expectation, log_expectation, take
 from pyro_popbias.models.popularity_model import MODELS, Latent
 from pyro_popbias.models.saturated_model import SaturatedModel
 from pyro_popbias.models.saturations.exponential import ExponentialSaturation
@@ -51,7 +51,19 @@ class Product(SaturatedModel):
         P is linear in g(z), so its integral is sigma(x) E[g(z)]. The ELBO of such a latent is below this by
         KL(q || posterior).
         """
+        return ProductBernoulli(affinity, *self._log_attention(distribution)).log_prob(label)
+
+    def log_marginal_probability(
+        self, affinity: Tensor, label: Tensor, distribution: Distribution, cell_index: Tensor
+    ) -> Tensor:
+        """Return log sigma(x) E[g(z)], or of its complement, in the tails too."""
+        used, among = cell_index.unique(return_inverse=True)
+        attention = (part.index_select(0, among) for part in self._log_attention(take(distribution, used)))
+        return ProductBernoulli(affinity, *attention).log_prob(label)
+
+    def _log_attention(self, distribution: Distribution) -> tuple[Tensor, Tensor]:
+        """Return log E[g(z)] and log E[1 - g(z)], shaped as the batch of the distribution."""
         g = self.saturation
         # 1 - E[g] from E[g] would be lost where E[g] rounds to 1
         one, other = (log_expectation(part, distribution, 1 / g.slope) for part in (g.log, g.log_complement))
-        return ProductBernoulli(affinity, one.clamp(max=0.0), other.clamp(max=0.0)).log_prob(label)
+        return one.clamp(max=0.0), other.clamp(max=0.0)

@@ -33,13 +33,12 @@ from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.prediction.intervention import Mode
-from pyro_popbias.prediction.pairs import Pairs, predict_pairs
+from pyro_popbias.prediction.pairs import Pairs, log_probability
 from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.trained import Trained
 
 UNITS = "log_score in nats per row, elbo and kl in nats, seconds in s, memory of parameters in MiB"
 BINS = 10
-SMALLEST = 1e-12  # of a probability whose logarithm is taken
 MEBIBYTE = 1024**2
 
 
@@ -95,8 +94,8 @@ def _scores(fit: Trained, test: Interactions | None) -> tuple[dict[str, float], 
     if fit.model.pairwise:
         return nothing, "its scores are not probabilities"
     if test is not None:
-        found, note = _of_test(fit, test)
         label = np.asarray(test.label, dtype=float)
+        of_label, found, note = _of_test(fit, test, label)
     elif fit.events is None:
         return nothing, "saved without its interactions"
     else:
@@ -104,13 +103,15 @@ def _scores(fit: Trained, test: Interactions | None) -> tuple[dict[str, float], 
         if rows.scored.all():
             return nothing, "no rows were held out"
         per_row = fit.study.model.latent == "interaction"
-        found = Predictive(fit.model, fit.guide, rows, per_row).probability()[rows.scored]
-        label = rows.label[rows.scored]
-    return {"log_score": log_score(found, label), "calibration_error": calibration_error(found, label)}, note
+        predictive = Predictive(fit.model, fit.guide, rows, per_row)
+        found, label = predictive.probability()[rows.scored], rows.label[rows.scored]
+        of_label = predictive.log_probability(rows.label)[rows.scored]
+    scored = {"log_score": float(of_label.mean()), "calibration_error": calibration_error(found, label)}
+    return scored, note
 
 
-def _of_test(fit: Trained, test: Interactions) -> tuple[np.ndarray, str]:
-    """Return P(c=1) of each test row under q of its own period, `(N,)`, and what to know of it."""
+def _of_test(fit: Trained, test: Interactions, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return log P of each test row's label and P(c=1), `(N,)`, under q of its own period, and what to know of them."""
     catalogue, notes, period = fit.catalogue, [], None
     frame = pd.DataFrame({"user": test.users[test.user], "item": test.items[test.item]})
     pairs = Pairs.from_frame(frame, catalogue, unseen="prior")
@@ -124,14 +125,11 @@ def _of_test(fit: Trained, test: Interactions) -> tuple[np.ndarray, str]:
     # a row's own popularity has no q: it comes from the prior, as for held-out rows
     popularity: Mode = "prior" if fit.study.model.latent == "interaction" else "posterior"
     scorer = Scorer(fit.model, fit.guide, catalogue, popularity, 0.9)
-    table = predict_pairs(scorer, pairs, score=given_score(test.columns, fit.study), period=period)
-    return table["score"].to_numpy(), _joined(*notes)
-
-
-def log_score(probability: np.ndarray, label: np.ndarray) -> float:
-    """Return the mean log-probability of labels `(N,)`, in nats per row."""
-    right = np.where(label > 0, probability, 1 - probability)
-    return float(np.log(right.clip(SMALLEST)).mean())
+    score = given_score(test.columns, fit.study)
+    of_label, of_one = (
+        log_probability(scorer, pairs, each, score=score, period=period) for each in (label, np.ones_like(label))
+    )
+    return of_label, np.exp(of_one), _joined(*notes)
 
 
 def calibration_error(probability: np.ndarray, label: np.ndarray) -> float:

@@ -1,14 +1,14 @@
 """A fit: what a user holds after training. Every result is a frame with the user's own ids."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal
 
 import pandas as pd
 
-from pyro_popbias.assembly.pair import Pair, assemble, with_names
+from pyro_popbias.assembly.pair import with_names
 from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.interactions import Interactions
@@ -21,12 +21,11 @@ from pyro_popbias.prediction.pairs import Pairs, predict_pairs
 from pyro_popbias.prediction.posterior_tables import check_interval
 from pyro_popbias.prediction.recommendation import recommend_items
 from pyro_popbias.prediction.scorer import Scorer, seen_items
-from pyro_popbias.progress import TrainingProgress
-from pyro_popbias.storage.run_folder import read_run, save
+from pyro_popbias.storage.reading import read_run
+from pyro_popbias.storage.run_folder import save
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
-from pyro_popbias.training.loop import train
-from pyro_popbias.training.restarts import best_of, restart_seeds
+from pyro_popbias.training.restarts import Checkpointing, best_of, train_restarts
 from pyro_popbias.validation import require_integer
 
 
@@ -212,20 +211,38 @@ def fit(
     study = with_names(study or Study(), model=model, guide=guide)
     if seed is not ...:
         study = study.with_seed(seed)
-    own = study.training.seed
-    fits: list[Fit] = []
-    for number, each in enumerate(restart_seeds(own, restarts), start=1):
-        pair = assemble(events, study if each == own else study.with_seed(each), split_seed=own)
-        history = _train(pair, show=progress, title=f"restart {number} of {restarts}, " if restarts > 1 else "")
-        fits.append(Fit(pair.study, events.catalogue, pair.model, pair.guide, history, events))
+    return fit_study(events, study, restarts=restarts, progress=progress)
+
+
+def fit_study(
+    events: Interactions,
+    study: Study,
+    *,
+    restarts: int = 1,
+    progress: bool = True,
+    title: str = "",
+    checkpointing: Checkpointing | None = None,
+) -> Fit:
+    """Train a study: what `fit` and the command line share.
+
+    Args:
+        events: interactions.
+        study: the study.
+        restarts: number of independent fits.
+        progress: whether to show progress on standard error.
+        title: what is trained, in front of the progress.
+        checkpointing: from a restart's number and pair to the snapshot to resume from and what saves snapshots.
+    """
+    trained = train_restarts(
+        events, study, restarts=restarts, progress=progress, title=title, checkpointing=checkpointing
+    )
+    fits = [
+        Fit(pair.study, events.catalogue, pair.model, pair.guide, result.iterates, result.history, events)
+        for pair, result in trained
+    ]
     best = fits[best_of([each.history for each in fits])]
     # the study is as it was declared: the seed of the split, whichever restart was the best
     return replace(best, study=fits[0].study, others=tuple(each.chains[0] for each in fits if each is not best))
-
-
-def _train(pair: Pair, *, show: bool, title: str) -> pd.DataFrame:
-    with TrainingProgress(pair.study.training.epochs, show=show, title=title) as bar:
-        return train(pair, on_epoch=lambda state: bar(state.phase, state.history[-1]))
 
 
 def load(path: str | Path) -> Fit:
@@ -236,4 +253,5 @@ def load(path: str | Path) -> Fit:
         CorruptCheckpointError: a file is not what was written.
         SchemaVersionError: the folder was written by an incompatible version.
     """
-    return Fit(**read_run(path))
+    trained = read_run(path)
+    return Fit(**{each.name: getattr(trained, each.name) for each in fields(trained)})

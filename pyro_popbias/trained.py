@@ -13,6 +13,7 @@ from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table
 from pyro_popbias.study.study import Study
+from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.restarts import Chain
 
 
@@ -25,7 +26,8 @@ class Trained:
         catalogue: ids and counts.
         model: the trained model.
         guide: the trained guide.
-        history: one row an epoch, in nats and seconds.
+        iterates: moments of the path that q of popularity took in phase two.
+        history: one row per epoch, in nats and seconds.
         events: the interactions; None where a run was saved without them.
         others: the pairs of the other restarts.
     """
@@ -34,6 +36,7 @@ class Trained:
     catalogue: Catalogue
     model: PopularityModel
     guide: JointGuide
+    iterates: Iterates
     history: pd.DataFrame
     events: Interactions | None
     others: tuple[Chain, ...] = ()
@@ -41,7 +44,7 @@ class Trained:
     @property
     def chains(self) -> tuple[Chain, ...]:
         """The pairs of all restarts, the best first."""
-        return Chain(self.model, self.guide), *self.others
+        return Chain(self.model, self.guide, self.iterates), *self.others
 
     def popularity(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the popularity posteriors, one row a cell, conditional on the estimated affinities.

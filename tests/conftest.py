@@ -2,6 +2,7 @@ import errno
 import hashlib
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.training import loop as training
+from pyro_popbias.training import second_phase
+from pyro_popbias.training.second_phase import PhaseTwo
 
 SHARED = Path(__file__).parents[2] / "shared"
 MOVIELENS = SHARED / "data" / "ml-latest-small"
@@ -35,12 +37,23 @@ def _one_thread():
     torch.set_num_threads(1)  # a second thread costs more than it gains on data of this size
 
 
+@pytest.fixture(scope="session")
+def phase_two_as():
+    """Return a context in which `phase_two = "auto"` is another schedule, for tests that reach training through `pb.fit`."""
+
+    @contextmanager
+    def use(**schedule):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(second_phase, "AUTO", PhaseTwo(**schedule))
+            yield
+
+    return use
+
+
 @pytest.fixture(scope="module")
-def short_training():
+def short_training(phase_two_as):
     """Make phase two take moments, for the tests that only need some fit."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"STEPS": 5, "CYCLE": 3, "MOST_CYCLES": 2}.items():
-            patch.setattr(training, name, value)
+    with phase_two_as(steps=5, cycle=3, most_cycles=2):
         yield
 
 

@@ -44,18 +44,16 @@ assert GUIDES.kind == "guide"
 '''
 USE = """
 import numpy as np, pandas as pd, pyro_popbias as pb
-from pyro_popbias.training import loop as training
 
 assert list(pb.GUIDES)[-1] == "by-mean", list(pb.GUIDES)
 rows = pb.variants().query("guide == 'by-mean'")
 assert rows["allowed"].any() and (rows["kl"].isin(["analytic", "refused"])).all(), rows
 assert len(rows) == len(pb.variants()) / len(pb.GUIDES)
 
-training.STEPS, training.CYCLE, training.MOST_CYCLES = 5, 3, 2
 random = np.random.default_rng(0)
 frame = pd.DataFrame({name: random.integers(12, size=200).astype(str) for name in ("user", "item")})
 events = pb.Interactions.from_frame(frame.assign(label=random.integers(2, size=200)), label="label")
-study = pb.Study(model={"affinity": {"name": "embedding", "dim": 2}}, training={"epochs": 3, "batch_size": 100})
+study = pb.Study(model={"affinity": {"name": "embedding", "dim": 2}}, training={"epochs": 3, "batch_size": 100, "phase_two": 1})
 fit = pb.fit(events, study=study, guide="by-mean", progress=False)
 assert np.isfinite(fit.history.to_numpy(dtype=float)).all()
 print(fit.study.guide.name, type(fit.guide.popularity).__name__, len(fit.popularity()))

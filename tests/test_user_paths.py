@@ -38,7 +38,7 @@ def study_file(folder, affinity='{ name = "embedding", dim = 4 }', training="epo
 
 def test_resume_with_other_periods(folder):
     list(run_fit(study_file(folder), folder / "run"))
-    with pytest.raises(CheckpointError, match=r"PB-R097: .*these differ: periods"):
+    with pytest.raises(CheckpointError, match=r"PB-R097: .*these differ: data.periods"):
         list(run_fit(folder / "study.toml", folder / "run", overrides=["data.periods=3"], resume=True))
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias.training import loop as training
 from pyro_popbias.training.loop import train
+from pyro_popbias.training.second_phase import PhaseTwo
 
 ROWS, EPOCHS = 20_000, 3
 VARIANTS = pb.variants().query("allowed")[["model", "prior", "guide"]].to_numpy().tolist()
@@ -19,12 +19,6 @@ def ratings(movielens):
     return pb.Interactions.from_frame(log.to_frame().iloc[rows], label="label")
 
 
-@pytest.fixture(autouse=True)
-def _short_second_phase(monkeypatch):
-    for name, value in {"STEPS": 5, "CYCLE": 3, "MOST_CYCLES": 2}.items():
-        monkeypatch.setattr(training, name, value)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "prior", "guide"), VARIANTS)
 def test_every_allowed_variant_gains_on_ratings(ratings, model, prior, guide):
@@ -33,7 +27,7 @@ def test_every_allowed_variant_gains_on_ratings(ratings, model, prior, guide):
         guide={"name": guide},
         training={"epochs": EPOCHS, "batch_size": 1024, "device": "cpu"},
     )
-    history = train(pb.pair(ratings, study=study))
+    history = train(pb.pair(ratings, study=study), phase_two=PhaseTwo(steps=5, cycle=3, most_cycles=2)).history
     objective = pb.GUIDES[guide].maximises
     unknown = [] if objective == "elbo" else ["elbo", "kl"]
     assert history[unknown].isna().all(axis=None)

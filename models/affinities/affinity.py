@@ -6,6 +6,7 @@ sites; the guide of the affinity holds their distributions, and hands them back 
 program.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -55,6 +56,22 @@ class AffinityDistribution:
             value = function(self.mean + float(node) * sd)
             mean, square = mean + float(weight) * value, square + float(weight) * value.square()
         return mean, (square - mean.square()).clamp(min=0.0).sqrt()
+
+    def log_expect(self, log_function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return log E[f(x)] of a positive f given by its logarithm, by the nodes of `expect`.
+
+        Args:
+            log_function: from affinities to log f, of the same shape.
+        """
+        if self.variance is None:
+            return log_function(self.mean)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+        sd = self.variance.sqrt()
+        values = [
+            log_function(self.mean + float(node) * sd) + math.log(weight)
+            for node, weight in zip(nodes, weights / weights.sum(), strict=True)
+        ]
+        return torch.logsumexp(torch.stack(values), 0)
 
     def at(self, *index: Tensor) -> "AffinityDistribution":
         """Return the distributions at some positions."""
@@ -152,6 +169,19 @@ class Affinity(Variant, PyroModule):
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def forget(self, side: Literal["user", "item"], rows: Tensor) -> None:
+        """Put the point-estimated rows of users or items at their prior mean, as those of unseen ids are.
+
+        Args:
+            side: whose rows.
+            rows: `(R,)` which, as truth values.
+        """
+        own = {f"{side}_{kind}_unconstrained" for kind in ("vectors", "bias")}
+        for name, parameter in self.named_parameters():
+            if name in own:
+                parameter[rows] = 0.0
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the point-estimated global parameters by name, scalars."""

@@ -177,6 +177,10 @@ class BayesianEmbeddingAffinity(Affinity):
             "item_vectors": AffinityLatent("items", item, scale),
         }
 
+    def log_scale(self, site: str) -> Tensor:
+        """Return log s of the prior of a table's rows, a scalar."""
+        return self.log_scale_user if site == "user_vectors" else self.log_scale_item
+
     def forward(self, batch: Batch) -> Tensor:
         """Return u . i + b0 of each interaction, `(B,)`, for one draw of the rows of the batch."""
         u = self._draw("user_vectors", batch.users, self.log_scale_user)

@@ -1,6 +1,8 @@
 """From a study to the modules of a pair: each part's class builds itself from its section."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
 
 import pyro
 import torch
@@ -22,14 +24,19 @@ from pyro_popbias.models import (
 from pyro_popbias.models.priors.config import ITEM_SOURCES
 from pyro_popbias.study.study import Study
 
+_ONE_THREAD = RLock()
 
-def local_parameters() -> AbstractContextManager[None]:
-    """Return a context in which modules keep their parameters to themselves, without Pyro's global store.
 
-    Modules must be made and run in it, so that two fits live in one process.
+@contextmanager
+def local_parameters() -> Iterator[None]:
+    """Let modules keep their parameters to themselves meanwhile, without Pyro's global store.
+
+    Modules must be made and trained in it, so that two fits live in one process. Pyro's settings and torch's default
+    random generator belong to the whole process: while one thread is in here, another one that builds, trains or loads a
+    pair waits, so that fits in several threads equal those that are run one after the other.
     """
-    context: AbstractContextManager[None] = pyro.settings.context(module_local_params=True)
-    return context
+    with _ONE_THREAD, pyro.settings.context(module_local_params=True):
+        yield
 
 
 def build_prior(config: PriorConfig, cells: int) -> PopularityPrior:

@@ -4,8 +4,10 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from pyro_popbias.assembly.components import build, local_parameters
 from pyro_popbias.assembly.defaults import with_defaults
@@ -16,7 +18,7 @@ from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.guides import GUIDES, JointGuide, PopularityGuide
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import BayesianEmbeddingAffinity, PopularityModel
 from pyro_popbias.objective import Objective
 from pyro_popbias.study.study import Study
 
@@ -77,6 +79,21 @@ class Pair:
                 number.index_add_(0, cell, torch.ones_like(mean))
             popularity.set_mean_affinity(total / number.clamp(min=1.0))
 
+    def forget_untrained(self) -> None:
+        """Put users and items without training rows at their prior: training leaves them where they started."""
+        sides: tuple[tuple[Literal["user", "item"], Tensor], ...] = (
+            ("user", self.rows.user_count),
+            ("item", self.rows.item_count),
+        )
+        for side, count in sides:
+            rows = count == 0
+            if not rows.any():
+                continue
+            self.model.affinity.forget(side, rows)
+            if self.guide.affinity is not None and isinstance(self.model.affinity, BayesianEmbeddingAffinity):
+                site = f"{side}_vectors"
+                self.guide.affinity.forget(site, rows, self.model.affinity.log_scale(site))
+
 
 def pair(
     events: Interactions,
@@ -130,8 +147,11 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     training = study.training
     device = choose_device(training.device)
     number = study.data.negatives or 0
-    negatives = Negatives(events, number, device=device) if number else None
     train, held_out = split_rows(events, study, seed=split_seed)
+    # what is held out is not known to training, and what is known to be positive is not scored as a negative
+    for_training, for_score = (
+        Negatives(events, number, rows=rows, device=device) if number else None for rows in (train, None)
+    )
     if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"
@@ -141,12 +161,11 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
         TrainingBatches,
         events,
         score=given_score(events.columns, study),
-        negatives=negatives,
         latent=study.model.latent,
         cells="all" if GUIDES[study.guide.name].draws_all_cells else "of batch",
         device=device,
     )
-    rows = tensors(train)
+    rows = tensors(train, negatives=for_training)
     cells = cell_statistics(events, train, rows, training.seed)
     model, guide = build(study, events.catalogue, cells, make_prior(study, events, train))
     made = Pair(
@@ -156,7 +175,7 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
         guide=guide.to(device),
         objective=Objective(kl=guide.popularity.kl, particles=training.particles),
         rows=rows,
-        held_out=tensors(held_out) if len(held_out) else None,
+        held_out=tensors(held_out, negatives=for_score) if len(held_out) else None,
         device=device,
     )
     with local_parameters():

@@ -13,26 +13,25 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.checks.finding import Finding
-from pyro_popbias.guides import JointGuide
+from pyro_popbias.training.iterates import Iterates
 
 LARGEST = 1.1
 
 
-class Guided(Protocol):
-    """A fit, or a pair."""
+class Traced(Protocol):
+    """A fit, or the result of a training."""
 
     @property
-    def guide(self) -> JointGuide:
-        """The guide."""
+    def iterates(self) -> Iterates:
+        """Moments of the path of q's parameters."""
 
 
-def r_hat(guide: JointGuide) -> Tensor:
+def r_hat(iterates: Iterates) -> Tensor:
     """Return R-hat of each recorded parameter of q over the last two cycles, `(n,)`, without those that never moved.
 
     Args:
-        guide: a trained guide.
+        iterates: as a training has left them.
     """
-    iterates = guide.iterates
     within = (iterates.squares / (iterates.number - 1).clamp(min=1).unsqueeze(-1)).mean(0)
     # variance of two means
     between = 0.5 * (iterates.mean[0] - iterates.mean[1]).square()
@@ -41,19 +40,19 @@ def r_hat(guide: JointGuide) -> Tensor:
     return torch.sqrt(share + between[seen] / within[seen])
 
 
-def median_r_hat(guide: JointGuide) -> float:
+def median_r_hat(iterates: Iterates) -> float:
     """Return the median R-hat; NaN if phase two ran for less than two cycles."""
-    each = r_hat(guide)
+    each = r_hat(iterates)
     return float(each.median()) if len(each) else math.nan
 
 
-def convergence(fit: Guided) -> tuple[Finding, ...]:
+def convergence(fit: Traced) -> tuple[Finding, ...]:
     """Return whether q's parameters were stationary at the end of training.
 
     Args:
-        fit: a fit, or a trained pair.
+        fit: a fit, or the result of a training.
     """
-    value = median_r_hat(fit.guide)
+    value = median_r_hat(fit.iterates)
     if math.isnan(value):
         words = "Not checked: phase two of training ran for less than two cycles."
         return (Finding("convergence", "R-hat of iterates", value, LARGEST, True, words),)

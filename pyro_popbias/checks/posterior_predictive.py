@@ -13,6 +13,7 @@ rows, the items and the users.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +29,7 @@ from pyro_popbias.checks.replicate_source import ReplicateSource, drawn
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import AffinityDistribution, PopularityModel
 from pyro_popbias.progress import counted
 
 REPLICATES = 200
@@ -80,26 +81,50 @@ class Predictive:
     def _distribution_of_items(self, cell: Tensor) -> Distribution:
         return self.model.prior.distribution(cell) if self.per_row else self.guide.popularity.posterior(cell)
 
-    @torch.no_grad()
     def probability(self) -> np.ndarray:
         """Return the probability of scored rows `(N,)`, with x and z integrated out; one half elsewhere."""
-        rows, weights, distribution = self.rows, self.guide.weights(), self._distribution_of_items(self.rows.cell)
-        probability = np.full(len(rows), 0.5)  # unused where rows are not scored
+        distribution = self._distribution_of_items(self.rows.cell)
+
+        def of(affinity: AffinityDistribution, row: Tensor) -> Tensor:
+            cell_index = self.rows.cell_index[row]
+            return affinity.expect(
+                partial(self.model.marginal_probability, distribution=distribution, cell_index=cell_index)
+            )[0]
+
+        return self._of_scored(of, 0.5)
+
+    def log_probability(self, label: np.ndarray) -> np.ndarray:
+        """Return log P of labels of scored rows `(N,)` in nats, with x and z integrated out; log one half elsewhere.
+
+        Args:
+            label: `(N,)` 0 or 1.
+        """
+        distribution, labels = self._distribution_of_items(self.rows.cell), torch.from_numpy(label)
+
+        def of(affinity: AffinityDistribution, row: Tensor) -> Tensor:
+            given = labels.to(row.device)[row]
+            return self.model.log_probability(given, affinity, distribution, self.rows.cell_index[row])
+
+        return self._of_scored(of, math.log(0.5))
+
+    @torch.no_grad()
+    def _of_scored(self, of: Callable[[AffinityDistribution, Tensor], Tensor], elsewhere: float) -> np.ndarray:
+        """Return a function of the affinities and positions of scored rows, `(N,)`."""
+        rows, weights = self.rows, self.guide.weights()
+        found = np.full(len(rows), elsewhere)  # unused where rows are not scored
         for block in rows.blocks():
             position = np.flatnonzero(rows.scored[block]) + block.start
             row = torch.from_numpy(position).to(rows.user.device)
             score = None if rows.score is None else rows.score.index_select(0, row)
             affinity = self.model.affinity.pairs(rows.user[row], rows.item[row], score, weights)
-            found, _ = affinity.expect(
-                partial(self.model.marginal_probability, distribution=distribution, cell_index=rows.cell_index[row])
-            )
-            probability[position] = found.cpu().numpy()
-        return probability
+            found[position] = of(affinity, row).cpu().numpy()
+        return found
 
     def _statistics(self) -> Statistics:
         rows = self.rows
         user = None if rows.negatives else rows.user.cpu().numpy()
-        return Statistics(rows.cell_index.cpu().numpy(), user, scored=rows.scored, probability=self.probability())
+        log_probability = np.stack([self.log_probability(np.full(len(rows), label)) for label in (0.0, 1.0)])
+        return Statistics(rows.cell_index.cpu().numpy(), user, scored=rows.scored, log_probability=log_probability)
 
     def _fitted(self, distribution: Callable[[Tensor], Distribution]) -> Iterator[ReplicateSource]:
         """Yield sources with the fit's parameters and popularity from a given distribution."""

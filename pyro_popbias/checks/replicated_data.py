@@ -57,7 +57,11 @@ class ReplicatedData:
         user, cell = events.user[index].astype(np.int64), events.cell[index].astype(np.int64)
         label = np.ones(len(index)) if number or events.label is None else events.label[index].astype(float)
         if number:
-            drawn = Negatives(events, number).draw(torch.from_numpy(user), np.random.default_rng(seed)).numpy()
+            random, parts = np.random.default_rng(seed), torch.from_numpy(user).split([len(train), len(rest)])
+            known = zip(parts, (train, None), strict=True)  # as in training, and as in the held-out score
+            drawn = np.concatenate(
+                [Negatives(events, number, rows=rows).draw(part, random).numpy() for part, rows in known]
+            )
             user, held_out = (np.concatenate([part, part.repeat(number)]) for part in (user, held_out))
             # a negative is as popular as it was when the positive was chosen
             cell = np.concatenate([cell, drawn * events.periods + (cell % events.periods).repeat(number)])

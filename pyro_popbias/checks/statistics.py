@@ -28,7 +28,6 @@ LEAST_ROWS = 5  # of an item or user whose rate enters a spread
 DECILES = BINS = 10
 TOPS = {"top 1 %": 0.01, "top 10 %": 0.1}
 STRATA = ("tail", "middle", "head")
-SMALLEST = 1e-12  # smallest probability, and smallest distance to 1
 
 
 @dataclass(frozen=True)
@@ -59,30 +58,30 @@ class Statistics:
         cell_index: `(N,)` cell of each row, 0..D-1; every cell has a row.
         user: `(N,)` user code of each row; None omits the statistics of users.
         scored: `(N,)` rows used for calibration and log-scores.
-        probability: `(N,)` the fit's probability of label 1; only scored rows are used.
+        log_probability: `(2, N)` the fit's log-probability of labels 0 and 1, in nats; only scored rows are used.
 
     Attributes:
         names: statistic and stratum of each value.
     """
 
     def __init__(
-        self, cell_index: np.ndarray, user: np.ndarray | None, *, scored: np.ndarray, probability: np.ndarray
+        self, cell_index: np.ndarray, user: np.ndarray | None, *, scored: np.ndarray, log_probability: np.ndarray
     ) -> None:
         self._cell_index, self._rows = cell_index, np.bincount(cell_index)
         self._of_users = user is not None
         self._user = np.zeros_like(cell_index) if user is None else np.unique(user, return_inverse=True)[1]
         self._user_rows = np.bincount(self._user)
         self._decile = deciles(self._rows)
-        p = probability.clip(SMALLEST, 1 - SMALLEST)
+        p = np.exp(log_probability[1])
         edges = np.quantile(p[scored], np.linspace(0, 1, BINS + 1))
         # rows that are not scored get an extra bin and stratum, after the others
         self._bin = np.where(scored, np.searchsorted(edges[1:-1], p, side="right"), BINS)
         self._stratum = np.where(scored, np.searchsorted([5, 9], self._decile, side="right")[cell_index], len(STRATA))
-        self._logit = np.log(p) - np.log1p(-p)
+        self._logit = log_probability[1] - log_probability[0]
         self._bin_rows = np.bincount(self._bin, minlength=BINS + 1)[:BINS]
         self._stratum_rows = np.bincount(self._stratum, minlength=len(STRATA) + 1)[: len(STRATA)]
         # the sum of log(1 - p); a click adds the logit of p to it
-        base = np.bincount(self._stratum, weights=np.log1p(-p), minlength=len(STRATA) + 1)
+        base = np.bincount(self._stratum, weights=log_probability[0], minlength=len(STRATA) + 1)
         self._base = base[: len(STRATA)]
         self._decile_rows = np.bincount(self._decile, weights=self._rows, minlength=DECILES)
         self._bins = [f"bin {k} (p {edges[k - 1]:.2f}-{edges[k]:.2f})" for k in range(1, BINS + 1)]

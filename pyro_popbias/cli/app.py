@@ -98,6 +98,7 @@ def fit(
         list[str] | None,
         typer.Option("--set", help="Set one key of the study, as in training.epochs=5; may be repeated."),
     ] = None,
+    restarts: Annotated[int, typer.Option(help="Number of independent fits: the best is kept, with the others.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint of the run.")] = False,
     no_data: Annotated[bool, typer.Option("--no-data", help="Do not copy the interactions into the run.")] = False,
 ) -> None:
@@ -111,6 +112,7 @@ def fit(
         model=model,
         guide=guide,
         overrides=assignments or [],
+        restarts=restarts,
         resume=resume,
         keep_data=not no_data,
     )

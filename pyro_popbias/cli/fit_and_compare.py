@@ -1,39 +1,19 @@
-"""`popbias fit`: a study and a file become a run folder, with a checkpoint an epoch."""
+"""`popbias fit` and `popbias compare`: a study and a file become a run folder, or fits side by side."""
 
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from pyro_popbias.assembly.compatibility import check_fit
-from pyro_popbias.assembly.pair import assemble, with_names
+from pyro_popbias.assembly.pair import with_names
 from pyro_popbias.comparison import compare
-from pyro_popbias.data.atomic_files import remove_temporaries
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.readers import read_interactions
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.fitted import Fit, fit, load
-from pyro_popbias.progress import TrainingProgress
-from pyro_popbias.storage.checkpoints import Checkpoints, identity, locked
-from pyro_popbias.storage.run_folder import refuse_full, write_run
+from pyro_popbias.fitted import Fit, fit_study, load
+from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.study.study import Study
-from pyro_popbias.training.loop import train
-
-
-@contextmanager
-def logged(path: Path) -> Iterator[None]:
-    """Append the package's log to a file meanwhile."""
-    handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log = logging.getLogger("pyro_popbias")
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
 
 
 def declared(
@@ -97,6 +77,7 @@ def run_fit(
     model: str | None = None,
     guide: str | None = None,
     overrides: Sequence[str] = (),
+    restarts: int = 1,
     resume: bool = False,
     keep_data: bool = True,
 ) -> Iterator[str]:
@@ -104,44 +85,40 @@ def run_fit(
 
     Args:
         path: the study file.
-        folder: the run folder, new unless resumed.
+        folder: the run folder; new, or with leftovers of a fit without a checkpoint, unless resumed.
         data: a file of interactions in place of the study's.
         model: name of a model in place of the study's.
         guide: name of a guide in place of the study's.
         overrides: assignments such as "training.epochs=5".
-        resume: whether to continue from the last checkpoint.
+        restarts: number of independent fits, of which the folder holds the best, and the others as chains.
+        resume: whether each restart continues from its last checkpoint; study, data and restarts must be the same.
         keep_data: whether the folder holds the interactions.
 
     Raises:
         PopBiasError: a study, data or run folder that cannot be used; nothing on disk has changed then.
     """
     study = declared(path, data=data, model=model, guide=guide, overrides=overrides)
-    if not resume:
-        refuse_full(folder)
-    events = read_data(study)
-    yield f"{events!r} from {study.data.path}"
-    pair = assemble(events, study)
-    checkpoints = Checkpoints(folder, identity(pair))
-    snapshot = checkpoints.latest() if resume else None
-    with locked(folder), TrainingProgress(study.training.epochs) as bar, ExitStack() as scope:
-        if not resume:
-            refuse_full(folder)  # again: another fit may have finished while this one read its data
-        remove_temporaries(folder)
-        scope.enter_context(logged(folder / "run.log"))
-        history = train(
-            pair, on_epoch=lambda state: bar(state.phase, state.history[-1]), save=checkpoints.save, resume=snapshot
-        )
-        fitted = Fit(pair.study, events.catalogue, pair.model, pair.guide, history, events)
-        write_run(fitted, folder, data=keep_data)
-    score = history["validation_log_score"]
-    yield (
-        f"phase 1: {(history['phase'] == 1).sum()} epochs, phase 2: {(history['phase'] == 2).sum()} epochs, "
-        f"{history['seconds'].sum():.1f} s"
-    )
-    if score.notna().any():
-        first = score[history["phase"] == 1].max()
-        yield f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-first:.4f})"
+    with NewRun(folder, restarts=restarts, resume=resume) as run:
+        if run.starts_over:
+            yield f"{folder} holds no checkpoint yet: starting from the beginning"
+        events = read_data(study)
+        yield f"{events!r} from {study.data.path}"
+        fitted = fit_study(events, study, restarts=restarts, checkpointing=run.checkpoints)
+        run.finish(fitted, data=keep_data)
+    yield from _summary(fitted)
     yield f"run folder: {folder}"
+
+
+def _summary(fitted: Fit) -> Iterator[str]:
+    """Yield what a fit has taken and reached."""
+    history = fitted.history
+    first = history["phase"] == 1
+    if fitted.others:
+        yield f"the best of {len(fitted.chains)} restarts:"
+    yield f"phase 1: {first.sum()} epochs, phase 2: {(~first).sum()} epochs, {history['seconds'].sum():.1f} s"
+    score = history["validation_log_score"]
+    if score.notna().any():
+        yield (f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-score[first].max():.4f})")
 
 
 def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: Path | None = None) -> pd.DataFrame:
@@ -163,7 +140,7 @@ def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: P
         for study in studies.values():  # all of them before the first is fitted
             check_fit(study.model.name, study.model.prior, study.guide.name)
         events = read_data(next(iter(studies.values())))
-        fits = {guide: fit(events, study=study) for guide, study in studies.items()}
+        fits = {guide: fit_study(events, study, title=f"guide {guide}, ") for guide, study in studies.items()}
     else:
         files = [str(path) for path in paths if path.is_file()]
         if files:

@@ -137,8 +137,8 @@ class TrainingBatches:
         if negatives is not None:
             cell_count += negatives.expected(user, period)
             user_count *= 1 + negatives.number
-        self.cell_count, self._user_count = (torch.from_numpy(part).to(device) for part in (cell_count, user_count))
-        self._item_count = self.cell_count.reshape(-1, self.periods).sum(1)
+        self.cell_count, self.user_count = (torch.from_numpy(part).to(device) for part in (cell_count, user_count))
+        self.item_count = self.cell_count.reshape(-1, self.periods).sum(1)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -209,8 +209,8 @@ class TrainingBatches:
             weight=weight,
             label=table[:, 2].double(),
             scale=scale,
-            user_weight=scale / self._user_count.index_select(0, user),
-            item_weight=scale / self._item_count.index_select(0, item),
+            user_weight=scale / self.user_count.index_select(0, user),
+            item_weight=scale / self.item_count.index_select(0, item),
             negatives=self.negatives,
             **known,
         )

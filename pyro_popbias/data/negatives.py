@@ -16,19 +16,28 @@ from pyro_popbias.errors import DataError
 class Negatives:
     """Draws negatives, and computes how often each cell is drawn on average.
 
+    Negatives of training rows are drawn among the items without a positive among the training rows: had training to spare
+    the held-out positives, it would learn from the gaps where they are, and the held-out score would be too good. A
+    held-out positive is drawn as rarely as any other item, as a positive of the future is. The held-out rows themselves
+    are scored against items without any positive: a row that is known to be positive is not scored as a negative.
+
     Args:
-        events: the interactions; none of their positives is ever drawn, whichever rows are trained on.
+        events: the interactions.
         number: m, negatives per positive.
+        rows: positions of the rows whose positives are never drawn; all by default.
         device: where draws live.
 
     Raises:
         DataError: users have every item as a positive.
     """
 
-    def __init__(self, events: Interactions, number: int, *, device: str = "cpu") -> None:
+    def __init__(
+        self, events: Interactions, number: int, *, rows: np.ndarray | None = None, device: str = "cpu"
+    ) -> None:
         self.number = number
         self._items, self._periods = len(events.items), events.periods
-        positive = slice(None) if events.label is None else events.label == 1
+        known_rows = np.arange(len(events)) if rows is None else rows
+        positive = known_rows if events.label is None else known_rows[events.label[known_rows] == 1]
         pairs = np.unique(events.user[positive] * np.int64(self._items) + events.item[positive])
         self._user, self._item = pairs // self._items, pairs % self._items
         known = np.bincount(self._user, minlength=len(events.users))

@@ -8,6 +8,7 @@ from pyro_popbias.distributions.bernoulli import LogitBernoulli, ProductBernoull
 from pyro_popbias.distributions.draws import draw
 from pyro_popbias.distributions.expectation import closed_form, expectation, register_expectation
 from pyro_popbias.distributions.log_expectation import log_expectation
+from pyro_popbias.distributions.log_logistic import log_expected_inverse_logistic, log_expected_logistic
 from pyro_popbias.distributions.logistic import log_logistic_normal, logistic_normal
 from pyro_popbias.distributions.logistic_approximations import approximate_logistic_normal
 from pyro_popbias.distributions.logistic_integrals import expected_inverse_logistic, expected_logistic
@@ -24,6 +25,8 @@ __all__ = [
     "expected_inverse_logistic",
     "expected_logistic",
     "log_expectation",
+    "log_expected_inverse_logistic",
+    "log_expected_logistic",
     "log_logistic_normal",
     "logistic_normal",
     "quantile",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import singledispatch
 
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Weibull
 
@@ -59,14 +60,19 @@ def _log_density_lognormal(distribution: LogNormal, log_z: Tensor) -> Tensor:
     return -0.5 * s.square() - torch.log(distribution.scale) - 0.5 * math.log(2 * math.pi)
 
 
-def log_expectation(log_function: Callable[[Tensor], Tensor], distribution: Distribution, turn: Tensor) -> Tensor:
+def log_expectation(
+    log_function: Callable[[Tensor], Tensor], distribution: Distribution, turn: Tensor, fine: int = FINE
+) -> Tensor:
     """Return log E[f(z)] in nats, in the shape of the batch; differentiable in the distribution and in f.
 
     Args:
         log_function: maps z `(n, D)` to log f(z); monotone, and nearly constant on one side of `turn`.
-        distribution: any batch shape: a Gamma, Exponential, Weibull or LogNormal distribution.
-        turn: the z at which f changes from one regime to the other, a scalar.
+        distribution: any batch shape: a Gamma, Exponential, Weibull or LogNormal distribution, or a point.
+        turn: the z at which f changes from one regime to the other, a scalar or in the shape of the batch.
+        fine: number of nodes of the final rule.
     """
+    if isinstance(distribution, Delta):
+        return log_function(distribution.v)
     shape, distribution = distribution.batch_shape, flat(distribution)
 
     def integrand(log_z: Tensor) -> Tensor:
@@ -85,5 +91,5 @@ def log_expectation(log_function: Callable[[Tensor], Tensor], distribution: Dist
         there = value > value.amax(0) - REACH
         low = torch.where(there, log_z, torch.inf).amin(0) - step
         high = torch.where(there, log_z, -torch.inf).amax(0) + step
-        log_z, step = nodes(low, high, FINE)
+        log_z, step = nodes(low, high, fine)
     return (torch.logsumexp(integrand(log_z), 0) + torch.log(step)).reshape(shape)

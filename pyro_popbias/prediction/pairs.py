@@ -6,11 +6,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.frames import as_frame, check_columns
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.models import AffinityDistribution
 from pyro_popbias.prediction.intervention import Scores
 from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.registry import nearest
@@ -90,18 +92,43 @@ def predict_pairs(
     Raises:
         DataError: popularity is a mapping and lacks items.
     """
+    affinity, item, of_period = _inputs(scorer, pairs, score, period)
+    found = scorer.scores(affinity, item, given=scorer.given(pd.Index(pairs.ids["item"])), period=of_period)
+    sd = np.nan if found.sd is None else found.sd.cpu().numpy()
+    return pairs.ids.assign(**score_columns(found), score_sd=sd)
+
+
+def log_probability(
+    scorer: Scorer,
+    pairs: Pairs,
+    label: np.ndarray,
+    *,
+    score: np.ndarray | None = None,
+    period: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return log P of a label of each pair, `(N,)` in nats, exact however small P is.
+
+    Args:
+        scorer: the trained pair, under "prior" or "posterior".
+        pairs: N pairs.
+        label: `(N,)` 0 or 1.
+        score: as in `predict_pairs`.
+        period: as in `predict_pairs`.
+    """
+    affinity, item, of_period = _inputs(scorer, pairs, score, period)
+    labels = torch.from_numpy(np.asarray(label, dtype=np.float64)).to(item.device)
+    return np.asarray(scorer.log_probability(affinity, item, labels, period=of_period).cpu().numpy())
+
+
+def _inputs(
+    scorer: Scorer, pairs: Pairs, score: np.ndarray | None, period: np.ndarray | None
+) -> tuple[AffinityDistribution, Tensor, Tensor | None]:
+    """Return the affinities of pairs, their items and their periods, on the model's device."""
     user, item = scorer.tensor(pairs.user), scorer.tensor(pairs.item)
     affinities = None if score is None else torch.from_numpy(score).to(item.device)
     with torch.no_grad():
         affinity = scorer.model.affinity.pairs(user, item, affinities, scorer.guide.weights())
-    found = scorer.scores(
-        affinity,
-        item,
-        given=scorer.given(pd.Index(pairs.ids["item"])),
-        period=None if period is None else scorer.tensor(period),
-    )
-    sd = np.nan if found.sd is None else found.sd.cpu().numpy()
-    return pairs.ids.assign(**score_columns(found), score_sd=sd)
+    return affinity, item, None if period is None else scorer.tensor(period)
 
 
 def score_columns(found: Scores) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -72,23 +74,51 @@ class Scorer:
                 return self._under(affinity, None)
             if self.popularity == "population":
                 return self._under(affinity, self.model.prior.population())
-            return self._of_cells(affinity, item, self._cell(item, period))
+            # pairs of a cell share its distribution; a table of users has each item once
+            cell, cell_index = self._cell(item, period), None
+            if affinity.mean.dim() == 1:
+                cell, cell_index = cell.unique(return_inverse=True)
+            found, *others = (
+                (rows, self._under(affinity, distribution, index))
+                for rows, distribution, index in self._of_cells(item, cell, cell_index)
+            )
+            return reduce(lambda own, other: own.where(*other), others, found[1])
 
-    def _of_cells(self, affinity: AffinityDistribution, item: Tensor, cell: Tensor) -> Scores:
-        """Return the scores under the prior or the q of each cell."""
-        cell_index = None
-        if affinity.mean.dim() == 1:  # pairs of a cell share its distribution; a table of users has each item once
-            cell, cell_index = cell.unique(return_inverse=True)
+    def log_probability(
+        self, affinity: AffinityDistribution, item: Tensor, label: Tensor, *, period: Tensor | None = None
+    ) -> Tensor:
+        """Return log P of labels, `(B,)` in nats, under the distribution that each item has under "prior" or "posterior".
+
+        Args:
+            affinity: `(B,)` distribution of logits.
+            item: `(B,)` codes; -1 is an unseen item.
+            label: `(B,)` 0 or 1.
+            period: `(B,)` period of each item; by default the last one with rows.
+        """
+        with torch.no_grad():
+            cell, cell_index = self._cell(item, period).unique(return_inverse=True)
+            found, *others = (
+                (rows, self.model.log_probability(label, affinity, distribution, cast(Tensor, index)))
+                for rows, distribution, index in self._of_cells(item, cell, cell_index)
+            )
+            return reduce(lambda own, other: torch.where(other[0], other[1], own), others, found[1])
+
+    def _of_cells(
+        self, item: Tensor, cell: Tensor, cell_index: Tensor | None
+    ) -> Iterator[tuple[Tensor, Distribution, Tensor | None]]:
+        """Yield, for all items and then for those without a q or a prior of their own, which they are and their distribution."""
+        prior, everywhere = self.model.prior.distribution(cell), torch.ones_like(item, dtype=torch.bool)
         if self.popularity == "prior":
-            own = self._under(affinity, self.model.prior.distribution(cell), cell_index)
+            yield everywhere, prior, cell_index
         else:
-            own = self._under(affinity, self.guide.popularity.posterior(cell), cell_index)
+            yield everywhere, self.guide.popularity.posterior(cell), cell_index
             silent = self.tensor(self.catalogue.count).index_select(0, cell) == 0
+            silent = silent if cell_index is None else silent[cell_index]
             if silent.any():
-                prior = self._under(affinity, self.model.prior.distribution(cell), cell_index)
-                own = own.where(silent if cell_index is None else silent[cell_index], prior)
+                yield silent, prior, cell_index
         unseen = item < 0
-        return own.where(unseen, self._under(affinity, self.model.prior.population())) if unseen.any() else own
+        if unseen.any():
+            yield unseen, self.model.prior.population().expand((1,)), torch.zeros_like(item)
 
     def _under(
         self, affinity: AffinityDistribution, distribution: Distribution | None, cell_index: Tensor | None = None

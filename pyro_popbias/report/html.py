@@ -25,7 +25,8 @@ from pyro_popbias.report import check_plots
 from pyro_popbias.report import fit_plots as plots
 from pyro_popbias.report.figure import as_png, clean
 from pyro_popbias.report.titles import read_titles
-from pyro_popbias.storage.run_folder import card, versions
+from pyro_popbias.storage.card import card
+from pyro_popbias.storage.run_folder import versions
 from pyro_popbias.trained import Trained
 
 ITEMS = 200  # rows of the table; popularity.csv in a run folder has all items

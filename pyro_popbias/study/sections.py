@@ -95,6 +95,7 @@ class TrainingConfig(Section):
     batch_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 4096
     learning_rate: Rate = 0.01
     guide_learning_rate: Rate = 0.05
+    phase_two: Annotated[int, Field(strict=True, ge=0, le=100_000)] | Literal["auto"] = "auto"
     particles: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
     validation: Annotated[float, Field(strict=True, ge=0.0, le=0.9, allow_inf_nan=False)] = 0.1
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0

@@ -13,11 +13,9 @@ epoch's snapshot.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
-import pandas as pd
 import pyro
 import torch
 from torch import Tensor
@@ -29,8 +27,10 @@ from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
+from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.optimizer import RowAdam
-from pyro_popbias.training.second_phase import PhaseTwoBatches
+from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
+from pyro_popbias.training.state import DONE, Snapshot, TrainingResult, TrainingState
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
 # the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual
@@ -39,42 +39,6 @@ GUIDE_MEMORY = 0.95
 MODEL_MEMORY = 0.99
 RETRIES = 3  # of a batch whose loss or gradient is not finite
 
-# phase two: a cycle is CYCLE epochs of STEPS steps each, over which the rate falls to 1/FALL
-STEPS = 40
-CYCLE = 12
-FALL = 64.0
-MOST_CYCLES = 10
-GAIN = 0.01  # nats per cell, and
-MOVE = 0.02  # of any scalar of the model, on its unconstrained scale: a cycle that brings less of both is the last
-
-HISTORY = (
-    "phase",
-    "epoch",
-    "elbo",
-    "expected_log_likelihood",
-    "kl",
-    "validation_log_score",
-    "learning_rate",
-    "seconds",
-)
-
-
-@dataclass
-class TrainingState:
-    """Where a training stands after some whole epoch; with the tensors of a snapshot, all that resuming needs."""
-
-    phase: int = 1  # 3 when all is done
-    epoch: int = 0  # epochs done in this phase
-    steps: int = 0  # optimiser steps done in this phase
-    best: float = -math.inf  # held-out log-score of phase one's best epoch
-    best_epoch: int = 0
-    scalars: list[float] = field(default_factory=list)  # of the model, at the end of phase two's last cycle
-    settled: list[float] = field(default_factory=list)  # KL and log prior of what phase two holds fixed, in nats
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-Snapshot = tuple[TrainingState, dict[str, Tensor]]
-
 
 class TrainingLoop:
     """One training of a pair.
@@ -82,6 +46,7 @@ class TrainingLoop:
     Args:
         pair: what to train, in place.
         on_epoch: called after every epoch with the progress.
+        phase_two: schedule of phase two; the study's by default.
         save: called after every epoch with a snapshot.
         resume: the snapshot to continue from.
     """
@@ -91,6 +56,7 @@ class TrainingLoop:
         pair: Pair,
         *,
         on_epoch: Callable[[TrainingState], None],
+        phase_two: PhaseTwo | None = None,
         save: Callable[[Snapshot], None] | None = None,
         resume: Snapshot | None = None,
     ) -> None:
@@ -98,17 +64,16 @@ class TrainingLoop:
         self._on_epoch = on_epoch
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
+        self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two)
+        self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
         self._best: dict[str, Tensor] = {}
         self.progress, tensors = resume or (TrainingState(), {})
         self._optimizer = self._new_optimizer()
         if resume:
             self._load(tensors)
 
-    def run(self) -> pd.DataFrame:
+    def run(self) -> TrainingResult:
         """Train to the end.
-
-        Returns:
-            The history, one row an epoch.
 
         Raises:
             NumericalError: a batch's loss or gradient stays non-finite.
@@ -118,12 +83,7 @@ class TrainingLoop:
             self._finish_epoch()
         if self.progress.phase == 2:
             self._refine()
-        history = pd.DataFrame(self.progress.history, columns=list(HISTORY)).astype({"phase": int, "epoch": int})
-        if self._pair.guide.popularity.maximises == "elbo":
-            return history
-        # where q is no distribution there is neither an ELBO nor a KL
-        history.insert(HISTORY.index("elbo"), self._pair.guide.popularity.maximises, history["elbo"])
-        return history.assign(elbo=math.nan, kl=math.nan)
+        return TrainingResult(self.progress.table(self._pair.guide.popularity.maximises), self._iterates)
 
     def _new_optimizer(self) -> RowAdam:
         training, phase = self._pair.study.training, self.progress.phase
@@ -159,43 +119,42 @@ class TrainingLoop:
             self._loss.load_state_dict(self._best)
             self._best = {}
             self._pair.update_mean_affinity()
-            progress.phase, progress.epoch, progress.steps = 2, 0, 0
+            progress.phase, progress.epoch, progress.steps = 2 if self._phase_two.longest else DONE, 0, 0
             self._optimizer = self._new_optimizer()
 
     def _refine(self) -> None:
-        """Run phase two: cycles of a falling rate until one gains nothing."""
-        progress = self.progress
+        """Run phase two to its end."""
+        progress, schedule = self.progress, self._phase_two
         rows = PhaseTwoBatches(self._pair)
         progress.settled = progress.settled or [rows.kl, rows.log_prior]  # found again, they would be rounded anew
         batches = rows.batches(progress.steps)
         while progress.phase == 2:
             began = time.monotonic()
-            if progress.epoch % CYCLE == 0:
-                self._pair.guide.iterates.turn()
-            factor = FALL ** -(progress.epoch % CYCLE / (CYCLE - 1))
-            terms = [self._traced(batch, factor) for batch in islice(batches, STEPS)]
+            if schedule.begins_cycle(progress.epoch):
+                self._iterates.turn()
+            factor = schedule.factor(progress.epoch)
+            terms = [self._traced(batch, factor) for batch in islice(batches, schedule.steps)]
             rate = self._pair.study.training.guide_learning_rate * factor
             self._record(terms, rate, began, *progress.settled)
-            if progress.epoch % CYCLE == 0 and self._is_stationary():
-                progress.phase = 3
+            move = self._move() if schedule.begins_cycle(progress.epoch) else math.inf
+            if schedule.is_over(
+                [row["elbo"] for row in progress.history if row["phase"] == 2], move, self._pair.events.cells
+            ):
+                progress.phase = DONE
             self._finish_epoch()
 
     def _traced(self, batch: Batch, factor: float) -> Tensor:
         """Take one step as `_step` does, and note where it has led."""
         terms = self._step(batch, factor)
-        self._pair.guide.iterates.record(self._pair.guide.popularity.parameters())
+        self._iterates.record(self._pair.guide.popularity.parameters())
         return terms
 
-    def _is_stationary(self) -> bool:
-        """Return whether the last cycle has gained and moved next to nothing, or was the last allowed."""
-        elbo = [row["elbo"] for row in self.progress.history if row["phase"] == 2]
+    def _move(self) -> float:
+        """Return the largest move of a scalar of the model since the last call."""
         before, self.progress.scalars = self.progress.scalars, [float(scalar.detach()) for scalar in self._scalars()]
-        if len(elbo) < 2 * CYCLE:
-            return False
-        move = max((abs(now - then) for now, then in zip(self.progress.scalars, before, strict=True)), default=0.0)
-        end = CYCLE // 3
-        gain = np.mean(elbo[-end:]) - np.mean(elbo[-CYCLE - end : -CYCLE])
-        return len(elbo) >= MOST_CYCLES * CYCLE or bool(gain < GAIN * self._pair.events.cells and move < MOVE)
+        if len(before) != len(self.progress.scalars):  # the first cycle
+            return math.inf
+        return max((abs(now - then) for now, then in zip(self.progress.scalars, before, strict=True)), default=0.0)
 
     def _record(self, terms: list[Tensor], rate: float, began: float, kl: float = 0.0, log_prior: float = 0.0) -> float:
         """Append an epoch to the history; return its held-out log-score.
@@ -267,30 +226,34 @@ class TrainingLoop:
         tensors = {f"parameters.{name}": tensor for name, tensor in self._loss.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self._optimizer.state().items()}
+        tensors |= {f"iterates.{name}": tensor for name, tensor in self._iterates.state_dict().items()}
         return self.progress, tensors
 
     def _load(self, tensors: dict[str, Tensor]) -> None:
-        parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "best": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "best": {}, "optimizer": {}, "iterates": {}}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition(".")
             parts[kind][rest] = tensor
         self._loss.load_state_dict(parts["parameters"])
         self._best = parts["best"]
         self._optimizer.load(parts["optimizer"])
+        self._iterates.load_state_dict(parts["iterates"])
 
 
 def train(
     pair: Pair,
     *,
     on_epoch: Callable[[TrainingState], None] = lambda _: None,
+    phase_two: PhaseTwo | None = None,
     save: Callable[[Snapshot], None] | None = None,
     resume: Snapshot | None = None,
-) -> pd.DataFrame:
-    """Train a pair in place and return the history, one row an epoch; the caller's random state is left alone.
+) -> TrainingResult:
+    """Train a pair in place; the caller's random state is left alone.
 
     Args:
         pair: what to train.
         on_epoch: called after every epoch with the progress.
+        phase_two: schedule of phase two; the study's by default.
         save: called after every epoch with a snapshot.
         resume: the snapshot to continue from.
 
@@ -298,10 +261,13 @@ def train(
         NumericalError: a batch's loss or gradient stays non-finite.
     """
     devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
-    with torch.random.fork_rng(devices), local_parameters(), sparse_gradients(), pyro.validation_enabled(False):
-        training = TrainingLoop(pair, on_epoch=on_epoch, save=save, resume=resume)
+    # the lock of local_parameters first: the random state that is restored must be the caller's
+    with local_parameters(), torch.random.fork_rng(devices), sparse_gradients(), pyro.validation_enabled(False):
+        training = TrainingLoop(pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume)
         try:
-            return training.run()
+            result = training.run()
+            pair.forget_untrained()
+            return result
         finally:
             pair.model.requires_grad_(True)
             pair.guide.requires_grad_(True)

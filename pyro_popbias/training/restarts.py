@@ -1,14 +1,24 @@
 """Restarts: independent trainings of one study, on one split of the data, that differ in starts, batches and draws."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.assembly.pair import Pair, assemble
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
+from pyro_popbias.progress import TrainingProgress
+from pyro_popbias.study.study import Study
+from pyro_popbias.training.iterates import Iterates
+from pyro_popbias.training.loop import train
+from pyro_popbias.training.state import Snapshot, TrainingResult, TrainingState
 from pyro_popbias.validation import require_integer
+
+Checkpointing = Callable[[int, Pair], tuple[Snapshot | None, Callable[[Snapshot], None]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +28,12 @@ class Chain:
     Attributes:
         model: the model.
         guide: the guide.
+        iterates: moments of the path that q of popularity took in phase two.
     """
 
     model: PopularityModel
     guide: JointGuide
+    iterates: Iterates
 
 
 def restart_seeds(seed: int, restarts: int) -> list[int]:
@@ -33,6 +45,39 @@ def restart_seeds(seed: int, restarts: int) -> list[int]:
     restarts = require_integer("restarts", restarts, 1, code="PB-C017")
     later = [int(np.random.SeedSequence((seed, number)).generate_state(1)[0]) for number in range(1, restarts)]
     return [seed, *later]
+
+
+def train_restarts(
+    events: Interactions,
+    study: Study,
+    *,
+    restarts: int = 1,
+    progress: bool = True,
+    title: str = "",
+    checkpointing: Checkpointing | None = None,
+) -> Iterator[tuple[Pair, TrainingResult]]:
+    """Yield the pair of each restart once it is trained, with what its training leaves behind.
+
+    Args:
+        events: interactions.
+        study: the study.
+        restarts: number of trainings; the first has the study's seed, and all share the rows that are held out.
+        progress: whether to show progress on standard error.
+        title: what is trained, in front of the progress.
+        checkpointing: from a restart's number, from 1, and pair to the snapshot to resume from and what saves snapshots.
+    """
+    own = study.training.seed
+    for number, seed in enumerate(restart_seeds(own, restarts), start=1):
+        pair = assemble(events, study if seed == own else study.with_seed(seed), split_seed=own)
+        resume, save = (None, None) if checkpointing is None else checkpointing(number, pair)
+        of_restart = f"{title}restart {number} of {restarts}, " if restarts > 1 else title
+        with TrainingProgress(pair.study.training.epochs, show=progress, title=of_restart) as bar:
+            result = train(pair, on_epoch=partial(_show, bar), save=save, resume=resume)
+        yield pair, result
+
+
+def _show(bar: TrainingProgress, state: TrainingState) -> None:
+    bar(state.phase, state.history[-1])
 
 
 def best_of(histories: Sequence[pd.DataFrame]) -> int:

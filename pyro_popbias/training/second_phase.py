@@ -1,13 +1,15 @@
-"""The rows of phase two: vectors are held fixed, so that x_ui is a known number, or has a known distribution.
+"""Phase two of a training: when it ends, how its rate falls, and the rows it sees.
 
-Where the data have labels, affinities are computed once; where negatives are sampled, for each batch. A Bayesian
-affinity enters by draws of its moments' Normal, one a row and step. An affinity with few parameters, all global, goes
-on training.
+Vectors are held fixed, so that x_ui is a known number, or has a known distribution. Where the data have labels,
+affinities are computed once; where negatives are sampled, for each batch. A Bayesian affinity enters by draws of its
+moments' Normal, one per row and step. An affinity with few parameters, all global, goes on training.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +20,73 @@ from pyro_popbias.data.batches import Batch
 
 DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge need gradients of little noise
 SAMPLED_BLOCK = 32_768  # the same where the affinities of every batch have to be computed
+
+
+@dataclass(frozen=True)
+class PhaseTwo:
+    """The schedule of phase two: cycles of epochs over which the learning rate falls.
+
+    Attributes:
+        steps: optimizer steps per epoch.
+        cycle: epochs per cycle.
+        fall: the rate falls to 1/fall over a cycle.
+        epochs: length of phase two; None for as many cycles as it takes to become stationary.
+        most_cycles: upper bound of these.
+        gain: nats per cell, and
+        move: of any scalar of the model, on its unconstrained scale: a cycle that brings less of both is the last.
+    """
+
+    steps: int = 40
+    cycle: int = 12
+    fall: float = 64.0
+    epochs: int | None = None
+    most_cycles: int = 10
+    gain: float = 0.01
+    move: float = 0.02
+
+    @classmethod
+    def of(cls, length: int | Literal["auto"]) -> "PhaseTwo":
+        """Return the schedule of `[training] phase_two`: whole cycles of about the usual length for a given number of epochs.
+
+        Args:
+            length: number of epochs, or "auto".
+        """
+        if length == "auto":
+            return AUTO
+        cycles = max(1, round(length / AUTO.cycle))
+        return replace(AUTO, cycle=max(1, math.ceil(length / cycles)), epochs=length)
+
+    @property
+    def longest(self) -> int:
+        """The largest number of epochs."""
+        return self.most_cycles * self.cycle if self.epochs is None else self.epochs
+
+    def begins_cycle(self, epoch: int) -> bool:
+        """Return whether a cycle begins after some epochs."""
+        return epoch % self.cycle == 0
+
+    def factor(self, epoch: int) -> float:
+        """Return the factor of the learning rate after some epochs."""
+        return float(self.fall ** -(epoch % self.cycle / max(1, self.cycle - 1)))
+
+    def is_over(self, elbo: Sequence[float], move: float, cells: int) -> bool:
+        """Return whether the epochs done are enough.
+
+        Args:
+            elbo: of each epoch of phase two, in nats.
+            move: largest move of a scalar of the model over the last cycle.
+            cells: number of cells.
+        """
+        done, cycle, end = len(elbo), self.cycle, max(1, self.cycle // 3)
+        if done >= self.longest:
+            return True
+        if self.epochs is not None or not self.begins_cycle(done) or done < 2 * cycle:
+            return False
+        gain = np.mean(elbo[-end:]) - np.mean(elbo[-cycle - end : -cycle])
+        return bool(gain < self.gain * cells and move < self.move)
+
+
+AUTO = PhaseTwo()
 
 
 class PhaseTwoBatches:

@@ -10,8 +10,8 @@ import pyro_popbias as pb
 from pyro_popbias.errors import ConfigError, IncompatibleError
 from pyro_popbias.guides import GammaGuide, RowGuide
 from pyro_popbias.models import PRIORS, SATURATIONS, ExponentialSaturation, Product, Saturation
-from pyro_popbias.training import loop as training
 from pyro_popbias.training.loop import train
+from pyro_popbias.training.second_phase import PhaseTwo
 
 TABLE = pb.variants()
 ALLOWED = TABLE[TABLE["allowed"]][["model", "prior", "guide"]].to_numpy().tolist()
@@ -49,12 +49,10 @@ def test_closed_interventions():
 
 
 @pytest.mark.parametrize(("model", "prior", "guide"), ALLOWED)
-def test_every_allowed_variant_trains(events, monkeypatch, model, prior, guide):
-    for name, value in {"STEPS": 2, "CYCLE": 3, "MOST_CYCLES": 2}.items():
-        monkeypatch.setattr(training, name, value)
+def test_every_allowed_variant_trains(events, model, prior, guide):
     made = pb.pair(events, study=study_of(model, prior, guide))
     start = {name: value.detach().clone() for name, value in made.guide.popularity.named_parameters()}
-    history = train(made)
+    history = train(made, phase_two=PhaseTwo(steps=2, cycle=3, most_cycles=2)).history
     numbers = history.drop(columns=["elbo", "kl"] if guide == "point" else [])
     assert np.isfinite(numbers.to_numpy(dtype=float)).all()
     assert (guide == "point") == history["elbo"].isna().all()

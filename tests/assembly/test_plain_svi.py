@@ -14,7 +14,7 @@ from torch.distributions import constraints
 import pyro_popbias as pb
 from pyro_popbias import sparse_lookup as tables
 from pyro_popbias.assembly.components import local_parameters
-from pyro_popbias.training import loop as training
+from pyro_popbias.training.loop import GUIDE_MEMORY, MODEL_MEMORY, train
 
 pytestmark = pytest.mark.usefixtures("short_training")
 EPOCHS = 5
@@ -47,8 +47,8 @@ def pair_of(events, model_for):
 
 def rates_of(study):
     """Return the rates of phase one by a parameter's name, as `pyro.optim.Adam` asks for them."""
-    popularity = {"lr": study.training.guide_learning_rate, "betas": (0.9, training.GUIDE_MEMORY)}
-    rest = {"lr": study.training.learning_rate, "betas": (0.9, training.MODEL_MEMORY)}
+    popularity = {"lr": study.training.guide_learning_rate, "betas": (0.9, GUIDE_MEMORY)}
+    rest = {"lr": study.training.learning_rate, "betas": (0.9, MODEL_MEMORY)}
     return lambda name: popularity if name.startswith("popularity") else rest
 
 
@@ -83,7 +83,7 @@ def test_the_elbo_is_that_of_phase_one(pair_of, guide):
         torch.manual_seed(seed)
         elbos.append(trained(pair_of(guide)))
     pair = pair_of(guide)
-    history = training.train(pair).query("phase == 1")[pair.guide.popularity.maximises].to_numpy()
+    history = train(pair).history.query("phase == 1")[pair.guide.popularity.maximises].to_numpy()
     settled = np.mean([each[-SETTLED:] for each in elbos], axis=1)
     difference = history[-SETTLED:].mean() - settled.mean()
     # phase one is one more training like those of the seeds; vectors are float32 and round at every step

@@ -16,7 +16,7 @@ from pyro_popbias.assembly.prior_sources import SOURCES
 from pyro_popbias.cli.fit_and_compare import run_fit
 from pyro_popbias.errors import CheckpointError, ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS
-from pyro_popbias.storage.checkpoints import identity
+from pyro_popbias.storage.identity import identity
 from pyro_popbias.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -173,7 +173,7 @@ def test_every_guide_trains_under_every_source(implicit, source, guide, prior):
     pair = pb.pair(implicit, study=study_of({"name": prior, "source": source}, guide))
     start = {name: value.detach().clone() for name, value in pair.guide.popularity.named_parameters()}
     distribution = [buffer.clone() for buffer in pair.model.prior.buffers()]
-    history = train(pair)
+    history = train(pair).history
     assert np.isfinite(history["log_joint" if guide == "point" else "expected_log_likelihood"].to_numpy()).all()
     for name, value in pair.guide.popularity.named_parameters():
         assert not torch.equal(value, start[name]), name

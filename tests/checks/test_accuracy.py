@@ -11,7 +11,6 @@ from pyro_popbias.checks import accuracy as module
 from pyro_popbias.checks.accuracy import COLUMNS, ROWS, Accuracy, accuracy
 from pyro_popbias.checks.importance import ENOUGH, effective_share, k_hat, largest_k
 from pyro_popbias.guides.popularity_guide import Bounds
-from pyro_popbias.training import loop as training
 
 GATED = [name for name, cls in pb.GUIDES.items() if cls.bounds is not None]
 
@@ -32,11 +31,9 @@ def known(simulation, *, guide="lognormal", prior=None, **model):
 
 
 @pytest.fixture(scope="module")
-def half_steps():
+def half_steps(phase_two_as):
     """Take half of the steps of phase two, which is enough for a log of this size."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"STEPS": 20, "MOST_CYCLES": 2}.items():
-            patch.setattr(training, name, value)
+    with phase_two_as(steps=20, most_cycles=2):
         yield
 
 

@@ -13,16 +13,14 @@ from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.checks.thresholds import POPULATION, RULES, findings_of
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.training import loop as training
 
 TRAINING = {"epochs": 12, "device": "cpu"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _few_cycles():
+def _few_cycles(phase_two_as):
     """End phase two where q has arrived to a few hundredths of a nat, which the rules do not see."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "MOST_CYCLES", 2)
+    with phase_two_as(most_cycles=2):
         yield
 
 
@@ -190,7 +188,7 @@ def test_every_statistic_has_its_rule():
         np.repeat(np.arange(10), 10),
         np.tile(np.arange(10), 10),
         scored=np.full(100, True),
-        probability=np.full(100, 0.5),
+        log_probability=np.log(np.full((2, 100), 0.5)),
     )
     assert {name for name, _ in statistics.names} == RULES.keys()
 

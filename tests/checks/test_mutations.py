@@ -11,7 +11,6 @@ from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.guides import AutoNormalGuide, LogNormalGuide
 from pyro_popbias.objective import Objective
-from pyro_popbias.training import loop as training
 
 KL, FINISH = Objective._kl, TrainingBatches._finish
 
@@ -65,19 +64,18 @@ def events_and_study():
 
 
 @pytest.fixture
-def finding_of(events_and_study, monkeypatch):
+def finding_of(events_and_study, monkeypatch, phase_two_as):
     """Return a function: guide to the finding of its mean KL."""
     # q of auto-normal is a LogNormal a cell, so that it must reach what that family reaches
     monkeypatch.setattr(AutoNormalGuide, "bounds", LogNormalGuide.bounds)
-    for name, value in {"STEPS": 20, "MOST_CYCLES": 2}.items():
-        monkeypatch.setattr(training, name, value)
     events, study = events_and_study
 
     def of(guide):
         fit = pb.fit(events, study=study, guide=guide, progress=False)
         return accuracy(fit).findings()[0]
 
-    return of
+    with phase_two_as(steps=20, most_cycles=2):
+        yield of
 
 
 @pytest.mark.parametrize("guide", sorted({guide for guide, *_ in MUTATIONS.values()}))

@@ -61,7 +61,7 @@ def test_pda_against_nuts():
     fit = pb.fit(simulation.events, study=study, progress=False)
     events = fit.events
     train, _ = split_rows(events, fit.study)
-    negatives = Negatives(events, 1)
+    negatives = Negatives(events, 1, rows=train)
     free = torch.from_numpy(negatives.without_positive(torch.arange(ITEMS).numpy())).T.double()  # (U, K)
     count = torch.zeros(len(events.users), ITEMS, dtype=torch.float64)
     rows = [torch.from_numpy(part[train].astype("int64")) for part in (events.user, events.item)]

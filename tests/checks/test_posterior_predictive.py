@@ -47,7 +47,7 @@ def test_statistics_by_hand():
     cell_index, user = np.repeat([0, 1, 2], [2, 6, 12]), np.arange(20) % 2
     label = (np.arange(20) % 3 == 0).astype(float)
     probability, scored = np.linspace(0.05, 0.95, 20), np.arange(20) >= 4
-    statistics = Statistics(cell_index, user, scored=scored, probability=probability)
+    statistics = Statistics(cell_index, user, scored=scored, log_probability=np.log([1 - probability, probability]))
     blocks = [(slice(start, start + 7), label[start : start + 7] > 0) for start in range(0, 20, 7)]
     found = dict(zip(statistics.names, statistics.of(statistics.count(blocks)), strict=True))
     clicks = np.array([1.0, 2.0, 4.0])
@@ -67,7 +67,12 @@ def test_statistics_by_hand():
 
 
 def test_equal_probabilities_are_one_bin():
-    statistics = Statistics(np.arange(4), np.arange(4), scored=np.ones(4, dtype=bool), probability=np.full(4, 0.3))
+    statistics = Statistics(
+        np.arange(4),
+        np.arange(4),
+        scored=np.ones(4, dtype=bool),
+        log_probability=np.log([np.full(4, 0.7), np.full(4, 0.3)]),
+    )
     assert sum(statistic == "calibration" for statistic, _ in statistics.names) == 1
 
 

@@ -10,7 +10,8 @@ from pyro_popbias.cli.fit_and_compare import run_fit
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.table_files import write_table
 from pyro_popbias.errors import CheckpointError, CorruptCheckpointError, DataError, DataWarning
-from pyro_popbias.storage.checkpoints import Checkpoints, identity
+from pyro_popbias.storage.checkpoints import Checkpoints
+from pyro_popbias.storage.identity import identity
 from pyro_popbias.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("short_training")

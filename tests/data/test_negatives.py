@@ -109,3 +109,26 @@ def test_positives_only_logs_are_saved_and_loaded(model, tmp_path):
     pairs = fit.recommend(k=2)
     pd.testing.assert_frame_equal(fit.predict(pairs), again.predict(pairs))
     assert again.study.data.negatives == (1 if model == "pda" else 4)
+
+
+def pairs_of(batch, label):
+    """Return the (user, item) pairs of a batch that have a label."""
+    rows = batch.label == label
+    return set(zip(batch.user[rows].tolist(), batch.item[rows].tolist(), strict=True))
+
+
+def test_training_does_not_know_the_held_out_positives():
+    events = sparse_log()
+    made = pair(events, study=pb.Study(data={"negatives": 3}, training={"batch_size": 60, "validation": 0.3}))
+    known, hidden, drawn, counts = pairs_of(made.rows.whole(), 1), pairs_of(made.held_out.whole(), 1), set(), []
+    for epoch in range(300):
+        batches = list(made.batches(epoch=epoch))
+        drawn |= set().union(*(pairs_of(batch, 0) for batch in batches))
+        counts.append(torch.bincount(torch.cat([batch.item for batch in batches]), minlength=events.cells).double())
+    assert hidden - known
+    assert hidden - known <= drawn  # as any other item
+    assert not known & drawn
+    counts = torch.stack(counts)
+    error = STANDARD_ERRORS * counts.std(0) / len(counts) ** 0.5
+    assert (abs(counts.mean(0) - made.rows.cell_count) <= error + 1e-9).all()
+    assert not pairs_of(made.held_out.whole(), 0) & (known | hidden)  # a known positive is not scored as a negative

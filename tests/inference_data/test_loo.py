@@ -13,7 +13,6 @@ from pyro_popbias.inference_data.arviz_compat import leave_one_out, load_arviz
 from pyro_popbias.inference_data.loo import loo
 from pyro_popbias.inference_data.loo_conditions import reason_against
 from pyro_popbias.storage.run_folder import save
-from pyro_popbias.training import loop as training
 
 az = load_arviz()
 TRAINING = {"epochs": 3, "batch_size": 200, "device": "cpu"}
@@ -44,11 +43,9 @@ def fits(events, short_training):
 
 
 @pytest.fixture(scope="module")
-def exact(events):
+def exact(events, phase_two_as):
     """The fit to its optimum, and log P(row | other rows) of each training row by integration on a grid."""
-    with pytest.MonkeyPatch.context() as patch:  # whatever the module's other tests have shortened
-        for name, value in {"STEPS": 40, "CYCLE": 12, "MOST_CYCLES": 4}.items():
-            patch.setattr(training, name, value)
+    with phase_two_as(most_cycles=4):  # whatever the module's other tests have shortened
         fit = pb.fit(events, study=study_of(GIVEN), progress=False)
     batch = pb.pair(events, study=fit.study).rows.whole()
     z = torch.exp(torch.linspace(-12, 5, 4001, dtype=torch.float64))

@@ -8,22 +8,21 @@ import torch
 import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.errors import NumericalError
-from pyro_popbias.training import loop as training
-from pyro_popbias.training.loop import HISTORY, RETRIES, train
+from pyro_popbias.training import loop
+from pyro_popbias.training.loop import RETRIES
+from pyro_popbias.training.second_phase import PhaseTwo
+from pyro_popbias.training.state import HISTORY
 
 EPOCHS = 3
+SHORT = PhaseTwo(steps=2, cycle=3, epochs=9)
 
 
 class Killed(Exception):
     """What stops a training in the middle."""
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch):
-    monkeypatch.setattr(training, "STEPS", 2)
-    monkeypatch.setattr(training, "CYCLE", 3)
-    monkeypatch.setattr(training, "MOST_CYCLES", 3)
-    monkeypatch.setattr(training, "GAIN", -1e9)  # so that MOST_CYCLES decides
+def train(made, **options):
+    return loop.train(made, phase_two=SHORT, **options)
 
 
 @pytest.fixture(params=pb.GUIDES)
@@ -59,7 +58,7 @@ def without_clock(history):
 def test_history(make):
     made = make()
     before, random = copy.deepcopy(state(made)), torch.get_rng_state()
-    history = train(made)
+    history = train(made).history
     if made.guide.popularity.maximises == "log_joint":
         assert history[["elbo", "kl"]].isna().all(axis=None)
         history = history.assign(elbo=history.pop("log_joint"), kl=0.0)
@@ -73,7 +72,7 @@ def test_history(make):
     assert (history["validation_log_score"] < 0).all()
     parts = first["expected_log_likelihood"] - first["kl"]
     assert (first["elbo"] < parts).all()  # by the log prior of the vectors
-    assert second["learning_rate"].iloc[2] == pytest.approx(0.05 / training.FALL)
+    assert second["learning_rate"].iloc[2] == pytest.approx(0.05 / SHORT.fall)
     after = state(made)
     assert all(not torch.equal(before[name], after[name]) for name in before if name.endswith("_unconstrained"))
     assert torch.equal(torch.get_rng_state(), random)
@@ -85,7 +84,7 @@ def test_same_seed_same_numbers(make):
     for seed in (5, 5, 6):
         torch.manual_seed(len(runs))  # the global state must not matter
         made = make(seed=seed)
-        runs.append((without_clock(train(made)), state(made)))
+        runs.append((without_clock(train(made).history), state(made)))
     pd.testing.assert_frame_equal(runs[0][0], runs[1][0], check_exact=True)
     assert_same(runs[0][1], runs[1][1])
     learned = [name for name in runs[0][1] if name.startswith("guide.popularity") and name.endswith("_unconstrained")]
@@ -110,7 +109,7 @@ def test_phase_two_holds_the_vectors_and_goes_on_with_the_scalars(make):
 @pytest.mark.parametrize("validation", [0.0, 0.2])
 def test_resume_continues_bit_for_bit(make, validation):
     whole = make(validation=validation)
-    history = train(whole)
+    history = train(whole).history
     for stop in ((1, 1), (1, 2), (2, 0), (2, 4)):  # phase, epochs done in it
         saved = []
 
@@ -121,16 +120,16 @@ def test_resume_continues_bit_for_bit(make, validation):
         with pytest.raises(Killed, match="stopped"):
             train(make(validation=validation), on_epoch=kill, save=lambda each: saved.append(copy.deepcopy(each)))  # noqa: B023
         resumed = make(validation=validation)
-        rest = train(resumed, resume=saved[-1])
+        rest = train(resumed, resume=saved[-1]).history
         pd.testing.assert_frame_equal(without_clock(rest), without_clock(history), check_exact=True)
         assert_same(state(resumed), state(whole))
 
 
 def test_resume_of_a_finished_training_does_nothing(make):
     saved, made = [], make()
-    history = train(made, save=lambda snapshot: saved.append(copy.deepcopy(snapshot)))
+    history = train(made, save=lambda snapshot: saved.append(copy.deepcopy(snapshot))).history
     again = make()
-    pd.testing.assert_frame_equal(train(again, resume=saved[-1]), history)
+    pd.testing.assert_frame_equal(train(again, resume=saved[-1]).history, history)
     assert_same(state(again), state(made))
 
 
@@ -151,9 +150,9 @@ def broken_loss(made, monkeypatch, times):
 def test_non_finite_batch_is_drawn_again(make, monkeypatch, times):
     made = make()
     calls = broken_loss(made, monkeypatch, times)
-    history = train(made)
+    history = train(made).history
     assert np.isfinite(history[made.guide.popularity.maximises]).all()
-    steps = EPOCHS * len(list(made.batches())) + training.STEPS * (history["phase"] == 2).sum()
+    steps = EPOCHS * len(list(made.batches())) + SHORT.steps * (history["phase"] == 2).sum()
     assert len(calls) == steps + times + 2  # phase two asks once what known affinities leave out, with and without them
 
 
@@ -173,7 +172,7 @@ def test_numerical_error_leaves_parameters_as_they_were(make, monkeypatch):
 
 def test_early_stopping_goes_back_to_the_best_epoch(make, monkeypatch):
     scores = iter([-0.9, -0.5, -0.6, -0.7, -0.8])
-    monkeypatch.setattr(training, "log_score", lambda *_: next(scores, -1.0))
+    monkeypatch.setattr(loop, "log_score", lambda *_: next(scores, -1.0))
     made, states = make(epochs=50), []
     saved = {}
 
@@ -182,8 +181,8 @@ def test_early_stopping_goes_back_to_the_best_epoch(make, monkeypatch):
             states.append(copy.deepcopy(state(made)))
         saved.setdefault(progress.phase, copy.deepcopy(state(made)))
 
-    history = train(made, on_epoch=on_epoch)
-    assert (history["phase"] == 1).sum() == 2 + training.PATIENCE
+    history = train(made, on_epoch=on_epoch).history
+    assert (history["phase"] == 1).sum() == 2 + loop.PATIENCE
     assert_same(
         {k: v for k, v in state(made).items() if "vectors" in k},
         {k: v for k, v in states[1].items() if "vectors" in k},

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias import fitted
 from pyro_popbias.inference_data.arviz_compat import load_arviz
-from pyro_popbias.training import loop as training
+from pyro_popbias.training import restarts
+from pyro_popbias.training.loop import train
 from pyro_popbias.training.restarts import best_of, restart_seeds
 
 az = load_arviz()
@@ -45,13 +45,14 @@ def test_the_best_is_returned_and_the_others_are_kept(events, validation, monkey
     trained = []
 
     def keep(pair, **others):
-        trained.append((pair, training.train(pair, **others)))
+        trained.append((pair, train(pair, **others)))
         return trained[-1][1]
 
-    monkeypatch.setattr(fitted, "train", keep)
+    monkeypatch.setattr(restarts, "train", keep)
     fit = pb.fit(events, study=study_of(validation=validation), restarts=4, progress=False)
     by = "validation_log_score" if validation else "elbo"
-    pairs, histories = zip(*trained, strict=True)
+    pairs, results = zip(*trained, strict=True)
+    histories = [result.history for result in results]
     assert [pair.study.training.seed for pair in pairs] == restart_seeds(5, 4)
     best = int(np.argmax([history[by].iloc[-1] for history in histories]))
     assert fit.guide is pairs[best].guide
@@ -66,9 +67,9 @@ def test_restarts_hold_out_the_same_rows(events, monkeypatch):
 
     def keep(pair, **others):
         held_out.append(pair.held_out.whole())
-        return training.train(pair, **others)
+        return train(pair, **others)
 
-    monkeypatch.setattr(fitted, "train", keep)
+    monkeypatch.setattr(restarts, "train", keep)
     fit = pb.fit(events, study=study_of(), restarts=3, progress=False)
     for other in held_out[1:]:
         assert torch.equal(other.user, held_out[0].user)

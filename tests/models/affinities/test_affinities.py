@@ -101,7 +101,7 @@ def test_moments_are_those_of_the_program(name):
 @pytest.mark.parametrize("particles", [1, 3])
 @pytest.mark.usefixtures("short_training")
 def test_every_affinity_trains_with_any_number_of_particles(name, particles):
-    history = train(small_pair(name, epochs=4, particles=particles))
+    history = train(small_pair(name, epochs=4, particles=particles)).history
     first = history[history["phase"] == 1]
     assert first["elbo"].iloc[-1] > first["elbo"].iloc[0]
     assert np.isfinite(history[["elbo", "kl"]]).all().all()
@@ -184,6 +184,6 @@ def test_sparse_tables_take_the_first_step_of_dense_ones(monkeypatch):
 @pytest.mark.parametrize("name", ["embedding", "mean-field", "factorization-machine"])
 def test_sparse_tables_train(name, monkeypatch):
     monkeypatch.setattr(tables, "SPARSE_ABOVE", 10)
-    history = train(small_pair(name, epochs=3))
+    history = train(small_pair(name, epochs=3)).history
     first = history[history["phase"] == 1]
     assert first["elbo"].iloc[-1] > first["elbo"].iloc[0]

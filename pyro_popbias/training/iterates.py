@@ -12,7 +12,7 @@ TRACED = 2000  # numbers of each parameter, evenly spaced: a step costs the same
 class Iterates(nn.Module):
     """Running moments of some of the numbers that are learned, over the present window and the one before.
 
-    Buffers, so that they are saved with the guide and a resumed training goes on with them; row 0 is the window before.
+    Buffers, so that checkpoints and run folders save them; row 0 is the window before.
 
     Args:
         parameters: whose iterates they are; `record` must be given the same.

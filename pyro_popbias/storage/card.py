@@ -1,0 +1,46 @@
+"""The card of a run, in Markdown: what was fitted to what, and how far to trust the intervals."""
+
+import pandas as pd
+
+from pyro_popbias.trained import Trained
+
+CHAINS = "chains.safetensors"  # file of the pairs of other restarts
+
+
+def card(fit: Trained) -> str:
+    """Return the run's card in Markdown."""
+    return (
+        f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
+        f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
+        f"{fit.catalogue.periods} period(s). KL: {fit.guide.popularity.kl}. Seed {fit.study.training.seed}.\n\n"
+        f"{_design(fit)}{_restarts(fit)}{_held_out(fit)}; "
+        f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
+        "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
+        "Intervals of popularity are conditional on the estimated affinities: they are right where the affinities are "
+        "known, and too narrow where vectors are learned.\n"
+    )
+
+
+def _held_out(fit: Trained) -> str:
+    score = fit.history["validation_log_score"].iloc[-1]
+    return "No rows were held out" if pd.isna(score) else f"Held-out log-loss {-score:.4f} nats per row"
+
+
+def _restarts(fit: Trained) -> str:
+    """Return how the fit was chosen, where it was one of several, or nothing."""
+    if not fit.others:
+        return ""
+    by = "held-out log-score" if fit.history["validation_log_score"].notna().iloc[-1] else "objective"
+    return (
+        f"Best of {len(fit.chains)} restarts by its {by}; the others are in {CHAINS}, and are chains for ArviZ, whose R-hat "
+        "compares them. "
+    )
+
+
+def _design(fit: Trained) -> str:
+    """Return what scores are where the data's own labels do not say it, or nothing."""
+    number = fit.study.data.negatives
+    if not number:
+        return ""
+    kind = "ranking scores and no probabilities" if fit.model.pairwise else "probabilities within this design"
+    return f"Negatives: {number} sampled for each positive, so that scores are {kind}. "

@@ -1,0 +1,99 @@
+"""A run folder while it is fitted: locked, with a log and the checkpoints of every restart."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pyro_popbias.assembly.pair import Pair
+from pyro_popbias.storage.checkpoints import Checkpoints
+from pyro_popbias.storage.folder_state import LOG, Holds, held_by, refuse_run, refuse_to_resume, remove_leftovers
+from pyro_popbias.storage.identity import identity
+from pyro_popbias.storage.lock import locked
+from pyro_popbias.storage.run_folder import write_run
+from pyro_popbias.trained import Trained
+from pyro_popbias.training.state import Snapshot
+
+
+class NewRun:
+    """A folder that a fit is written to; a context manager. Nothing on disk changes before the first pair is there.
+
+    With `resume`, each restart continues from its own last checkpoint, and one without a checkpoint from its beginning.
+
+    Args:
+        folder: new, or with leftovers of a fit that had no checkpoint yet; with `resume`, of a fit that was started.
+        restarts: number of restarts of the fit.
+        resume: whether to continue from the checkpoints.
+
+    Raises:
+        RunFolderError: the folder holds what would be overwritten, or nothing to resume.
+    """
+
+    def __init__(self, folder: Path, *, restarts: int = 1, resume: bool = False) -> None:
+        self._folder, self._restarts, self._resume = folder, restarts, resume
+        self._scope = ExitStack()
+        self._check()
+
+    @property
+    def starts_over(self) -> bool:
+        """Whether there is no checkpoint to resume, though it was asked for."""
+        return self._resume and held_by(self._folder) is Holds.LEFTOVERS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._scope.__exit__(kind, error, trace)
+
+    def checkpoints(self, restart: int, pair: Pair) -> tuple[Snapshot | None, Callable[[Snapshot], None]]:
+        """Return the snapshot to resume a restart from, and what saves its snapshots.
+
+        Args:
+            restart: its number, from 1.
+            pair: its pair, before training.
+
+        Raises:
+            CheckpointError: its checkpoints belong to another study or other data.
+            RunLockedError: another process fits in the folder.
+        """
+        own = Checkpoints(self._folder, identity(pair, restarts=self._restarts), restart=restart)
+        snapshot = own.latest() if self._resume else None
+        if restart == 1:
+            self._begin()
+        return snapshot, own.save
+
+    def finish(self, fit: Trained, *, data: bool) -> None:
+        """Write the files of the finished run.
+
+        Args:
+            fit: the fit.
+            data: whether the interactions are written too.
+        """
+        write_run(fit, self._folder, data=data)
+
+    def _check(self) -> None:
+        (refuse_to_resume if self._resume else refuse_run)(self._folder)
+
+    def _begin(self) -> None:
+        self._scope.enter_context(locked(self._folder))
+        self._check()  # again: another fit may have finished while this one read its data
+        remove_leftovers(self._folder)
+        self._scope.enter_context(_logged(self._folder / LOG))
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Append the package's log to a file meanwhile."""
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("pyro_popbias")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

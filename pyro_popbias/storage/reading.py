@@ -1,0 +1,184 @@
+"""Reading of a finished run: every file is held against the manifest's SHA-256 before it is used."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+from torch import Tensor
+
+from pyro_popbias.assembly.components import build
+from pyro_popbias.data.atomic_files import sha256
+from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.features import Features
+from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.periods import spacing
+from pyro_popbias.errors import CorruptCheckpointError, RunFolderError, SchemaVersionError, UnknownNameError
+from pyro_popbias.guides import CellStatistics
+from pyro_popbias.storage.card import CHAINS
+from pyro_popbias.storage.run_files import PARAMETERS, PARTS, ROWS, SCORE
+from pyro_popbias.study.sections import FixedAffinityConfig
+from pyro_popbias.study.study import COUNTS, Study
+from pyro_popbias.trained import Trained
+from pyro_popbias.training.iterates import Iterates
+from pyro_popbias.training.restarts import Chain
+
+SCHEMA = 1
+NEEDED = {"study.toml", PARAMETERS, "users.parquet", "items.parquet"}
+
+Contents = dict[str, bytes]
+
+
+def read_run(path: str | Path) -> Trained:
+    """Return the trained pair that a run folder holds.
+
+    Raises:
+        RunFolderError: there is no such folder, or it holds no finished run.
+        CorruptCheckpointError: a file is not what was written.
+        SchemaVersionError: the folder was written by an incompatible version.
+    """
+    folder = Path(path)
+    contents = {name: checked(folder, name, digest) for name, digest in _manifest(folder)["sha256"].items()}
+    study = _study(contents, folder)
+    tensors = safetensors.torch.load(contents[PARAMETERS])
+    catalogue = _catalogue(contents, tensors)
+    best = _chain(study, catalogue, tensors)
+    others = safetensors.torch.load(contents[CHAINS]) if CHAINS in contents else {}
+    return Trained(
+        study=study,
+        catalogue=catalogue,
+        model=best.model,
+        guide=best.guide,
+        iterates=best.iterates,
+        history=pd.read_csv(io.BytesIO(contents["history.csv"])),
+        events=_events(contents, study, catalogue) if ROWS in contents else None,
+        others=tuple(
+            _chain(study, catalogue, _under(str(number), others))
+            for number in sorted({int(name.partition(".")[0]) for name in others})
+        ),
+    )
+
+
+def _study(contents: Contents, folder: Path) -> Study:
+    """Return the study, with the vectors and counts that were given to it."""
+    study = _declared(contents["study.toml"], folder / "study.toml")
+    affinity, prior = study.model.affinity, study.model.prior
+    if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
+        outside = {str(affinity.user_vectors), str(affinity.item_vectors)} - contents.keys()
+        if outside:
+            raise CorruptCheckpointError(
+                f"PB-R095: {folder}/study.toml names vectors outside the run: {sorted(outside)}"
+            )
+        frames = {name: _frame(contents[f"{name}.parquet"]) for name in ("user_vectors", "item_vectors")}
+        study = study.replace("model", affinity=affinity.model_copy(update=frames))
+    if prior.counts == COUNTS and COUNTS in contents:
+        study = study.replace("model", prior=prior.model_copy(update={"counts": _frame(contents[COUNTS])}))
+    return study
+
+
+def _declared(content: bytes, path: Path) -> Study:
+    try:
+        return Study.from_bytes(content, path)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"PB-C301: {error}; the run was fitted with a part that is not registered here: install the package, or import "
+            "the module, that registers it"
+        ) from None
+
+
+def _catalogue(contents: Contents, tensors: dict[str, Tensor]) -> Catalogue:
+    users, items = (pd.Index(_frame(contents[f"{name}.parquet"])["id"], dtype=str) for name in ("users", "items"))
+    count, positives = tensors["count"].numpy(), tensors["positives"].numpy()
+    edges = tensors["edges"].numpy() if "edges" in tensors else None
+    features = {
+        name: Features.from_stored(_frame(contents[f"{name}.parquet"]))
+        for name in ("user_features", "item_features")
+        if f"{name}.parquet" in contents
+    }
+    return Catalogue(users, items, len(count) // len(items), edges, count, positives, **features)
+
+
+def _chain(study: Study, catalogue: Catalogue, tensors: dict[str, Tensor]) -> Chain:
+    """Return the pair that tensors are of."""
+    # what a guide had seen of the training rows is among its parameters
+    cells = CellStatistics(catalogue.count, catalogue.positives, catalogue.periods, catalogue.item_features)
+    model, guide = build(study, catalogue, cells)
+    chain = Chain(model, guide, Iterates(guide.popularity.parameters()))
+    of_model, of_guide, of_iterates = (_under(part, tensors) for part in PARTS)
+    chain.model.load_state_dict(of_model)
+    chain.guide.load_state_dict({name: value for name, value in of_guide.items() if not name.startswith("iterates.")})
+    chain.iterates.load_state_dict(of_iterates)
+    return chain
+
+
+def _events(contents: Contents, study: Study, catalogue: Catalogue) -> Interactions:
+    rows = _frame(contents[ROWS])
+    columns: dict[str, Any] = {name: rows[name].to_numpy() if name in rows else None for name in ("label", "time")}
+    affinity = study.model.affinity
+    if SCORE in rows and isinstance(affinity, FixedAffinityConfig):
+        columns["columns"] = pd.DataFrame({str(affinity.score): rows[SCORE]})
+    return Interactions(
+        catalogue.users,
+        catalogue.items,
+        user=rows["user"].to_numpy(),
+        item=rows["item"].to_numpy(),
+        **columns,
+        periods=catalogue.periods,
+        edges=catalogue.edges,
+        period_by=spacing(catalogue.edges),
+        user_features=catalogue.user_features,
+        item_features=catalogue.item_features,
+    )
+
+
+def _frame(content: bytes) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(content))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names open with a prefix and a dot, without these."""
+    return {
+        name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
+    }
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise RunFolderError(f"PB-R102: {folder} holds no finished run (no manifest.json); fit first, or use --resume")
+    try:
+        manifest = json.loads(path.read_bytes())
+        schema = manifest["schema"]
+        if schema != SCHEMA:
+            raise SchemaVersionError(
+                f"PB-R096: {folder} has schema {schema}, this version reads {SCHEMA}; open it with the version in its manifest"
+            )
+        if not {"study.toml", "parameters.safetensors", "users.parquet", "items.parquet"} <= manifest["sha256"].keys():
+            raise KeyError("sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptCheckpointError(
+            f"PB-R095: {path} is damaged ({error!r}); restore the folder from a copy"
+        ) from error
+    return dict(manifest)
+
+
+def checked(folder: Path, name: str, digest: str) -> bytes:
+    """Return the content of a file, or refuse it.
+
+    Raises:
+        CorruptCheckpointError: it is not what was written, or not in the folder itself.
+    """
+    path = folder / name
+    if Path(name).name != name or path.is_symlink():
+        raise CorruptCheckpointError(f"PB-R095: {path} lies outside its run folder")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CorruptCheckpointError(f"PB-R094: {path} cannot be read: {error.strerror}") from error
+    if sha256(content) != digest:
+        raise CorruptCheckpointError(
+            f"PB-R095: {path} is not what was written (SHA-256 differs); restore it from a copy"
+        )
+    return content
