@@ -50,7 +50,7 @@ class TrainingRows:
         self._first = np.cumsum(self.count) - self.count
         self._score = given_score(events.columns, fit.study)
         number = fit.study.data.negatives or 0
-        self._negatives = Negatives(events, number) if number else None
+        self._negatives = Negatives(events, number, rows=train) if number else None
         if self._negatives is not None:
             self._rates = self._negatives.rates(events.user[train], events.period[train])
 
