@@ -84,8 +84,7 @@ class Predictive:
         """Return a table a check, one row a statistic.
 
         Its columns: check, statistic, stratum, observed; mean, sd, least, most and the ends lower and upper of 90 % of
-            the
-        replicates; p_value, the two-sided mid-p value of observed among the replicates.
+        the replicates; p_value, the two-sided mid-p value of observed among the replicates.
         """
         with torch.no_grad(), torch.random.fork_rng(self._devices()):
             statistics = self._statistics()

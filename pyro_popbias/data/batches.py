@@ -158,8 +158,7 @@ class TrainingBatches:
         """Return the same rows with several draws of popularity per cell and batch, at most.
 
         The ELBO adds up expectations row by row, so that rows of a cell may see draws of their own: as many evaluations
-            of
-        the likelihood give a gradient of less noise.
+        of the likelihood give a gradient of less noise.
         """
         rows = copy.copy(self)
         rows._draws = draws
