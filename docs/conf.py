@@ -35,6 +35,7 @@ myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / ".jupyter_cache" / package_hash())
 nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 600
 nb_output_stderr = "remove"  # progress
 
