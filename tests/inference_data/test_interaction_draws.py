@@ -200,7 +200,9 @@ def test_rows_without_a_likelihood_are_refused(make_frame, make_fit):
     pda = pb.fit(events, study=pb.Study(model={"name": "pda", "affinity": AFFINITIES["mean-field"]}, training=TRAINING))
     own = make_fit("product", "gamma", "embedding", latent="interaction")
     for group in BY_ROW:
-        with pytest.raises(IncompatibleError, match=rf"PB-C130: model 'pda' gives scores and no .*; leave out {group}"):
+        with pytest.raises(
+            IncompatibleError, match=rf"PB-C130: model 'pda' gives scores, not probabilities.*; leave out {group}"
+        ):
             pda.to_arviz(groups=("posterior", group))
         with pytest.raises(IncompatibleError, match=rf"PB-C131: with latent = 'interaction' .*; leave out {group}"):
             own.to_arviz(groups=("posterior", group))
