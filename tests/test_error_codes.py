@@ -9,9 +9,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 # the one fault of codes whose messages stand in several files
 SHARED = {
     "PB-C014": "the study does not name a file or the columns that a command reads",
-    "PB-C018": "negatives do not fit the data or the model",
+    "PB-C018": "negatives, or given vectors, do not fit the data or the model",
     "PB-C076": "a name is unknown",
-    "PB-C078": "two parts do not have popularity on the same numbers",
+    "PB-C078": "two parts that are right alone do not fit together",
+    "PB-C081": "the model does not take the saturation",
     "PB-C083": "a number is out of its range",
     "PB-C084": "an argument is not an integer in its range",
     "PB-D001": "the data have the wrong type",

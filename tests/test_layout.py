@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 # from the ground up: a folder or root file imports from floors below its own, and from itself
 FLOORS = [
     ["version", "errors", "lazy_imports"],
-    ["progress", "validation", "sparse_lookup", "registry"],
-    ["section"],
+    ["progress", "sparse_lookup", "registry"],
+    ["validation"],
     ["distributions", "data"],
     ["models"],
     ["guides"],

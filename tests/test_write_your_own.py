@@ -31,9 +31,9 @@ epochs = 3
 """
 FIT = """
 import sys, numpy as np, pyro_popbias as pb
-from pyro_popbias.training import loop as training
+from pyro_popbias.training import second_phase
 
-training.STEPS, training.CYCLE, training.MOST_CYCLES = 5, 3, 2
+second_phase.AUTO = second_phase.PhaseTwo(steps=5, cycle=3, most_cycles=2)
 study = pb.Study.from_toml("study.toml")
 sizes = {"users": 30, "items": 12, "interactions": 600}
 sim = pb.simulate(affinity="user-bias", prior=study.model.prior, saturation="square-hill", **sizes)

@@ -23,7 +23,7 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.registry import Registry, Variant
-from pyro_popbias.section import PartConfig
+from pyro_popbias.validation import PartConfig
 
 INTERCEPT_SCALE = 5.0
 NODES = 16  # of the Gauss-Hermite rule over x_ui; its variance is small where there are data

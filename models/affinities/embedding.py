@@ -26,8 +26,8 @@ from pyro_popbias.models.affinities.affinity import (
     VectorAffinity,
     Weights,
 )
-from pyro_popbias.section import Learnable
 from pyro_popbias.sparse_lookup import gather
+from pyro_popbias.validation import Learnable
 
 START_SCALE = 0.2  # of the prior's scale: vectors start near their prior mean, but apart
 SCALE_CENTRE = 0.5  # of a learned scale's prior, log scale ~ Normal(log 0.5, 1)

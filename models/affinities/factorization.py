@@ -22,8 +22,8 @@ from pyro_popbias.models.affinities.affinity import (
     Weights,
     features_by_side,
 )
-from pyro_popbias.section import Positive
 from pyro_popbias.sparse_lookup import gather
+from pyro_popbias.validation import Positive
 
 START_SCALE = 0.2  # of the prior's scale
 WEIGHT_SCALE = 1.0  # of the prior of a linear weight

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pyro_popbias.section import PartConfig, Positive
+from pyro_popbias.validation import PartConfig, Positive
 
 ITEM_SOURCES = ("counts", "share", "log-share")  # of a prior with a distribution for each cell
 DRIFT = 0.25  # of log popularity, from the counts' time to the labels'

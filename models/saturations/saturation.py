@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyro_popbias.distributions.special import bounded_exp
 from pyro_popbias.registry import Registry, Variant
-from pyro_popbias.section import PartConfig
+from pyro_popbias.validation import PartConfig
 
 
 class SaturationConfig(PartConfig):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.models.saturations.saturation import SATURATIONS, Saturation, SaturationConfig
-from pyro_popbias.section import Learnable
+from pyro_popbias.validation import Learnable
 
 LOG_TWO = math.log(2.0)
 

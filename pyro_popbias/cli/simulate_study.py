@@ -59,7 +59,7 @@ def _declared(model: ModelConfig) -> dict[str, Any]:
     affinity = model.affinity
     if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
         raise ConfigError(
-            "PB-C333: the affinity has given vectors, whose users and items are not the simulated ones; use "
+            "PB-C018: the affinity has given vectors, whose users and items are not the simulated ones; use "
             'affinity = { name = "embedding" }, or { name = "fixed", score = "score" }'
         )
     found: dict[str, Any] = {"model": model.name, "affinity": affinity, "prior": model.prior}

@@ -14,13 +14,12 @@ from pyro_popbias.distributions.supports import lies_inside
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.models import AFFINITIES, MODELS, PRIORS, SATURATIONS, AffinityConfig, PriorConfig
 from pyro_popbias.registry import nearest
-from pyro_popbias.section import PartConfig
 from pyro_popbias.simulation.affinities import SIMULATED
 from pyro_popbias.simulation.likelihoods import OTHERS, PRODUCTS, Likelihood
 from pyro_popbias.simulation.populations import DISTRIBUTIONS, PopulationDistribution, draw_popularity
 from pyro_popbias.simulation.registered import registered_affinity, registered_likelihood, registered_population
 from pyro_popbias.simulation.sampling import Rows, Truth, chosen_rows, shown_rows
-from pyro_popbias.validation import require_integer
+from pyro_popbias.validation import PartConfig, require_integer
 
 TESTED = 10_000  # random pairs with the true probability
 DEFAULT_SATURATION = "exponential"  # which stands for the own one of a model that has another
@@ -85,56 +84,50 @@ def simulate(
     Args:
         model: "product", "additive", "inverse-logistic" or "pda"; or the name of another registered model, whose own
             parameters stay at their start.
-        affinity: "embedding"; "fixed", which adds the affinity of each row without its intercept as a column `score`,
-            so that a fit on it has the intercept to find; "linear"; or
-            "factorization-machine". The last two come with side features. Or another registered affinity, drawn from
-            its prior: its name, or its section of a study.
+        affinity: "embedding"; "fixed", which adds the affinity of each row less the intercept as a column `score`;
+            "linear" or "factorization-machine", with side features; or another registered affinity, drawn from its
+            prior: its name, or its section of a study.
         users: number of users.
         items: number of items.
         interactions: number of rows.
         seed: decides everything.
         dim: length of the vectors; u . i has a standard deviation of about 1.
-        concentration: a of the population distribution, whose variance is 1/a; the exponential and the normal have
-            none.
+        concentration: a of the population distribution, of variance 1/a; not of the exponential and the normal.
         rate: the model's own parameter: lambda or C of the saturation, gamma of the additive model and of pda.
-        saturation: of the product model: "exponential", "hill" or "tanh"; or another registered one that the model
-            takes.
+        saturation: of the product model: "exponential", "hill" or "tanh"; or another registered one.
         prior: the population distribution, as that of a study: "gamma", "lognormal", "weibull" or "exponential"; or
             "normal", N(0, 1), for the additive model; or another registered prior: its name, or its section of a study.
         labels: "positives" keeps the rows with label 1, without the column: fewer rows than asked for.
-        exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal distribution; 0 is
-            uniform.
-        periods: number of equal-time slices, each with its own z, alike in neighbouring ones; rows are uniform over
-            them. Times are near the number of the period, so that slices computed from the log are the simulated ones.
+        exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal z; 0 is uniform.
+        periods: number of equal-time slices, each with its own z, correlated between neighbours; rows are uniform over
+            them, and cutting the log by time gives these slices.
 
     Raises:
         UnknownNameError: there is no such model, affinity, saturation, prior or kind of labels here.
         IncompatibleError: the model does not allow the prior, or does not show items.
         ConfigError: a size or number is outside its range.
     """
-    names = {"affinity": _name(affinity), "prior": _name(prior)}
-    _check_names(model=model, saturation=saturation, labels=labels, **names)
+    _check_names(model=model, saturation=saturation, labels=labels, affinity=_name(affinity), prior=_name(prior))
     _check_sizes(seed=seed, users=users, items=items, interactions=interactions, dim=dim, periods=periods)
     _check_numbers(concentration, rate, exposure)
     distribution = _population(prior, concentration)
-    if not lies_inside(PRIORS[names["prior"]].support, MODELS[model].latents["popularity"].support):
-        raise IncompatibleError(
-            f"PB-C078: prior {names['prior']!r} may be negative, popularity in model {model!r} may not; use 'gamma'"
-        )
-    likelihood = _likelihood(model, saturation, rate, names["prior"])
-    if likelihood.chosen and exposure:
-        raise IncompatibleError(f"PB-C332: model {model!r} chooses among all items, none is shown; leave exposure at 0")
+    likelihood = _likelihood(model, saturation, rate, _name(prior), exposure)
     random = np.random.default_rng(seed)
     made = _make_affinity(affinity)(random, users, items, dim)
     z = draw_popularity(distribution, random, concentration=concentration, items=items, periods=periods)
     truth = Truth(likelihood, distribution, made, z, concentration, rate)
-    draw = chosen_rows if likelihood.chosen else shown_rows
-    user, item, period, label = draw(truth, random, interactions, exposure)
+    rows = _draw_rows(truth, random, interactions, exposure, labels)
+    return _simulation(truth, random, rows, scored=_name(affinity) == "fixed")
+
+
+def _draw_rows(truth: Truth, random: np.random.Generator, number: int, exposure: float, labels: str) -> Rows:
+    draw = chosen_rows if truth.likelihood.chosen else shown_rows
+    user, item, period, label = draw(truth, random, number, exposure)
     if labels == "positives" and label is not None:
         user, item, period, label = user[label], item[label], period[label], None
     if not len(user):
-        raise ConfigError(f"PB-C083: none of {interactions} interactions is positive; ask for more")
-    return _simulation(truth, random, (user, item, period, label), scored=names["affinity"] == "fixed")
+        raise ConfigError(f"PB-C083: none of {number} interactions is positive; ask for more")
+    return user, item, period, label
 
 
 def _name(part: Any) -> Any:
@@ -150,7 +143,19 @@ def _population(prior: str | PriorConfig, concentration: float) -> PopulationDis
     )
 
 
-def _likelihood(model: str, saturation: str, rate: float, prior: str) -> Likelihood:
+def _likelihood(model: str, saturation: str, rate: float, prior: str, exposure: float) -> Likelihood:
+    """Return the likelihood of a model, which must fit the prior and how items are shown."""
+    if not lies_inside(PRIORS[prior].support, MODELS[model].latents["popularity"].support):
+        raise IncompatibleError(
+            f"PB-C078: prior {prior!r} may be negative, popularity in model {model!r} may not; use 'gamma'"
+        )
+    found = _likelihood_by_name(model, saturation, rate, prior)
+    if found.chosen and exposure:
+        raise IncompatibleError(f"PB-C078: model {model!r} chooses among all items, none is shown; leave exposure at 0")
+    return found
+
+
+def _likelihood_by_name(model: str, saturation: str, rate: float, prior: str) -> Likelihood:
     if model in OTHERS:
         return OTHERS[model]
     if model == "product" and saturation in PRODUCTS:

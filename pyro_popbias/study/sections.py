@@ -16,7 +16,7 @@ from pyro_popbias.models.affinities.embedding import EmbeddingAffinityConfig
 from pyro_popbias.models.affinities.fixed import FixedAffinityConfig as FixedAffinityConfig  # others know it from here
 from pyro_popbias.models.priors.config import ConcentratedPriorConfig
 from pyro_popbias.models.saturations.exponential import ExponentialSaturationConfig
-from pyro_popbias.section import Section, part_config
+from pyro_popbias.validation import Section, part_config
 
 Rate = Annotated[float, Field(strict=True, ge=1e-8, le=10.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]

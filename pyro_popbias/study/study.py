@@ -11,7 +11,6 @@ from pydantic import ConfigDict, Field, ValidationError
 from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import MODELS
-from pyro_popbias.section import Section
 from pyro_popbias.study.sections import (
     DataConfig,
     FixedAffinityConfig,
@@ -19,6 +18,7 @@ from pyro_popbias.study.sections import (
     ModelConfig,
     TrainingConfig,
 )
+from pyro_popbias.validation import Section
 
 SCHEMA = 1
 COUNTS = "counts.parquet"  # where a run folder keeps a frame of counts; files stay where they are

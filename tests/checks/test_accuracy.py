@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -209,7 +210,7 @@ def test_errors(events):
     fit = pb.fit(events, study=pb.Study(training={"epochs": 1}), progress=False)
     with pytest.raises(pb.ConfigError, match="PB-C150: items must be an integer >= 1, not 0"):
         accuracy(fit, items=0)
-    bare = type(fit)(fit.study, fit.catalogue, fit.model, fit.guide, fit.history, None)
+    bare = replace(fit, events=None)
     with pytest.raises(pb.DataError, match="PB-D150: the run was saved without its interactions"):
         accuracy(bare)
 

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-SHORT = "from pyro_popbias.training import loop as t; t.STEPS, t.CYCLE, t.MOST_CYCLES = 5, 3, 2\n"
+SHORT = "from pyro_popbias.training import second_phase as t; t.AUTO = t.PhaseTwo(steps=5, cycle=3, most_cycles=2)\n"
 MAIN = "from pyro_popbias.cli.app import main; main()"
 DIVERGES = """\
-import pyro_popbias.cli.fit_and_compare as f
+from pyro_popbias.training import restarts
 from pyro_popbias.errors import NumericalError
 def train(*_, **__): raise NumericalError("PB-N001: phase 1, epoch 3: the loss is not finite")
-f.train = train
+restarts.train = train
 """
 FAILS = """\
 from pyro_popbias.checks import check

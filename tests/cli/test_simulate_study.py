@@ -126,7 +126,7 @@ def test_features_are_written_beside_the_events(declare, tmp_path, monkeypatch):
 def test_given_vectors_are_refused(declare, folder_hash, tmp_path):
     path = declare('affinity = { name = "fixed", user_vectors = "u.csv", item_vectors = "i.csv" }')
     before = folder_hash(tmp_path)
-    with pytest.raises(ConfigError, match=r'PB-C333: the affinity has given vectors, .*name = "embedding"'):
+    with pytest.raises(ConfigError, match=r'PB-C018: the affinity has given vectors, .*name = "embedding"'):
         simulated(path)
     assert folder_hash(tmp_path) == before
 

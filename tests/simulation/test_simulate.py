@@ -376,7 +376,7 @@ def test_priors_that_the_model_does_not_allow_are_refused(model):
 
 
 def test_exposure_among_all_is_refused():
-    with pytest.raises(IncompatibleError, match=r"PB-C332: model 'pda' chooses among all .*leave exposure at 0"):
+    with pytest.raises(IncompatibleError, match=r"PB-C078: model 'pda' chooses among all .*leave exposure at 0"):
         pb.simulate("pda", exposure=1.0)
 
 

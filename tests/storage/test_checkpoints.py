@@ -122,7 +122,7 @@ def test_checkpoint_of_another_run(checkpoints, make_frame, other, differing):
 def test_locked_folder(tmp_path):
     with (
         locked(tmp_path / "run"),
-        pytest.raises(RunLockedError, match=rf"PB-R310: .* is in use by process {os.getpid()} on "),
+        pytest.raises(RunLockedError, match=rf"PB-R101: .* is in use by process {os.getpid()} on "),
         locked(tmp_path / "run"),
     ):
         pytest.fail("locked twice")
@@ -146,7 +146,7 @@ def test_run_fit_refuses_a_locked_folder(study_file, tmp_path, folder_hash):
     list(run_fit(study_file, tmp_path / "run"))
     with locked(tmp_path / "run"):
         before = folder_hash(tmp_path / "run")
-        with pytest.raises(RunLockedError, match=r"PB-R310: .* is in use by process"):
+        with pytest.raises(RunLockedError, match=r"PB-R101: .* is in use by process"):
             list(run_fit(study_file, tmp_path / "run", resume=True))
         with pytest.raises(RunFolderError, match=r"PB-R101: "):
             list(run_fit(study_file, tmp_path / "run"))

@@ -99,7 +99,7 @@ def test_slope_is_the_derivative_at_zero(cls):
 
 
 def test_power_has_no_complement_and_any_slope():
-    with pytest.raises(NotImplementedError, match="a power is no probability"):
+    with pytest.raises(NotImplementedError, match="a power is not a probability"):
         PowerSaturation(0.5).log_complement(torch.tensor(0.3))
     slopes = [PowerSaturation(exponent).slope.item() for exponent in (0.5, 1.0, 2.0)]
     assert slopes == [float("inf"), 1.0, 0.0]
