@@ -49,3 +49,4 @@ def test_readme_example_runs_as_it_stands(tmp_path):
     done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "score" in done.stdout
+    assert re.search(r"^all \d+ rules hold", done.stdout, flags=re.MULTILINE), done.stdout

@@ -101,8 +101,8 @@ def test_popularity_is_recovered_where_affinities_are_known(guide, record_proper
         # an independent quadrature of the same, on one fixed grid for all items, which cuts off long tails
         exact = accuracy(fit).table
         assert exact["kl"].to_numpy() == pytest.approx(kl, rel=2e-3, abs=1e-4)
-    record_property("coverage", coverage)
-    record_property("kl", divergence)
+    record_property("coverage", [float(each) for each in coverage])
+    record_property("kl", [float(each) for each in divergence])
     shown = f"{guide}: coverage {np.round(coverage, 3).tolist()}, KL {np.round(divergence, 5).tolist()} nats"
     print(shown)  # noqa: T201  shown by pytest -s
     assert min(divergence) > 0, shown
