@@ -7,7 +7,7 @@ import pyro_popbias as pb
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.second_phase import PhaseTwo
 
-ROWS, EPOCHS = 20_000, 3
+ROWS, EPOCHS = 20_000, 6
 VARIANTS = pb.variants().query("allowed")[["model", "prior", "guide"]].to_numpy().tolist()
 
 
