@@ -63,7 +63,7 @@ class Accuracy:
 
     @property
     def ruled(self) -> pd.DataFrame:
-        """The checked cells with 20 or more training rows: elsewhere the posterior is close to the prior, as every q is."""
+        """The checked cells with 20 or more training rows; elsewhere the posterior is close to the prior, as every q is."""
         return self.table[self.table["rows"] >= ROWS]
 
     @property

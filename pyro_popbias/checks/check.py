@@ -43,7 +43,7 @@ class Check:
 
     @property
     def verdict(self) -> str:
-        """One line: how many rules do not hold, and which."""
+        """One line, how many rules do not hold, and which."""
         idle = sum(np.isnan(finding.value) for finding in self.findings)
         if self.passed:
             held = f"all {len(self.findings) - idle} rules hold" if idle < len(self.findings) else "no rule applies"
