@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
+from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.popularity_guide import GUIDES, CellStatistics, PopularityGuide
@@ -51,7 +52,7 @@ class JointCellsGuide(PopularityGuide):
                 pyro.sample("popularity", distributions)
 
         scale = float(log_scale.exp().mean())
-        with torch.random.fork_rng():
+        with borrowed_generators():
             torch.manual_seed(seed)
             self._auto = type(self).auto(
                 program, init_loc_fn=init_to_value(values={"popularity": start}), init_scale=scale

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import RLock
 
 import pyro
 import torch
 
 from pyro_popbias.assembly.compatibility import check_fit, check_memory, check_saturation
 from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.distributions.random_state import ONE_THREAD
 from pyro_popbias.guides import GUIDES, AffinityGuide, CellStatistics, JointGuide
 from pyro_popbias.models import (
     AFFINITIES,
@@ -24,18 +24,17 @@ from pyro_popbias.models import (
 from pyro_popbias.models.priors.config import ITEM_SOURCES
 from pyro_popbias.study.study import Study
 
-_ONE_THREAD = RLock()
-
 
 @contextmanager
 def local_parameters() -> Iterator[None]:
     """Let modules keep their parameters to themselves meanwhile, without Pyro's global store.
 
     Modules must be made and trained in it, so that two fits live in one process. Pyro's settings and torch's default
-    random generator belong to the whole process: while one thread is in here, another one that builds, trains or loads a
-    pair waits, so that fits in several threads equal those that are run one after the other.
+    generators belong to the whole process: while one thread is in here, another one that builds, trains, checks or loads
+    a pair waits, so that the results of several threads equal those of one. Draws that other code takes from torch's
+    default generator meanwhile would still change a training.
     """
-    with _ONE_THREAD, pyro.settings.context(module_local_params=True):
+    with ONE_THREAD, pyro.settings.context(module_local_params=True):
         yield
 
 

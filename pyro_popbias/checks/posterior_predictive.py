@@ -28,6 +28,7 @@ from torch.distributions import Distribution
 from pyro_popbias.checks.replicate_source import ReplicateSource, drawn
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.statistics import Statistics
+from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import AffinityDistribution, PopularityModel
 from pyro_popbias.progress import counted
@@ -62,7 +63,7 @@ class Predictive:
         Columns: check, statistic, stratum, observed; mean, sd, least, most, and the 5 % and 95 % quantiles lower and
         upper of the replicates; p_value, the two-sided mid-p-value of observed among the replicates.
         """
-        with torch.no_grad(), torch.random.fork_rng(self._devices()):
+        with torch.no_grad(), borrowed_generators(self._devices()):
             statistics = self._statistics()
             observed = statistics.of(statistics.count([(slice(None), self.rows.label > 0)]))
             makers: Mapping[str, Callable[[], Iterator[ReplicateSource]]] = {

@@ -14,6 +14,7 @@ from pyro_popbias.errors import ConfigError
 from pyro_popbias.fitted import Fit, fit_study, load
 from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.study.study import Study
+from pyro_popbias.validation import require_integer
 
 
 def declared(
@@ -97,6 +98,7 @@ def run_fit(
     Raises:
         PopBiasError: a study, data or run folder that cannot be used; nothing on disk has changed then.
     """
+    require_integer("restarts", restarts, 1, code="PB-C017")  # before the data are read
     study = declared(path, data=data, model=model, guide=guide, overrides=overrides)
     with NewRun(folder, restarts=restarts, resume=resume) as run:
         if run.starts_over:

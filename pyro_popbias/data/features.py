@@ -17,7 +17,8 @@ from pyro_popbias.errors import DataError, DataWarning
 FAR = 10.0  # a column whose sd, or whose mean in sds, is above this is far from the unit of the coefficients' prior
 EXAMPLES = 5
 MOST_LEVELS = 0.5  # levels per row of a text column, above which it is as good as an id
-FEW_LEVELS = 50  # so many are always allowed, for small catalogues
+FEW_LEVELS = 50  # so many are allowed in small catalogues, unless each row has one of its own
+SMALL = 10  # rows, too few to tell a title from a category
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +165,9 @@ def _column(column: "pd.Series[Any]", where: str, kind: str) -> tuple[list[str],
 
 
 def _refuse_titles(level: np.ndarray, levels: Any, where: str, kind: str) -> None:
-    """Refuse a text column with about one level per id, such as titles."""
-    if len(levels) > max(FEW_LEVELS, MOST_LEVELS * len(level)):
+    """Refuse a text column with about one level per id, such as titles; in a small catalogue, with exactly one."""
+    names_each = len(level) > SMALL and len(levels) == len(level)
+    if names_each or len(levels) > max(FEW_LEVELS, MOST_LEVELS * len(level)):
         raise DataError(
             f"PB-D314: {where} has {len(levels)} distinct values in {len(level)} {kind}s, first {_shown(levels)}; as one "
             f"feature per value it would only name the {kind}s. Drop the column, or group its values into fewer levels"

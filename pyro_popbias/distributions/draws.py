@@ -9,6 +9,7 @@ from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Normal, Weibull
 
+from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.distributions.selection import take
 
 Streams = Sequence[np.random.Generator]
@@ -44,7 +45,7 @@ def draw(distribution: Distribution, *, draws: int, seed: int, keys: Iterable[in
 @singledispatch
 def _draw(distribution: Distribution, streams: Streams, draws: int) -> np.ndarray:
     found = np.empty((draws, len(streams)))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with borrowed_generators([]), torch.no_grad():
         for column, stream in enumerate(streams):
             torch.manual_seed(int(stream.integers(2**63)))
             one = take(distribution, torch.tensor([column], device=distribution.mean.device))

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions import Normal as TorchNormal
 
 from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.models import (
     AFFINITIES,
@@ -33,7 +34,7 @@ REFERENCE = 65_536  # draws that stand for a distribution without quantiles
 
 def draws_of(distribution: Distribution, number: int, seed: int) -> np.ndarray:
     """Return draws of a scalar distribution, `(number,)`, decided by a seed; torch's own random state stays as it is."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with borrowed_generators([]), torch.no_grad():
         torch.manual_seed(seed)
         return distribution.sample((number,)).double().numpy()
 
@@ -107,7 +108,7 @@ def registered_affinity(
         affinity = AFFINITIES[config.name].from_config(
             config, Catalogue(next(ids), next(ids), 1, None, nothing, nothing), generator
         )
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with borrowed_generators([]), torch.no_grad():
             torch.manual_seed(int(random.integers(2**63)))
             affinity.draw_from_prior()
             weights = _drawn(affinity.prior_weights(_shapes(affinity.latents(generator))))

@@ -24,6 +24,7 @@ from torch.nn import Parameter
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.data.batches import Batch, TrainingBatches
+from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
@@ -262,7 +263,7 @@ def train(
     """
     devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
     # the lock of local_parameters first: the random state that is restored must be the caller's
-    with local_parameters(), torch.random.fork_rng(devices), sparse_gradients(), pyro.validation_enabled(False):
+    with local_parameters(), borrowed_generators(devices), sparse_gradients(), pyro.validation_enabled(False):
         training = TrainingLoop(pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume)
         try:
             result = training.run()

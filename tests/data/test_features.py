@@ -155,7 +155,13 @@ def test_titles_are_refused(kind):
     assert len(Features.from_frame(titles[:100].assign(title="a"), ids[:100], "item").names) == 1
 
 
-@pytest.mark.parametrize(("rows", "levels"), [(50, 50), (200, 100)])
+def test_a_level_for_each_of_a_few_items_is_refused():
+    ids = pd.Index([f"i{n}" for n in range(30)], dtype=str)
+    with pytest.raises(DataError, match="PB-D314: item_features column 'title' has 30 distinct values in 30 items"):
+        Features.from_frame(pd.DataFrame({"title": [f"Title {n}" for n in range(30)]}, index=ids), ids, "item")
+
+
+@pytest.mark.parametrize(("rows", "levels"), [(10, 10), (51, 50), (200, 100)])
 def test_small_catalogues_and_shared_levels_are_taken(rows, levels):
     ids = pd.Index([f"i{n}" for n in range(rows)], dtype=str)
     frame = pd.DataFrame({"brand": [f"b{n % levels}" for n in range(rows)]}, index=ids)

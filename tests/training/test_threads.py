@@ -40,6 +40,17 @@ def test_fits_in_threads_equal_serial_ones(events):
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_a_check_beside_a_fit_changes_neither(events):
+    fit = fit_of(events, "gamma")
+    alone, found = str(fit.check()), []
+    thread = threading.Thread(target=lambda: found.append(str(fit.check())))
+    thread.start()
+    beside = fit_of(events, "gamma")
+    thread.join()
+    pd.testing.assert_frame_equal(beside.popularity(), fit.popularity(), check_exact=True)
+    assert found == [alone]
+
+
 def test_settings_are_restored_after_an_error(events, monkeypatch):
     def fail(self):
         raise NumericalError("PB-N001: broken")
