@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from pyro_popbias.assembly.pair import with_names
+from pyro_popbias.assembly.pair import assemble, with_names
 from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.interactions import Interactions
@@ -25,7 +25,7 @@ from pyro_popbias.storage.reading import read_run
 from pyro_popbias.storage.run_folder import save
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
-from pyro_popbias.training.restarts import Checkpointing, best_of, train_restarts
+from pyro_popbias.training.restarts import Checkpointing, best_of, restart_seeds, train_restart
 from pyro_popbias.validation import require_integer
 
 
@@ -228,18 +228,18 @@ def fit_study(
     Args:
         events: interactions.
         study: the study.
-        restarts: number of independent fits.
+        restarts: number of independent fits; the first has the study's seed, and all share the rows held out.
         progress: whether to show progress on standard error.
         title: what is trained, in front of the progress.
         checkpointing: from a restart's number and pair to the snapshot to resume from and what saves snapshots.
     """
-    trained = train_restarts(
-        events, study, restarts=restarts, progress=progress, title=title, checkpointing=checkpointing
-    )
-    fits = [
-        Fit(pair.study, events.catalogue, pair.model, pair.guide, result.iterates, result.history, events)
-        for pair, result in trained
-    ]
+    own, fits = study.training.seed, []
+    for number, seed in enumerate(restart_seeds(own, restarts), start=1):
+        pair = assemble(events, study if seed == own else study.with_seed(seed), split_seed=own)
+        result = train_restart(
+            pair, number, restarts=restarts, progress=progress, title=title, checkpointing=checkpointing
+        )
+        fits.append(Fit(pair.study, events.catalogue, pair.model, pair.guide, result.iterates, result.history, events))
     best = fits[best_of([each.history for each in fits])]
     # the study is as it was declared: the seed of the split, whichever restart was the best
     return replace(best, study=fits[0].study, others=tuple(each.chains[0] for each in fits if each is not best))

@@ -1,18 +1,16 @@
 """Restarts: independent trainings of one study, on one split of the data, that differ in starts, batches and draws."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from pyro_popbias.assembly.pair import Pair, assemble
-from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.progress import TrainingProgress
-from pyro_popbias.study.study import Study
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.state import Snapshot, TrainingResult, TrainingState
@@ -47,33 +45,29 @@ def restart_seeds(seed: int, restarts: int) -> list[int]:
     return [seed, *later]
 
 
-def train_restarts(
-    events: Interactions,
-    study: Study,
+def train_restart(
+    pair: Pair,
+    number: int,
     *,
-    restarts: int = 1,
+    restarts: int,
     progress: bool = True,
     title: str = "",
     checkpointing: Checkpointing | None = None,
-) -> Iterator[tuple[Pair, TrainingResult]]:
-    """Yield the pair of each restart once it is trained, with what its training leaves behind.
+) -> TrainingResult:
+    """Train the pair of one restart in place, and return what its training leaves behind.
 
     Args:
-        events: interactions.
-        study: the study.
-        restarts: number of trainings; the first has the study's seed, and all share the rows that are held out.
+        pair: what to train.
+        number: of the restart, from 1.
+        restarts: how many there are.
         progress: whether to show progress on standard error.
         title: what is trained, in front of the progress.
-        checkpointing: from a restart's number, from 1, and pair to the snapshot to resume from and what saves snapshots.
+        checkpointing: from a restart's number and pair to the snapshot to resume from and what saves snapshots.
     """
-    own = study.training.seed
-    for number, seed in enumerate(restart_seeds(own, restarts), start=1):
-        pair = assemble(events, study if seed == own else study.with_seed(seed), split_seed=own)
-        resume, save = (None, None) if checkpointing is None else checkpointing(number, pair)
-        of_restart = f"{title}restart {number} of {restarts}, " if restarts > 1 else title
-        with TrainingProgress(pair.study.training.epochs, show=progress, title=of_restart) as bar:
-            result = train(pair, on_epoch=partial(_show, bar), save=save, resume=resume)
-        yield pair, result
+    resume, save = (None, None) if checkpointing is None else checkpointing(number, pair)
+    of_restart = f"{title}restart {number} of {restarts}, " if restarts > 1 else title
+    with TrainingProgress(pair.study.training.epochs, show=progress, title=of_restart) as bar:
+        return train(pair, on_epoch=partial(_show, bar), save=save, resume=resume)
 
 
 def _show(bar: TrainingProgress, state: TrainingState) -> None:
