@@ -125,7 +125,7 @@ def _gathered(many: Tensor, weights: Tensor) -> Tensor:
 
 
 def _inputs(cells: CellStatistics) -> Tensor:
-    """Return the inputs `(C, F)`; the affinity is 0 until it is seen, and one period is no input."""
+    """Return the inputs `(C, F)`; the mean affinity is 0 until it is set, and a single period is not an input."""
     counts = np.log1p(np.stack([cells.positives, cells.rows], axis=1).astype(float))
     spread = counts.std(0)
     columns = [(counts - counts.mean(0)) / np.where(spread > 0, spread, 1.0), np.zeros((len(cells), 1))]

@@ -1,4 +1,4 @@
-"""Pyro's autoguides as whole guides: a Normal over log z, or over a real z, of all cells together.
+"""Pyro's autoguides: a Normal over log z, or over a real z, of all cells jointly.
 
 They trace a program once to learn its shapes; here that is the site of popularity alone, over every cell, so that the
 observed site and the affinity's are never seen and all parameters exist from the start. Their KL is sampled: the draw's
@@ -24,7 +24,7 @@ from pyro_popbias.guides.popularity_guide import GUIDES, CellStatistics, Popular
 
 
 class JointCellsGuide(PopularityGuide):
-    """Base of whole guides.
+    """Base of guides that draw all cells jointly.
 
     Args:
         prior: `(C,)` prior of every cell, or a scalar batch shared by all.

@@ -1,6 +1,6 @@
 """What every guide of popularity is: a Pyro program over a batch that draws the site `popularity`.
 
-A local guide has a distribution for each cell of the batch; a whole guide draws all cells together, and its batches
+A local guide has a distribution for each cell of the batch; a joint guide draws all cells at once, and its batches
 carry them all.
 """
 
@@ -63,7 +63,7 @@ class PopularityGuide(Variant, PyroModule):
     Attributes:
         family: the distribution of popularity, a class of `torch.distributions`; None where it depends on the prior.
         kl: "analytic", or "sampled" where the family has no closed KL to some prior.
-        maximises: what training maximises, as the history names it: "elbo", or "log_joint" where q is no distribution.
+        maximises: what training maximises, as the history names it: "elbo", or "log_joint" where q is a point.
         draws_all_cells: whether all cells are drawn together, at every step.
         bounds: how near q comes to the exact posterior; None where the family promises nothing.
     """
@@ -97,7 +97,7 @@ class PopularityGuide(Variant, PyroModule):
 
     @classmethod
     def size(cls, cells: int) -> int:
-        """Return how many numbers a whole guide of so many cells learns."""
+        """Return how many parameters a guide that draws all cells has."""
         raise NotImplementedError
 
     def posterior(self, cell: Tensor) -> TorchDistribution:

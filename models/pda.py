@@ -29,9 +29,9 @@ PAIRS = 2.0
 class PDA(SaturatedModel):
     """P(i before j | u) = sigma(s_ui - s_uj), with the score s_ui = (ELU(x_ui) + 1) z_i^exponent.
 
-    The score is no probability: it has no upper bound. It is that of Zhang et al., SIGIR 2021 (popularity-bias
+    The score is not a probability: it has no upper bound. It is that of Zhang et al., SIGIR 2021 (popularity-bias
     deconfounding and adjusting), with z latent; i is a positive of the user, j a sampled negative in the same period.
-    Pairs of one choice are no independent data: intervals of z are about right for most items, and too wide for the
+    Pairs that share a positive are not independent data: intervals of z are about right for most items, and too wide for the
     most popular ones.
     """
 

@@ -105,7 +105,7 @@ class PopularityModel(Variant, PyroModule):
 
     @classmethod
     def integrates_in_closed_form(cls, family: type[Distribution]) -> bool:
-        """Return whether `probability` is closed under distributions of a family, and not a quadrature."""
+        """Return whether `marginal_probability` is closed under distributions of a family, and not a quadrature."""
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:

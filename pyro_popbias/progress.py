@@ -1,6 +1,6 @@
 """Progress of long work: a bar on a terminal, and a line every few seconds in the log `pyro_popbias`.
 
-The command line shows the log on standard error where that is no terminal, and keeps it in the run folder.
+The command line shows the log on standard error if that is not a terminal, and keeps it in the run folder.
 """
 
 import logging

@@ -37,7 +37,7 @@ class HillSaturation(Saturation):
         return z / (z + self.half)
 
     def at_log(self, log_z: Tensor) -> Tensor:
-        """Return sigma(log z - log half), of which neither end overflows."""
+        """Return sigma(log z - log half), which overflows at neither end."""
         return torch.sigmoid(log_z - torch.log(self.half))
 
     def log(self, z: Tensor) -> Tensor:

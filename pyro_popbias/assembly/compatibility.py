@@ -15,7 +15,7 @@ from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, PopularityModel, Pr
 from pyro_popbias.study.sections import ModelConfig
 from pyro_popbias.study.study import Study
 
-# of a whole guide: numbers kept for each that is learned (itself, gradient, two moments), and for each cell drawn
+# memory of a guide that draws all cells: numbers per parameter (value, gradient, two moments), and per cell drawn
 COPIES, DRAWN = 4, 20
 LARGEST_WHOLE = 2 * 1024**3  # bytes
 

@@ -64,7 +64,7 @@ class Pair:
         return self.rows.whole()
 
     def update_mean_affinity(self) -> None:
-        """Show the guide the present affinities of the training rows, where it makes use of them."""
+        """Give the guide the mean affinity of each cell over its training rows, if it uses it."""
         popularity = self.guide.popularity
         if not popularity.uses_affinity:
             return

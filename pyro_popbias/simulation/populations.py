@@ -49,7 +49,7 @@ def _distribution(family: Callable[..., Distribution], *numbers: float) -> Distr
 
 
 def _clipped(probability: np.ndarray) -> np.ndarray:
-    """Return normal scores of probabilities, of which neither end is infinite."""
+    """Return normal scores of probabilities, finite at 0 and 1 too."""
     return np.asarray(ndtri(np.clip(probability, 1e-12, 1 - 1e-12)))
 
 

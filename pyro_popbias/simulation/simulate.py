@@ -45,7 +45,7 @@ class Simulation:
         truth: tables `popularity` (item, period, z), `parameters` (name, value), `user_vectors`, `item_vectors` (id, 0,
             1, ...), whose product and `intercept` are the affinity, whichever it is.
         test: random pairs: user, item, probability P(c=1 | do(u,i)), and with a fixed affinity its score. For `pda` it
-            is the score (ELU(x) + 1) E[z^gamma], which is no probability.
+            is the score (ELU(x) + 1) E[z^gamma], which is not a probability.
         user_features: side features, indexed by id; None without.
         item_features: likewise.
     """

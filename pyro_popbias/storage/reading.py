@@ -1,4 +1,4 @@
-"""Reading of a finished run: every file is held against the manifest's SHA-256 before it is used."""
+"""Reading of a finished run: the SHA-256 of every file is checked against the manifest before it is used."""
 
 import io
 import json
