@@ -14,7 +14,7 @@ from pyro_popbias.errors import ConfigError
 from pyro_popbias.fitted import Fit, fit_study, load
 from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.study.study import Study
-from pyro_popbias.validation import require_integer
+from pyro_popbias.training.restarts import restart_seeds
 
 
 def declared(
@@ -98,8 +98,8 @@ def run_fit(
     Raises:
         PopBiasError: a study, data or run folder that cannot be used; nothing on disk has changed then.
     """
-    require_integer("restarts", restarts, 1, code="PB-C017")  # before the data are read
     study = declared(path, data=data, model=model, guide=guide, overrides=overrides)
+    restart_seeds(study.training.seed, restarts)  # refused before the data are read
     with NewRun(folder, restarts=restarts, resume=resume) as run:
         if run.starts_over:
             yield f"{folder} holds no checkpoint yet: starting from the beginning"
