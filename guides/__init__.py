@@ -1,4 +1,4 @@
-"""The guides: variational families of popularity, one kind a file."""
+"""The guides: variational families of popularity, one kind per file."""
 
 if __name__ != "pyro_popbias.guides":
     raise ImportError(f"import this package as pyro_popbias.guides, not as {__name__!r}: it would be loaded twice")

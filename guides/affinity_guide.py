@@ -1,4 +1,4 @@
-"""The guide of an affinity's Bayesian weights: independent Normals, one row a user or item, or one for global weights."""
+"""The guide of an affinity's Bayesian weights: independent Normals, one row per user or item, or one for global weights."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The Exponential guide: one number a cell, so that location and spread go together."""
+"""The Exponential guide: one number per cell, which sets both location and spread."""
 
 from typing import final
 

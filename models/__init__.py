@@ -1,4 +1,4 @@
-"""The Pyro models: one variant a file, put together from an affinity, a saturation and a prior of popularity."""
+"""The Pyro models: one variant per file, put together from an affinity, a saturation and a prior of popularity."""
 
 if __name__ != "pyro_popbias.models":
     raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")

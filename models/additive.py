@@ -75,7 +75,7 @@ class Additive(PopularityModel):
     def marginal_probability(
         self, affinity: Tensor, distribution: Distribution, cell_index: Tensor | None = None
     ) -> Tensor:
-        """Return E[sigma(x + slope z)], one integral an affinity."""
+        """Return E[sigma(x + slope z)], one integral per affinity."""
         return expected_logistic(affinity, self.slope, distribution, cell_index=cell_index)
 
     def log_marginal_probability(

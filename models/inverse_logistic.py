@@ -51,7 +51,7 @@ class InverseLogistic(PopularityModel):
     def marginal_probability(
         self, affinity: Tensor, distribution: Distribution, cell_index: Tensor | None = None
     ) -> Tensor:
-        """Return E[sigma(x + log z)], one integral an affinity."""
+        """Return E[sigma(x + log z)], one integral per affinity."""
         return expected_inverse_logistic(affinity, distribution, cell_index=cell_index)
 
     def log_marginal_probability(

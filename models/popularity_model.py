@@ -37,7 +37,7 @@ RARE = (
 
 @dataclass(frozen=True)
 class LikelihoodOptions:
-    """What a study says of a likelihood; each model takes what it has.
+    """The options of a likelihood that a study sets; each model uses those it has.
 
     Attributes:
         saturation: g, with its parameter's value or start.
@@ -69,7 +69,7 @@ class PopularityModel(Variant, PyroModule):
         pairwise: whether the likelihood compares a positive with a sampled negative; scores are then not probabilities.
         default_saturation: the class of g where a study names none; None where the model has no saturation. It takes
             any other that is bounded where this one is, and only then.
-        per_interaction: whether every interaction may have a popularity of its own.
+        per_interaction: whether each interaction may have its own popularity.
         free_slope: whether popularity's slope may have either sign.
     """
 

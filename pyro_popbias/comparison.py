@@ -47,7 +47,7 @@ def compare(fits: Mapping[str, Trained], test: Interactions | None = None) -> pd
 
     Args:
         fits: fits by name.
-        test: labelled rows that no fit has seen; each fit's own held-out rows where left out.
+        test: labelled rows that no fit was trained on; each fit's own held-out rows if omitted.
 
     Raises:
         ConfigError: there are no fits, or the test has no labels.

@@ -121,7 +121,7 @@ class Fit(Trained):
         from a Normal of its mean and variance.
 
         Args:
-            draws: draws of each cell in each chain; a chain a restart, the best first.
+            draws: draws of each cell in each chain; a chain per restart, the best first.
             items: ids; all items by default.
             rows: positions of interactions, for observed_data, predictive and log_likelihood groups; by default all
                 where only observed_data is asked for, else a seeded sample of 1000 where there are more.
@@ -194,7 +194,7 @@ def fit(
 
     Args:
         events: interactions.
-        study: the study; its defaults where left out.
+        study: the study; the defaults if omitted.
         model: name or registered class of a model, in place of the study's.
         guide: name or registered class of a guide, in place of the study's.
         seed: in place of the study's; None draws one and records it.

@@ -1,4 +1,4 @@
-"""Tables of parameters, one row a user, an item or a cell: how rows are gathered, and how they are updated.
+"""Tables of parameters, one row per user, item or cell: how rows are gathered, and how they are updated.
 
 `torch.index_select` has a fast and repeatable backward pass where `weight[index]` has neither. Above some size the
 gradient becomes sparse, so that a step touches the rows of its batch only and costs the same with any number of rows.
@@ -36,7 +36,7 @@ def gather(table: Tensor, index: Tensor) -> Tensor:
     """Return the rows of a table.
 
     Args:
-        table: `(R, ...)` one row a user, item or cell.
+        table: `(R, ...)` one row per user, item or cell.
         index: `(B,)` codes.
 
     Returns:

@@ -47,7 +47,7 @@ class Trained:
         return Chain(self.model, self.guide, self.iterates), *self.others
 
     def popularity(self, interval: float = 0.9) -> pd.DataFrame:
-        """Return the popularity posteriors, one row a cell, conditional on the estimated affinities.
+        """Return the popularity posteriors, one row per cell, conditional on the estimated affinities.
 
         Args:
             interval: probability between lower and upper.

@@ -1,4 +1,4 @@
-"""Affinities x_ui: the logit of a user's interest in an item, without popularity, one kind a file."""
+"""Affinities x_ui: the logit of a user's interest in an item, without popularity, one kind per file."""
 
 from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityDistribution, AffinityLatent, Weights
 from pyro_popbias.models.affinities.embedding import BayesianEmbeddingAffinity, EmbeddingAffinity

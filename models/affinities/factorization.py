@@ -44,7 +44,7 @@ class FactorizationAffinity(Affinity):
 
     A factorization machine (Rendle 2010) in which an id is one feature among others. Two terms are left out, because
     popularity z already is the free number of an item: a linear weight of the item's id, and products of features of
-    the item's own side, which are one number an item too. Products within the user's side are one number a user, as w_u
+    the item's own side, which are one number per item too. Products within the user's side are one number per user, as w_u
     is. All parameters are point estimates: vectors ~ Normal(0, scale), linear weights ~ Normal(0, 1).
 
     Args:

@@ -130,7 +130,7 @@ def _vectors(given: Any, ids: "pd.Index[str]", kind: str) -> Tensor:
         )
     names = as_text(frame.iloc[:, 0], f"{where}.{frame.columns[0]}")
     if names.duplicated().any():
-        raise DataError(f"PB-D050: {where} has {names.duplicated().sum()} ids twice; keep one row an id")
+        raise DataError(f"PB-D050: {where} has {names.duplicated().sum()} ids twice; keep one row per id")
     values = frame.iloc[:, 1:].to_numpy(dtype="float32")
     position = pd.Index(names).get_indexer(ids)
     missing = ids[position < 0]

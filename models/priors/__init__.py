@@ -1,4 +1,4 @@
-"""Priors of popularity, one family a file."""
+"""Priors of popularity, one family per file."""
 
 from pyro_popbias.models.priors.exponential import ExponentialPrior
 from pyro_popbias.models.priors.gamma import GammaPrior

@@ -135,7 +135,7 @@ def check_memory(guide: str, cells: int, latent: str, particles: int = 1) -> Non
     """Refuse a guide that draws all cells together where it would not fit into memory, or has no place.
 
     Raises:
-        IncompatibleError: popularity is one an interaction.
+        IncompatibleError: popularity is one per interaction.
         ConfigError: the guide is too large; the message says by how much.
     """
     cls = GUIDES[guide]
@@ -144,7 +144,7 @@ def check_memory(guide: str, cells: int, latent: str, particles: int = 1) -> Non
     local = ", ".join(name for name, other in GUIDES.items() if not other.draws_all_cells)
     if latent == "interaction":
         raise IncompatibleError(
-            f"PB-C103: guide {guide!r} draws one popularity a cell, all together, and latent = 'interaction' one a row; "
+            f"PB-C103: guide {guide!r} draws one popularity per cell, all together, and latent = 'interaction' one per row; "
             f"guides that draw row by row: {local}"
         )
     size = 8 * (COPIES * cls.size(cells) + DRAWN * cells * particles)

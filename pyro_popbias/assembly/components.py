@@ -39,7 +39,7 @@ def local_parameters() -> Iterator[None]:
 
 
 def build_prior(config: PriorConfig, cells: int) -> PopularityPrior:
-    """Return the prior that a section declares; numbers that counts give are some, to be loaded into.
+    """Return the prior that a section declares; numbers that come from counts are placeholders, to be loaded later.
 
     Args:
         config: the study's.

@@ -16,7 +16,7 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     Raises:
         DataError: the data hold one class only, and no negatives are drawn.
         ConfigError: negatives do not go with the data or the model.
-        IncompatibleError: the model has one popularity an item only, or does not take an option that is given.
+        IncompatibleError: the model has one popularity per item only, or does not take an option that is given.
     """
     check_given(study)
     model = MODELS[study.model.name]
@@ -24,7 +24,7 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     if study.model.latent == "interaction" and not model.per_interaction:
         names = [name for name, cls in MODELS.items() if cls.per_interaction]
         raise IncompatibleError(
-            f"PB-C086: model {study.model.name!r} has one popularity an item; latent = 'interaction' goes with "
+            f"PB-C086: model {study.model.name!r} has one popularity per item; latent = 'interaction' goes with "
             f"{', '.join(names)}"
         )
     if model.default_saturation is not None and "saturation" not in study.model.model_fields_set:

@@ -1,4 +1,4 @@
-"""Counts of items that a study gives for its prior: a table, or a log of other rows than those that are fitted.
+"""Counts of items that a study gives for its prior: a table, or a log whose rows are not those that are fitted.
 
 Rows that are in the likelihood already must not be counted: a prior made of the labels' own counts uses them twice, and
 95 % intervals of popularity then cover 84 % of the true values.
@@ -19,7 +19,7 @@ from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.study.sections import DataConfig
 
 LARGEST = 2.0**53  # every integer up to it is a float
-FEWEST = 5  # items whose counts equal the data's own by no accident
+FEWEST = 5  # items: so many whose counts equal the data's own are not a coincidence
 TWICE = (
     "counts of the labels themselves would be used twice, and 95 % intervals of popularity then cover 84 %. Give a table "
     "of another window or of exposures (where users come back to items, as item and count), or use source = 'learned' or, "
@@ -35,7 +35,7 @@ def read_counts(given: Any, data: DataConfig) -> pd.DataFrame:
         data: names of the columns of ids; "item" and "user" are taken too.
 
     Raises:
-        DataError: a column is missing, an item stands twice, or counts are not integers >= 0.
+        DataError: a column is missing, an item appears twice, or counts are not integers >= 0.
         RunFolderError: the file cannot be read.
     """
     users, items = ([name for name in (own, kind) if name] for own, kind in ((data.user, "user"), (data.item, "item")))
@@ -50,7 +50,7 @@ def read_counts(given: Any, data: DataConfig) -> pd.DataFrame:
         if frame.shape[1] > 1:
             message = (
                 f"PB-D125: the log of counts has no column of users ({' or '.join(users)}) among {', '.join(map(str, frame))}, "
-                "so it cannot be seen whether its rows are other ones than the data's"
+                "so that rows shared with the data cannot be found"
             )
             warnings.warn(message, DataWarning, stacklevel=2)
         return table
@@ -62,7 +62,7 @@ def _whole(count: "pd.Series[Any]", item: "pd.Series[str]") -> np.ndarray:
     twice = item.duplicated()
     if twice.any():
         raise DataError(
-            f"PB-D050: counts has {twice.sum()} items twice, first {', '.join(item[twice][:3])}; keep one row an item, or "
+            f"PB-D050: counts has {twice.sum()} items twice, first {', '.join(item[twice][:3])}; keep one row per item, or "
             "leave out the column 'count' so that rows are counted"
         )
     if not pd.api.types.is_numeric_dtype(count.dtype) or pd.api.types.is_bool_dtype(count.dtype):

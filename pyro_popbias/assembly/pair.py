@@ -108,7 +108,7 @@ def pair(
         events: interactions.
         model: name or registered class of a model, in place of the study's.
         guide: name or registered class of a guide, in place of the study's.
-        study: the study; its defaults where left out.
+        study: the study; the defaults if omitted.
 
     Raises:
         UnknownNameError: no model or guide has such a name.

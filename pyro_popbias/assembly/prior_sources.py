@@ -1,4 +1,4 @@
-"""Where the numbers of a prior come from: each source of a study has one function here."""
+"""The numbers of a prior: one function for each `source` of a study."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ from pyro_popbias.study.study import Study
 
 @dataclass(frozen=True)
 class PriorInputs:
-    """What a prior may be made from.
+    """The data that a prior may be made from.
 
     Attributes:
-        study: what was declared.
+        study: the study.
         events: all rows.
         rows: positions of the training rows.
     """
@@ -68,7 +68,7 @@ def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> Populari
     """Return the prior of a study, at its start.
 
     Args:
-        study: what was declared.
+        study: the study.
         events: all rows.
         rows: positions of the training rows.
 

@@ -155,7 +155,7 @@ class Study(Section):
     def to_toml(self) -> str:
         """Return the study as a TOML text with every key; frames in it must have been replaced by paths.
 
-        A saturation that the model does not take and that was not given is left out: a file that gives it is refused.
+        A saturation is omitted if it was not given and the model does not take one: a file with it would be refused.
         """
         taken = MODELS[self.model.name].default_saturation or "saturation" in self.model.model_fields_set
         exclude = {} if taken else {"model": {"saturation"}}

@@ -1,13 +1,12 @@
-"""Training in two phases: model and guide together, then the guide and the scalars of the model until all stands still.
+"""Training in two phases: model and guide together, then the guide and the model's scalars until both are stationary.
 
-Phase one takes an epoch at a time; it stops early on the held-out log-score and goes back to its best epoch. Phase two
-holds the vectors fixed, so that affinities are plain numbers and batches can be large, and goes on with q and the few
-scalars (intercept, concentration, slope): these can arrive only after q has, and a few scalars do not overfit. It runs
-in cycles over which the rate falls, until one brings next to nothing; on real ratings this takes the exact KL of an
-item's posterior from about a nat to a hundredth. Rows of a cell share out several draws: under a single one q scatters
-about its optimum, and scalars take the scatter for a spread of popularity, so that slope and concentration end too low.
-Every random number comes from (seed, phase, step), so that a run that was stopped continues bit for bit from the last
-epoch's snapshot.
+Phase one runs epoch by epoch; it stops early on the held-out log-score and returns to its best epoch. Phase two holds the
+vectors fixed, so that affinities are numbers and batches can be large, and trains q and the few scalars (intercept,
+concentration, slope) further: scalars converge only after q has, and a few of them do not overfit. It runs in cycles over
+which the learning rate falls, until a cycle gains next to nothing; on real ratings this takes the exact KL of an item's
+posterior from about a nat to a hundredth. The rows of a cell share several draws: with a single one q scatters about its
+optimum, scalars mistake the scatter for spread of popularity, and slope and concentration end too low. All random numbers
+come from (seed, phase, step), so that a resumed run continues bit for bit from the snapshot of its last epoch.
 """
 
 import math

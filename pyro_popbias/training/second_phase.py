@@ -1,4 +1,4 @@
-"""Phase two of a training: when it ends, how its rate falls, and the rows it sees.
+"""Phase two of training: its length, its learning rate, and its batches.
 
 Vectors are held fixed, so that x_ui is a known number, or has a known distribution. Where the data have labels,
 affinities are computed once; where negatives are sampled, for each batch. A Bayesian affinity enters by draws of its
@@ -33,7 +33,7 @@ class PhaseTwo:
         epochs: length of phase two; None for as many cycles as it takes to become stationary.
         most_cycles: upper bound of these.
         gain: nats per cell, and
-        move: of any scalar of the model, on its unconstrained scale: a cycle that brings less of both is the last.
+        move: of any scalar of the model, on its unconstrained scale: the first cycle with less of both is the last.
     """
 
     steps: int = 40

@@ -23,7 +23,7 @@ DONE = 3  # the phase of a finished training
 
 @dataclass
 class TrainingState:
-    """Where a training stands after some whole epoch; with the tensors of a snapshot, all that resuming needs."""
+    """The progress of a training after a whole epoch; with the tensors of a snapshot, all that resuming needs."""
 
     phase: int = 1  # DONE when it is finished
     epoch: int = 0  # epochs done in this phase

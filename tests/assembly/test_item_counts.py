@@ -48,7 +48,7 @@ def test_columns_may_have_the_names_of_the_study():
         (TABLE.rename(columns={"item": "items"}), r"PB-D005: no column 'item'; did you mean 'items'\?"),
         (
             pd.concat([TABLE, TABLE]),
-            r"PB-D050: counts has 3 items twice, first i1, other, 007; keep one row an item, or",
+            r"PB-D050: counts has 3 items twice, first i1, other, 007; keep one row per item, or",
         ),
         (
             TABLE.assign(count=["3", "9", "1"]),

@@ -95,5 +95,5 @@ def test_a_million_cells_are_too_many_for_a_low_rank():
 
 @pytest.mark.parametrize("guide", WHOLE)
 def test_a_popularity_a_row_is_refused(events, guide):
-    with pytest.raises(IncompatibleError, match=rf"PB-C103: guide '{guide}' draws one popularity a cell"):
+    with pytest.raises(IncompatibleError, match=rf"PB-C103: guide '{guide}' draws one popularity per cell"):
         pb.pair(events, guide=guide, study=pb.Study(model={"latent": "interaction"}))
