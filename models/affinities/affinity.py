@@ -73,6 +73,17 @@ class AffinityDistribution:
         ]
         return torch.logsumexp(torch.stack(values), 0)
 
+    def quantile(self, probability: float) -> Tensor | None:
+        """Return the quantile of each affinity, logits of the same shape; None for a point.
+
+        Args:
+            probability: above 0 and below 1.
+        """
+        if self.variance is None:
+            return None
+        normal = Normal(self.mean, self.variance.sqrt(), validate_args=False)
+        return normal.icdf(self.mean.new_tensor(probability))
+
     def at(self, *index: Tensor) -> "AffinityDistribution":
         """Return the distributions at some positions."""
         return AffinityDistribution(self.mean[index], None if self.variance is None else self.variance[index])

@@ -137,6 +137,13 @@ def test_plain_numbers_and_distributions_are_averaged():
     torch.testing.assert_close(sd, draws.std(0), rtol=0.01, atol=0)
 
 
+def test_quantiles_are_those_of_the_normal():
+    mean, variance = torch.tensor([0.3, -1.0]).double(), torch.tensor([0.25, 0.0]).double()
+    assert AffinityDistribution(mean).quantile(0.05) is None
+    found = AffinityDistribution(mean, variance).quantile(0.05)
+    torch.testing.assert_close(found, torch.tensor([0.3 - 0.5 * 1.6448536269514722, -1.0]).double())
+
+
 def test_linear_without_features_is_refused(events):
     with pytest.raises(DataError, match="PB-D109: a linear affinity needs features of users or items"):
         pair(events, study=pb.Study(model={"affinity": {"name": "linear"}}))
