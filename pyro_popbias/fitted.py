@@ -48,15 +48,17 @@ class Fit(Trained):
                 item's own), "posterior" (the item's q) or "none" (the affinity alone). A number sets z for all items,
                 a mapping from item to number sets it per item: do(z = value). It must hold every item of the frame and
                 may hold others.
-            interval: share of popularity's mass between lower and upper, above 0 and below 1.
+            interval: probability between score_lower and score_upper, and of popularity between popularity_lower and
+                popularity_upper; above 0 and below 1.
             unseen: what to do with ids that the fit does not know: "error", "prior" for the prior mean of their
                 affinity, or "drop" for leaving their rows out.
 
         Returns:
-            user, item, score, lower, upper (probabilities; for `pda`, scores without an upper bound), score_sd. lower and
-            upper say how far popularity moves the probability: they are not an error bar of the score, and equal it
-            under "none" and given values. score_sd is the error bar from the affinity's posterior, NaN where affinities
-            are point estimates.
+            user, item, score, score_lower, score_upper, popularity_lower, popularity_upper, score_sd: probabilities; for
+            `pda`, scores without an upper bound. score_lower and score_upper are the score's own interval, at the
+            quantiles of the affinity's posterior, and score_sd its standard deviation; all three are NaN where affinities
+            are point estimates. popularity_lower and popularity_upper say how far popularity moves the probability: they
+            are not an error bar of the score, and equal it under "none" and given values.
 
         Raises:
             DataError: a column is missing or a duplicate, ids are unseen, or a mapping lacks items.
@@ -77,25 +79,31 @@ class Fit(Trained):
         k: int = 10,
         popularity: str | float | Mapping[Any, float] = "population",
         exclude_seen: bool = True,
+        *,
+        interval: float = 0.9,
     ) -> pd.DataFrame:
         """Return each user's k items of highest P(c=1 | do(u,i)).
+
+        The data do not tell apart two items whose score intervals overlap: take their order as a tie.
 
         Args:
             users: ids; all users by default. A user listed more than once is answered once, in the place of the first.
             k: items per user.
             popularity: as in `predict`; a mapping must hold every item of the fit.
             exclude_seen: leave out items that the user has a row of, whatever its label.
+            interval: as in `predict`.
 
         Returns:
-            user, rank (from 1), item, score, lower, upper.
+            user, rank (from 1), item, score, score_lower, score_upper, popularity_lower, popularity_upper, as in `predict`.
 
         Raises:
             DataError: users are unseen, a mapping lacks items, or seen items are to be excluded and the run was saved
                 without its interactions.
             UnknownNameError: there is no such mode of popularity.
-            ConfigError: k is not an integer >= 1, or a value of popularity is outside of its support.
+            ConfigError: k is not an integer >= 1, a value of popularity is outside of its support, or the interval is not
+                between 0 and 1.
         """
-        scorer = self._scorer(popularity, 0.9)
+        scorer = self._scorer(popularity, interval)
         k = require_integer("k", k, 1)
         if exclude_seen and self.events is None:
             raise DataError(

@@ -12,6 +12,7 @@ from pyro_popbias.study import sections
 
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
 pytestmark = pytest.mark.usefixtures("short_training")
+SCORE_COLUMNS = ["score", "score_lower", "score_upper", "popularity_lower", "popularity_upper"]
 # distributions of the default prior's support; a point has no interval, and tests of its own
 POSITIVE = [name for name, cls in pb.GUIDES.items() if cls.fits(constraints.positive) and name != "point"]
 
@@ -83,7 +84,12 @@ def test_parameters(fit):
 
 @pytest.mark.parametrize("interval", [0, 1, 1.5, True, "0.9", float("nan")])
 def test_intervals_outside_zero_to_one_are_refused(fit, interval):
-    calls = (fit.popularity, fit.parameters, lambda interval: fit.predict(pd.DataFrame(), interval=interval))
+    calls = (
+        fit.popularity,
+        fit.parameters,
+        fit.recommend,
+        lambda interval: fit.predict(pd.DataFrame(), interval=interval),
+    )
     for call in calls:
         with pytest.raises(ConfigError, match=r"PB-C083: interval must be above 0 and below 1, not "):
             call(interval=interval)
@@ -93,11 +99,11 @@ def test_predict_keeps_rows_and_order(fit, pairs):
     untouched = pairs.copy(deep=True)
     result = fit.predict(pairs)
     pd.testing.assert_frame_equal(pairs, untouched)
-    assert list(result.columns) == ["user", "item", "score", "lower", "upper", "score_sd"]
+    assert list(result.columns) == ["user", "item", *SCORE_COLUMNS, "score_sd"]
     assert result.index.equals(pd.RangeIndex(len(pairs)))
     assert result["user"].tolist() == pairs["user"].tolist()
     assert result["item"].tolist() == pairs["item"].tolist()
-    assert result["score_sd"].isna().all()
+    assert result[["score_lower", "score_upper", "score_sd"]].isna().all(axis=None)  # points have no error bar
     alone = fit.predict(pairs.iloc[[17]])
     np.testing.assert_allclose(alone["score"], result["score"][17], rtol=1e-12)
 
@@ -112,7 +118,7 @@ def test_distributions_of_popularity_differ(fit, pairs):
     score = {mode: fit.predict(pairs, popularity=mode) for mode in ("population", "prior", "posterior", "none")}
     np.testing.assert_allclose(score["none"]["score"], expit(affinity_of(fit, pairs)), rtol=1e-12)
     for mode, table in score.items():
-        edge = table[["lower", "score", "upper"]].to_numpy()
+        edge = table[["popularity_lower", "score", "popularity_upper"]].to_numpy()
         assert ((edge >= 0) & (edge <= 1)).all()
         assert (np.diff(edge, axis=1) == 0).all() if mode == "none" else (np.diff(edge, axis=1) > 0).all()
     attention = {mode: score[mode]["score"] / score["none"]["score"] for mode in ("population", "posterior")}
@@ -125,10 +131,15 @@ def test_distributions_of_popularity_differ(fit, pairs):
 
 
 def test_wider_interval_is_wider(fit, pairs):
-    narrow, wide = (fit.predict(pairs, interval=interval) for interval in (0.5, 0.95))
-    assert (wide["lower"] < narrow["lower"]).all()
-    assert (wide["upper"] > narrow["upper"]).all()
-    pd.testing.assert_series_equal(wide["score"], narrow["score"])
+    for call in (
+        lambda interval: fit.predict(pairs, interval=interval),
+        lambda interval: fit.recommend(interval=interval),
+    ):
+        narrow, wide = (call(interval) for interval in (0.5, 0.95))
+        assert (wide["popularity_lower"] < narrow["popularity_lower"]).all()
+        assert (wide["popularity_upper"] > narrow["popularity_upper"]).all()
+        pd.testing.assert_series_equal(wide["score"], narrow["score"])
+    pd.testing.assert_frame_equal(fit.recommend(interval=0.9), fit.recommend())
 
 
 UNSEEN = pd.DataFrame({"user": ["u1", "nobody", "u1", "nobody"], "item": ["i1", "i1", "nothing", "nothing"]})
@@ -176,10 +187,10 @@ def test_unknown_words_are_refused(fit, pairs):
 def test_no_rows_give_no_rows(fit, pairs, popularity):
     for empty in (pairs.iloc[:0], pd.DataFrame(columns=["user", "item"])):
         table = fit.predict(empty, popularity=popularity)
-        assert list(table.columns) == ["user", "item", "score", "lower", "upper", "score_sd"]
+        assert list(table.columns) == ["user", "item", *SCORE_COLUMNS, "score_sd"]
         assert not len(table)
     dropped = fit.predict(UNSEEN.iloc[1:], popularity=popularity, unseen="drop")
-    assert dropped.shape == (0, 6)
+    assert dropped.shape == (0, len(table.columns))
 
 
 def test_duplicate_columns_are_refused(fit, pairs):
@@ -198,16 +209,16 @@ def test_popularity_is_set_to_a_number(fit, pairs, number):
     table = fit.predict(pairs, popularity=number)
     np.testing.assert_allclose(table["score"], at_value(fit, pairs, float(number)), rtol=1e-12)
     np.testing.assert_allclose(table["score"], expit(affinity_of(fit, pairs)) * -np.expm1(-float(number)), rtol=1e-12)
-    assert (table["lower"] == table["score"]).all()
-    assert (table["upper"] == table["score"]).all()
+    assert (table["popularity_lower"] == table["score"]).all()
+    assert (table["popularity_upper"] == table["score"]).all()
 
 
 def test_popularity_is_set_item_by_item(fit, pairs):
     z = {item: 0.1 + 0.2 * k for k, item in enumerate(fit.catalogue.items)}
     table = fit.predict(pairs, popularity={**z, "another item": 3.0})
     np.testing.assert_allclose(table["score"], at_value(fit, pairs, pairs["item"].map(z).to_numpy()), rtol=1e-12)
-    pd.testing.assert_series_equal(table["lower"], table["score"], check_names=False)
-    pd.testing.assert_series_equal(table["upper"], table["score"], check_names=False)
+    pd.testing.assert_series_equal(table["popularity_lower"], table["score"], check_names=False)
+    pd.testing.assert_series_equal(table["popularity_upper"], table["score"], check_names=False)
     same = dict.fromkeys(z, 1.5)
     pd.testing.assert_frame_equal(fit.predict(pairs, popularity=same), fit.predict(pairs, popularity=1.5))
     for wanted in (same, 1.5):
@@ -247,13 +258,31 @@ def test_real_popularity_may_be_set_to_a_negative_number(events, prior):
         np.testing.assert_allclose(fit.predict(pairs, popularity=z)["score"], expected, rtol=1e-12)
 
 
-def test_given_popularity_of_a_bayesian_affinity(events):
-    study = study_of(name="embedding", dim=2, posterior="mean-field")
-    fit = pb.fit(events, study=study, progress=False)
-    table = fit.predict(events.to_frame(), popularity=1.0)
+@pytest.fixture(scope="module")
+def bayesian(make_frame, short_training):
+    events = pb.Interactions.from_frame(make_frame(), label="label", time="time")
+    return pb.fit(events, study=study_of(name="embedding", dim=2, posterior="mean-field"), progress=False)
+
+
+@pytest.mark.parametrize("popularity", ["population", "prior", "posterior", "none", 1.0])
+def test_scores_of_a_bayesian_affinity_have_an_interval(bayesian, pairs, popularity):
+    known = pairs[["user", "item"]].head(30)
+    unseen = known.head(3).assign(item="nothing")
+    table, narrow = (
+        bayesian.predict(pd.concat([known, unseen]), popularity, interval=interval, unseen="prior")
+        for interval in (0.9, 0.5)
+    )
     assert (table["score_sd"] > 0).all()
-    top = fit.recommend(k=2, popularity=1.0)
-    np.testing.assert_allclose(top["score"], fit.predict(top, popularity=1.0)["score"], rtol=1e-5)
+    for wider, column, than in ((table, "score_lower", narrow), (narrow, "score_upper", table)):
+        assert (wider[column] < than[column]).all()
+    assert (table["score_lower"] < table["score"]).all()
+    assert (table["score"] < table["score_upper"]).all()
+    # each row is that of its pair alone, whichever distribution of popularity its item has
+    alone = [bayesian.predict(part, popularity, unseen="prior") for part in (known, unseen)]
+    pd.testing.assert_frame_equal(table, pd.concat(alone, ignore_index=True), rtol=1e-9)
+    top = bayesian.recommend(k=2, popularity=popularity, interval=0.5)
+    predicted = bayesian.predict(top, popularity, interval=0.5)
+    np.testing.assert_allclose(top[SCORE_COLUMNS], predicted[SCORE_COLUMNS], rtol=1e-5)
 
 
 def test_numbers_of_numpy_are_numbers_and_booleans_are_not(fit, pairs):
@@ -285,10 +314,10 @@ BY_ITEM = {f"i{k}": 0.1 + k % 7 for k in range(15)}
 def test_recommend(fit, frame, popularity):
     k = 3
     table = fit.recommend(k=k, popularity=popularity)
-    assert list(table.columns) == ["user", "rank", "item", "score", "lower", "upper"]
+    assert list(table.columns) == ["user", "rank", "item", *SCORE_COLUMNS]
     assert not table.merge(frame, on=["user", "item"]).size
     predicted = fit.predict(table, popularity=popularity)
-    for name in ("score", "lower", "upper"):
+    for name in SCORE_COLUMNS:
         np.testing.assert_allclose(table[name], predicted[name], rtol=1e-6)  # a table of affinities in float32
     unseen = len(fit.catalogue.items) - frame.groupby("user")["item"].nunique()
     for user, rows in table.groupby("user"):
@@ -332,7 +361,8 @@ def test_a_ranking_by_given_popularity_needs_every_item(fit):
 
 
 def test_no_users_get_no_rows(fit):
-    assert fit.recommend([], k=3).shape == (0, 6)
+    none, some = fit.recommend([], k=3), fit.recommend(["u5"], k=3)
+    pd.testing.assert_frame_equal(none, some.iloc[:0], check_index_type=False)
 
 
 @pytest.mark.parametrize("popularity", ["population", "prior", "posterior", 0.7, BY_ITEM])

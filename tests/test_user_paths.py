@@ -129,7 +129,7 @@ def test_silent_and_unseen_items_have_the_prior_under_any_guide(frame):
     study = pb.Study(model={"affinity": {"name": "embedding", "dim": 3}}, guide={"name": "lognormal"}, training=SMALL)
     fit = pb.fit(events, study=study, progress=False)
     pair = pd.DataFrame({"user": [frame["user"][0]], "item": ["unheard of"]})
-    columns = ["score", "lower", "upper"]
+    columns = ["score", "popularity_lower", "popularity_upper"]
     posterior = fit.predict(pair, popularity="posterior", unseen="prior")[columns]
     pd.testing.assert_frame_equal(posterior, fit.predict(pair, popularity="population", unseen="prior")[columns])
 

@@ -11,7 +11,7 @@
 `prior` and `posterior` keep the item's popularity in the score.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Literal
@@ -34,24 +34,38 @@ MOST_SHOWN = 60  # characters of a value in a message
 
 @dataclass(frozen=True)
 class Scores:
-    """P(c=1 | do(u,i)) and how far popularity moves it; all of the affinities' shape, probabilities.
+    """P(c=1 | do(u,i)), its interval, and how far popularity moves it; all of the affinities' shape, probabilities.
 
-    `sd` is the error bar from the affinity's posterior, None where the affinity is a point estimate.
+    Attributes:
+        score: P with affinity and popularity integrated over.
+        score_lower: lower end of the score's own interval, from the affinity's posterior; None where the affinity is a
+            point estimate.
+        score_upper: its upper end, or None.
+        popularity_lower: P at the lower quantile of popularity.
+        popularity_upper: P at the upper quantile.
+        score_sd: standard deviation of the score under the affinity's posterior, or None.
     """
 
     score: Tensor
-    lower: Tensor
-    upper: Tensor
-    sd: Tensor | None
+    score_lower: Tensor | None
+    score_upper: Tensor | None
+    popularity_lower: Tensor
+    popularity_upper: Tensor
+    score_sd: Tensor | None
 
     def where(self, replaced: Tensor, other: "Scores") -> "Scores":
         """Return these scores, and others where a mask says so."""
-        sd = None if self.sd is None or other.sd is None else torch.where(replaced, other.sd, self.sd)
+
+        def error_bar(own: Tensor | None, others: Tensor | None) -> Tensor | None:
+            return None if own is None or others is None else torch.where(replaced, others, own)
+
         return Scores(
             torch.where(replaced, other.score, self.score),
-            torch.where(replaced, other.lower, self.lower),
-            torch.where(replaced, other.upper, self.upper),
-            sd,
+            error_bar(self.score_lower, other.score_lower),
+            error_bar(self.score_upper, other.score_upper),
+            torch.where(replaced, other.popularity_lower, self.popularity_lower),
+            torch.where(replaced, other.popularity_upper, self.popularity_upper),
+            error_bar(self.score_sd, other.score_sd),
         )
 
 
@@ -90,21 +104,20 @@ def scores(
     interval: float,
     cell_index: Tensor | None = None,
 ) -> Scores:
-    """Return the intervention's probability and its values at the quantiles of popularity.
+    """Return the intervention's probability, and its values at the quantiles of the affinity and of popularity.
 
-    P(c=1 | u,i,z) is monotone in z, so its quantiles are its values at the quantiles of z.
+    P is monotone in the affinity and in z, so its quantiles are its values at theirs.
 
     Args:
         model: the model.
         affinity: distribution of logits, any shape.
         distribution: distribution of z, its batch broadcastable to the affinities; None is the affinity alone.
-        interval: share of popularity's mass between lower and upper.
+        interval: probability between the two ends, of the affinity and of popularity alike.
         cell_index: `(B,)` which distribution belongs to which affinity, where distributions are of distinct cells.
     """
     with torch.no_grad():
         if distribution is None:
-            alone, sd = affinity.expect(model.affinity_score)
-            return Scores(alone, alone, alone, sd)
+            return _scores(affinity, model.affinity_score, interval)
 
         def at(probability: float) -> Tensor:
             z = quantile(distribution, probability)
@@ -114,18 +127,42 @@ def scores(
         tail = (1 - interval) / 2
         ends = at(tail), at(1 - tail)
         # a free slope may be negative: P then falls with z
-        score, sd = affinity.expect(lambda x: model.marginal_probability(x, distribution, cell_index))
-        return Scores(score, torch.minimum(*ends), torch.maximum(*ends), sd)
+        ordered = torch.minimum(*ends), torch.maximum(*ends)
+        return _scores(
+            affinity, lambda x: model.marginal_probability(x, distribution, cell_index), interval, by_popularity=ordered
+        )
 
 
-def scores_at(model: PopularityModel, affinity: AffinityDistribution, z: Tensor) -> Scores:
-    """Return P(c=1 | do(u,i), do(z)); a given popularity has no interval, so lower and upper equal the score.
+def scores_at(model: PopularityModel, affinity: AffinityDistribution, z: Tensor, *, interval: float) -> Scores:
+    """Return P(c=1 | do(u,i), do(z)); popularity is given and moves nothing, so its two ends equal the score.
 
     Args:
         model: the model.
         affinity: distribution of logits, any shape.
         z: popularity, broadcastable to the affinities.
+        interval: probability of the affinity between the two ends of the score.
     """
     with torch.no_grad():
-        score, sd = affinity.expect(lambda x: model.conditional_probability(x, z))
-        return Scores(score, score, score, sd)
+        return _scores(affinity, lambda x: model.conditional_probability(x, z), interval)
+
+
+def _scores(
+    affinity: AffinityDistribution,
+    probability: Callable[[Tensor], Tensor],
+    interval: float,
+    *,
+    by_popularity: tuple[Tensor, Tensor] | None = None,
+) -> Scores:
+    """Return the mean, quantiles and standard deviation of a probability that increases with the affinity.
+
+    Args:
+        affinity: distribution of logits, any shape.
+        probability: from affinities to probabilities of the same shape.
+        interval: probability of the affinity between the two ends of the score.
+        by_popularity: P at the quantiles of popularity; None where it moves nothing.
+    """
+    score, sd = affinity.expect(probability)
+    tail = (1 - interval) / 2
+    ends = affinity.quantile(tail), affinity.quantile(1 - tail)
+    lower, upper = (None if x is None else probability(x) for x in ends)
+    return Scores(score, lower, upper, *(by_popularity or (score, score)), sd)

@@ -18,6 +18,7 @@ from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.registry import nearest
 
 UNSEEN = ("error", "prior", "drop")
+SCORE_COLUMNS = ("score", "score_lower", "score_upper", "popularity_lower", "popularity_upper")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ def _refuse_unseen(ids: pd.DataFrame, user: np.ndarray, item: np.ndarray) -> Non
 def predict_pairs(
     scorer: Scorer, pairs: Pairs, *, score: np.ndarray | None = None, period: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Return user, item, score, lower, upper and score_sd of pairs, in their order.
+    """Return user, item, the columns of `score_columns`, and score_sd of pairs, in their order.
 
     Args:
         scorer: the trained pair, and what to integrate over.
@@ -94,8 +95,7 @@ def predict_pairs(
     """
     affinity, item, of_period = _inputs(scorer, pairs, score, period)
     found = scorer.scores(affinity, item, given=scorer.given(pd.Index(pairs.ids["item"])), period=of_period)
-    sd = np.nan if found.sd is None else found.sd.cpu().numpy()
-    return pairs.ids.assign(**score_columns(found), score_sd=sd)
+    return pairs.ids.assign(**score_columns(found), score_sd=_numbers(found.score_sd))
 
 
 def log_probability(
@@ -131,7 +131,10 @@ def _inputs(
     return affinity, item, None if period is None else scorer.tensor(period)
 
 
-def score_columns(found: Scores) -> dict[str, np.ndarray]:
-    """Return the columns score, lower and upper of a table."""
-    parts = {"score": found.score, "lower": found.lower, "upper": found.upper}
-    return {name: part.cpu().numpy() for name, part in parts.items()}
+def score_columns(found: Scores) -> dict[str, np.ndarray | float]:
+    """Return the columns of `SCORE_COLUMNS`; the score's own interval is NaN where affinities are point estimates."""
+    return {name: _numbers(getattr(found, name)) for name in SCORE_COLUMNS}
+
+
+def _numbers(values: Tensor | None) -> np.ndarray | float:
+    return np.nan if values is None else values.cpu().numpy()

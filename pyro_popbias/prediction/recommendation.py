@@ -9,14 +9,14 @@ from scipy import sparse
 
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.prediction.pairs import score_columns
+from pyro_popbias.prediction.pairs import SCORE_COLUMNS, score_columns
 from pyro_popbias.prediction.scorer import Scorer
 
 
 def recommend_items(
     scorer: Scorer, users: Iterable[Any] | None, k: int, *, seen: sparse.csr_array | None
 ) -> pd.DataFrame:
-    """Return user, rank (from 1), item, score, lower and upper of each user's k best items.
+    """Return user, rank (from 1), item and the columns of `score_columns` of each user's k best items.
 
     Args:
         scorer: the trained pair, and what to integrate over.
@@ -29,7 +29,7 @@ def recommend_items(
         DataError: users are unseen, or popularity is a mapping and lacks items.
     """
     catalogue = scorer.catalogue
-    columns = {"user": str, "rank": int, "item": str, "score": float, "lower": float, "upper": float}
+    columns = {"user": str, "rank": int, "item": str, **dict.fromkeys(SCORE_COLUMNS, float)}
     blocks = [pd.DataFrame(columns=list(columns)).astype(columns)]
     for user, item, found in scorer.top(user_codes(catalogue.users, users), k, seen):
         frame = pd.DataFrame({"user": catalogue.users[user], "item": catalogue.items[item]})

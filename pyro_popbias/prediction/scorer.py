@@ -31,7 +31,7 @@ class Scorer:
         guide: the trained guide.
         catalogue: ids and counts.
         popularity: what to integrate over.
-        interval: share of popularity's mass between lower and upper.
+        interval: probability between the two ends of a score, and between those of popularity.
     """
 
     model: PopularityModel
@@ -69,7 +69,7 @@ class Scorer:
         """
         with torch.no_grad():
             if given is not None:
-                return scores_at(self.model, affinity, given)
+                return scores_at(self.model, affinity, given, interval=self.interval)
             if self.popularity == "none":
                 return self._under(affinity, None)
             if self.popularity == "population":

@@ -82,7 +82,7 @@ def test_the_posterior_score_is_the_probability_at_the_point(events, short_train
         expected = fit.model.conditional_probability(
             fit.model.affinity.pairs(*codes, None, {}).mean, fit.guide.popularity.posterior(codes[1]).v
         )
-    for column in ("score", "lower", "upper"):
+    for column in ("score", "popularity_lower", "popularity_upper"):
         np.testing.assert_allclose(table[column], expected, rtol=1e-6)
 
 

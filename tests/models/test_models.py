@@ -90,9 +90,9 @@ def test_every_model_fits_and_predicts(name, saturation, short_training):
     for popularity in ("population", "posterior", "none"):
         top = fit.recommend(k=3, popularity=popularity)
         again = fit.predict(top, popularity=popularity)
-        for column in ("score", "lower", "upper"):
+        for column in ("score", "popularity_lower", "popularity_upper"):
             np.testing.assert_allclose(top[column], again[column], rtol=1e-6)
-        assert (top["lower"] <= top["upper"]).all()
+        assert (top["popularity_lower"] <= top["popularity_upper"]).all()
 
 
 @pytest.mark.parametrize("name", list(pb.MODELS))
@@ -132,7 +132,7 @@ def test_free_slope_may_fall():
         model.conditional_probability(torch.tensor(0.3), quantile(model.prior.population(), p)).item()
         for p in (0.95, 0.05)
     ]
-    assert (found.lower.item(), found.upper.item()) == pytest.approx(ends)
+    assert (found.popularity_lower.item(), found.popularity_upper.item()) == pytest.approx(ends)
 
 
 SIZES = {"users": 1000, "items": 500, "interactions": 100_000}

@@ -60,8 +60,8 @@ def test_results_take_a_real_popularity(events, short_training):
     assert drawn.min() < -1
     for popularity in ("population", "posterior"):
         top = fit.recommend(k=3, popularity=popularity)
-        assert (top["lower"] < top["score"]).all()
-        assert (top["score"] < top["upper"]).all()
+        assert (top["popularity_lower"] < top["score"]).all()
+        assert (top["score"] < top["popularity_upper"]).all()
 
 
 @pytest.mark.parametrize("model", ["product", "inverse-logistic"])
