@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, Literal, cast
 
 import pyro
 import torch
@@ -14,7 +14,7 @@ from torch.distributions import constraints
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.models.affinities.affinity import AffinityLatent
-from pyro_popbias.sparse_lookup import gather
+from pyro_popbias.sparse_lookup import adopt_shapes, gather, set_parameter
 
 START_SCALE = 0.1  # of the prior's scale: wider rows would drown what their means have to learn first
 
@@ -48,6 +48,25 @@ class AffinityGuide(PyroModule):
             with pyro.plate(f"{name}_plate", len(group.code)), poutine.scale(scale=group.weight):
                 pyro.sample(name, distribution)
 
+    def set_rows(self, name: str, loc: Tensor, log_scale: Tensor) -> None:
+        """Set the rows of a table, perhaps to rows of fewer columns.
+
+        Args:
+            name: of the site.
+            loc: `(rows, dim)` means.
+            log_scale: `(rows, dim)` logarithms of the standard deviations.
+        """
+        set_parameter(self, f"{name}_loc", loc)
+        set_parameter(self, f"{name}_log_scale", log_scale)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        adopt_shapes(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def sites_of(self, side: Literal["user", "item"]) -> list[str]:
+        """Return the names of the tables that have a row for each user, or for each item."""
+        return [name for name, plate in self._plates.items() if plate == f"{side}s"]
+
     @torch.no_grad()
     def forget(self, site: str, rows: Tensor, log_scale: Tensor) -> None:
         """Put rows of a table at their prior.
@@ -55,7 +74,7 @@ class AffinityGuide(PyroModule):
         Args:
             site: name of the table.
             rows: `(R,)` which, as truth values.
-            log_scale: of the prior, a scalar.
+            log_scale: of the prior, a scalar or one for each column.
         """
         parameters = dict(self.named_parameters())
         parameters[f"{site}_loc_unconstrained"][rows] = 0.0

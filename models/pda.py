@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.distributions import LogitBernoulli, expectation
 from pyro_popbias.models.affinities.affinity import AffinityDistribution
-from pyro_popbias.models.popularity_model import MODELS, Latent
+from pyro_popbias.models.popularity_model import MODELS, Information, Latent
 from pyro_popbias.models.saturated_model import SaturatedModel
 from pyro_popbias.models.saturations.power import PowerSaturation
 
@@ -56,6 +56,22 @@ class PDA(SaturatedModel):
         with pyro.plate("interaction", other.shape[-1]), poutine.scale(scale=weight):
             order: Tensor = pyro.sample("label", LogitBernoulli(preferred - other), obs=observed)
         return order
+
+    def log_likelihood(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return PAIRS / m times log P of the order of each pair of a batch, in nats, `(..., P m)`."""
+        preferred, other = self._pairs(batch, self.conditional_probability(affinity, popularity))
+        return PAIRS / max(batch.negatives, 1) * logsigmoid(preferred - other)
+
+    def information(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Information:
+        """Return what the pairs of each row say about its x and z, the other row of a pair given, `(B,)` each."""
+        with torch.enable_grad():
+            x, moved = affinity.detach().requires_grad_(), torch.zeros_like(affinity).requires_grad_()
+            score = self.conditional_probability(x, self.moved_popularity(popularity, moved))
+            of_x, of_z = torch.autograd.grad(score.sum(), (x, moved))
+        preferred, other = self._pairs(batch, score.detach())
+        of_pair = PAIRS / max(batch.negatives, 1) * torch.sigmoid(preferred - other) * torch.sigmoid(other - preferred)
+        of_score = torch.cat([of_pair.reshape(batch.positives, -1).sum(-1), of_pair])
+        return Information(of_score * of_x.square(), of_score * of_x * of_z, of_score * of_z.square())
 
     @staticmethod
     def _pairs(batch: Batch, score: Tensor) -> tuple[Tensor, Tensor]:

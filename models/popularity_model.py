@@ -51,6 +51,15 @@ class LikelihoodOptions:
 
 
 @dataclass(frozen=True)
+class Information:
+    """Fisher information of each label about x and about log z (about z itself where z is real), `(B,)` each."""
+
+    affinity: Tensor
+    both: Tensor
+    popularity: Tensor
+
+
+@dataclass(frozen=True)
 class Latent:
     """A latent site as data: its dimensions, for tables and ArviZ, and its support."""
 
@@ -128,6 +137,28 @@ class PopularityModel(Variant, PyroModule):
     def likelihood(self, affinity: Tensor, popularity: Tensor) -> TorchDistribution:
         """Return the distribution of the labels given x `(B,)` and z `(..., B)`."""
         raise NotImplementedError
+
+    def log_likelihood(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Return log P of the labels of a batch, in nats, shaped as the broadcast of x `(..., B)` and z `(..., B)`."""
+        value: Tensor = self.likelihood(affinity, popularity).log_prob(batch.label)
+        return value
+
+    def information(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Information:
+        """Return what a label of each row says about x `(B,)` and z `(B,)`: E[s s'] of its slopes s of log P."""
+        with torch.enable_grad():
+            x, moved = affinity.detach().requires_grad_(), torch.zeros_like(affinity).requires_grad_()
+            likelihood = self.likelihood(x, self.moved_popularity(popularity, moved))
+            found = Information(*torch.zeros(3, len(x), dtype=x.dtype, device=x.device))
+            for label in (0.0, 1.0):
+                log_p = likelihood.log_prob(torch.full_like(x, label))
+                slopes = torch.autograd.grad(log_p.sum(), (x, moved), retain_graph=True)
+                found = _plus(found, log_p.detach().exp(), *slopes)
+        return found
+
+    def moved_popularity(self, popularity: Tensor, move: Tensor) -> Tensor:
+        """Return z after a move of log z, or of z where it is real."""
+        real = self.latents["popularity"].support is constraints.real
+        return popularity + move if real else popularity * move.exp()
 
     def log_score(self, batch: Batch, affinity: AffinityDistribution, distribution: Distribution) -> Tensor:
         """Return log P of each label of a batch with x and z integrated over, in nats.
@@ -236,6 +267,15 @@ class PopularityModel(Variant, PyroModule):
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""
         return {**self.affinity.estimates(), **self.prior.estimates()}
+
+
+def _plus(found: Information, weight: Tensor, of_affinity: Tensor, of_popularity: Tensor) -> Information:
+    """Return information with the weighted products of two slopes added."""
+    return Information(
+        found.affinity + weight * of_affinity.square(),
+        found.both + weight * of_affinity * of_popularity,
+        found.popularity + weight * of_popularity.square(),
+    )
 
 
 MODELS: Registry[PopularityModel] = Registry("model", "pyro_popbias.models", PopularityModel)

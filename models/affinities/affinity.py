@@ -1,7 +1,7 @@
 """Affinities x_ui: the logit of a user's interest in an item, without popularity.
 
-Every affinity has an intercept b0 with the prior Normal(0, 5). Point estimates enter the program by their log prior, as
-factors: a row of a table once per user or item, by the same weights as the KL of a cell. Bayesian weights are latent
+Every affinity has an intercept b0 with the prior Normal(0, 5), and may have a bias w_u of each user. There is no bias of an
+item: it and the item's popularity z would be one number. Point estimates enter the program by their log prior, as factors: a row of a table once per user or item, by the same weights as the KL of a cell. Bayesian weights are latent
 sites; the guide of the affinity holds their distributions, and hands them back where x_ui is asked for outside of the
 program.
 """
@@ -22,6 +22,8 @@ from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.normal_density import log_normal
+from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
+from pyro_popbias.models.affinities.user_bias import UserBias
 from pyro_popbias.registry import Registry, Variant
 from pyro_popbias.validation import PartConfig
 
@@ -96,7 +98,7 @@ class AffinityLatent:
     Attributes:
         plate: "users" or "items" where there is a row for each, None for global weights.
         start: `(rows, dim)` or `(dim,)`, where q's means start.
-        scale: standard deviation of the prior, or its start.
+        scale: standard deviation of the prior, or its start where it is learned.
         names: `(dim,)` names of the features of global weights; empty for rows.
     """
 
@@ -116,18 +118,25 @@ class AffinityConfig(PartConfig):
 class Affinity(Variant, PyroModule):
     """Base of affinities.
 
+    Args:
+        users: number of users, each of whom has a bias; None for an affinity without them.
+
     Attributes:
         config: the section that holds its keys in a study.
-        trains_in_phase_two: whether all parameters are few and global, and go on training when q of popularity settles.
+        trains_in_phase_two: whether its parameters go on training when q of popularity settles.
+        ranks_by_mean: whether the variance of x_ui is the same for all items of a user, so that scores under one
+            popularity rank items as the mean does.
     """
 
     required: ClassVar[tuple[str, ...]] = ("from_config", "forward", "relative", "table", "draw_from_prior")
     config: ClassVar[type[AffinityConfig]] = AffinityConfig
     trains_in_phase_two: ClassVar[bool] = False
+    ranks_by_mean: ClassVar[bool] = False
     intercept: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, users: int | None = None) -> None:
         super().__init__()
+        self.user_bias = None if users is None else UserBias(users)
         self.intercept = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     @classmethod
@@ -146,23 +155,33 @@ class Affinity(Variant, PyroModule):
 
     def draw_from_prior(self) -> None:
         """Put draws of their priors in place of the parameters, but for the intercept; torch's random state decides them."""
-        raise NotImplementedError
+        if self.user_bias is not None:
+            self.user_bias.draw_from_prior()
 
     def prior_weights(self, weights: Weights) -> Weights:
-        """Return the prior of each site, in the shapes of its q: around 0, by the scale of its `AffinityLatent`.
+        """Return the prior of each site, in the shapes of its q: Normal around 0, by the present scales.
 
         Args:
             weights: q of each site, whole tables.
         """
-        scales = {site: latent.scale for site, latent in self.latents(torch.Generator()).items()} if weights else {}
         return {
-            site: Normal(torch.zeros_like(q.loc), torch.full_like(q.loc, scales[site]), validate_args=False)
+            site: Normal(
+                torch.zeros_like(q.loc), self.log_scale(site).exp().to(q.loc).expand_as(q.loc), validate_args=False
+            )
             for site, q in weights.items()
         }
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the sites that a guide must draw, by name, with their starts drawn from a generator."""
-        return {}
+        if self.user_bias is None:
+            return {}
+        return {USER_BIAS: AffinityLatent("users", torch.zeros(self.user_bias.users, 1), self.user_bias.start_scale)}
+
+    def log_scale(self, site: str) -> Tensor:
+        """Return log s of the prior Normal(0, s) of a site: a scalar, or `(dim,)` one for each column of its rows."""
+        if site == USER_BIAS and self.user_bias is not None:
+            return self.user_bias.log_scale
+        return torch.tensor(self.latents(torch.Generator())[site].scale, dtype=torch.float64).log()
 
     def forward(self, batch: Batch) -> Tensor:
         """Return x_ui of each interaction, `(B,)` logits in float64, and add the log priors to the trace."""
@@ -174,7 +193,7 @@ class Affinity(Variant, PyroModule):
         return AffinityDistribution(distribution.mean + self.intercept, distribution.variance)
 
     def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
-        """Return x_ui - b0 of pairs of codes, `(B,)`."""
+        """Return x_ui - b0 of pairs of codes, `(B,)`; `with_user_bias` adds the bias of users to the rest."""
         raise NotImplementedError
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
@@ -196,7 +215,29 @@ class Affinity(Variant, PyroModule):
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the point-estimated global parameters by name, scalars."""
-        return {"intercept": self.intercept}
+        own = {} if self.user_bias is None else {"user_bias_scale": self.user_bias.log_scale.exp()}
+        return {"intercept": self.intercept, **own}
+
+    def biases(self, batch: Batch) -> Tensor | float:
+        """Return a draw of w_u of each interaction, `(B,)`; 0 where users have no bias."""
+        return 0.0 if self.user_bias is None else self.user_bias(batch.users)
+
+    def with_user_bias(self, rest: AffinityDistribution, user: Tensor, weights: Weights) -> AffinityDistribution:
+        """Return the distribution of affinities with the bias of their users added.
+
+        Args:
+            rest: `(U, ...)` affinities without it.
+            user: `(U,)` codes; -1 is an unseen user, whose bias has its prior.
+            weights: q of each site, whole tables.
+        """
+        if self.user_bias is None:
+            return rest
+        mean, variance = (
+            part.reshape(-1, *[1] * (rest.mean.dim() - 1)) for part in self.user_bias.moments(weights[USER_BIAS], user)
+        )
+        return AffinityDistribution(
+            rest.mean + mean, variance.expand_as(rest.mean) if rest.variance is None else rest.variance + variance
+        )
 
     def level(self) -> Tensor:
         """Return b0 and add its log prior to the trace."""
@@ -220,19 +261,19 @@ class VectorAffinity(Affinity):
     """Base of affinities x_ui = u . i + b0 of two tables without a distribution."""
 
     required = ("from_config", "forward", "draw_from_prior")
+    ranks_by_mean = True
     user_vectors: Tensor
     item_vectors: Tensor
 
     def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return u . i of pairs of codes, `(B,)`."""
         u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
-        return AffinityDistribution((u * i).sum(-1).double())
+        return self.with_user_bias(AffinityDistribution((u * i).sum(-1).double()), user, weights)
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return u . i + b0 of some users with all items, `(U, K)`."""
-        return AffinityDistribution(
-            (self.user_vectors.index_select(0, user) @ self.item_vectors.T).double() + self.intercept
-        )
+        products = (self.user_vectors.index_select(0, user) @ self.item_vectors.T).double()
+        return self.with_user_bias(AffinityDistribution(products + self.intercept), user, weights)
 
 
 AFFINITIES: Registry[Affinity] = Registry("affinity", "pyro_popbias.affinities", Affinity, plural="affinities")

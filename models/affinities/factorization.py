@@ -35,6 +35,7 @@ class FactorizationAffinityConfig(AffinityConfig):
 
     dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
     scale: Positive = 0.5
+    user_bias: bool = True
 
 
 @final
@@ -45,7 +46,7 @@ class FactorizationAffinity(Affinity):
     A factorization machine (Rendle 2010) in which an id is one feature among others. Two terms are left out, because
     popularity z already is the free number of an item: a linear weight of the item's id, and products of features of
     the item's own side, which are one number per item too. Products within the user's side are one number per user, as w_u
-    is. All parameters are point estimates: vectors ~ Normal(0, scale), linear weights ~ Normal(0, 1).
+    is. Vectors ~ Normal(0, scale) and linear weights ~ Normal(0, 1) are point estimates; w_u has a posterior.
 
     Args:
         users: number of users.
@@ -54,10 +55,11 @@ class FactorizationAffinity(Affinity):
         dim: length of the vectors.
         scale: standard deviation of the prior of each coordinate.
         generator: randomness of the start.
+        user_bias: whether users have a bias w_u.
     """
 
     config = FactorizationAffinityConfig
-    user_bias: Tensor
+    ranks_by_mean = True
 
     def __init__(
         self,
@@ -68,13 +70,13 @@ class FactorizationAffinity(Affinity):
         dim: int,
         scale: float,
         generator: torch.Generator,
+        user_bias: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(users if user_bias else None)
         self.dim, self.scale, self.items = dim, scale, items
         self.sides = tuple(features)
         for side, rows in zip(SIDES, (users, items), strict=True):
             self._vectors(f"{side}_vectors", rows, generator)
-        self.user_bias = PyroParam(torch.zeros(users, 1), constraints.real)  # type: ignore[assignment]  # read back as a tensor
         for side, each in features.items():
             self._vectors(f"{side}_feature_vectors", len(each.names), generator)
             setattr(self, f"{side}_feature_weights", PyroParam(torch.zeros(len(each.names), 1), constraints.real))
@@ -85,10 +87,19 @@ class FactorizationAffinity(Affinity):
     def from_config(cls, config: FactorizationAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Self:
         """Return the affinity at its start."""
         users, items, features = len(catalogue.users), len(catalogue.items), features_by_side(catalogue)
-        return cls(users, items, features, dim=config.dim, scale=config.scale, generator=generator)
+        return cls(
+            users,
+            items,
+            features,
+            dim=config.dim,
+            scale=config.scale,
+            generator=generator,
+            user_bias=config.user_bias,
+        )
 
     def draw_from_prior(self) -> None:
         """Draw vectors and linear weights."""
+        super().draw_from_prior()
         for name, parameter in self.named_parameters(recurse=False):
             if parameter.dim():  # the intercept is everybody's
                 parameter.normal_(0.0, self.scale if "vectors" in name else WEIGHT_SCALE)
@@ -106,17 +117,16 @@ class FactorizationAffinity(Affinity):
             sides[side] = vector.index_select(0, group.cell_index), linear.index_select(0, group.cell_index)
             self._add_log_priors(side, group, own)
         (user, user_linear), (item, item_linear) = sides["user"], sides["item"]
-        return ((user * item).sum(-1) + user_linear + item_linear).double() + self.level()
+        own_terms = ((user * item).sum(-1) + user_linear + item_linear).double()
+        return own_terms + self.biases(batch) + self.level()
 
-    def _own(self, side: str, code: Tensor) -> dict[str, Tensor]:
-        """Return the rows of some ids by table: vectors `(G, d)`, and of users the linear weight `(G, 1)`."""
-        names = {"user": ("user_vectors", "user_bias"), "item": ("item_vectors",)}[side]
-        return {name: gather(getattr(self, name), code) for name in names}
+    def _own(self, side: str, code: Tensor) -> Tensor:
+        """Return the vectors of some ids, `(G, d)`."""
+        return gather(getattr(self, f"{side}_vectors"), code)
 
-    def _with_features(self, side: str, code: Tensor, own: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _with_features(self, side: str, code: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sums of vectors, `(G, d)`, and of linear weights, `(G,)`, of ids and their features."""
-        vector = own[f"{side}_vectors"]
-        linear = own["user_bias"].squeeze(-1) if side == "user" else vector.new_zeros(len(vector))
+        linear = vector.new_zeros(len(vector))
         if side not in self.sides:
             return vector, linear
         index = getattr(self, f"{side}_index").index_select(0, code)
@@ -129,11 +139,10 @@ class FactorizationAffinity(Affinity):
         )
         return vector + of_vectors, linear + of_weights.squeeze(-1)
 
-    def _add_log_priors(self, side: str, group: UniqueIds, own: dict[str, Tensor]) -> None:
+    def _add_log_priors(self, side: str, group: UniqueIds, own: Tensor) -> None:
         """Add the log prior of the rows of a batch, by their weights, and of the features' parameters once."""
-        for name, rows in own.items():
-            scale = WEIGHT_SCALE if name == "user_bias" else self.scale
-            pyro.factor(f"{name}_prior", (group.weight * log_normal(rows.double(), scale).sum(-1)).sum())
+        log_prior = log_normal(own.double(), self.scale).sum(-1)
+        pyro.factor(f"{side}_vectors_prior", (group.weight * log_prior).sum())
         if side in self.sides:
             for kind, scale in (("vectors", self.scale), ("weights", WEIGHT_SCALE)):
                 table = getattr(self, f"{side}_feature_{kind}")
@@ -149,10 +158,12 @@ class FactorizationAffinity(Affinity):
     def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui - b0 of pairs of codes, `(B,)`."""
         (p, user_linear), (q, item_linear) = self._side("user", user), self._side("item", item)
-        return AffinityDistribution(((p * q).sum(-1) + user_linear + item_linear).double())
+        rest = AffinityDistribution(((p * q).sum(-1) + user_linear + item_linear).double())
+        return self.with_user_bias(rest, user, weights)
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
         p, user_linear = self._side("user", user)
         q, item_linear = self._side("item", torch.arange(self.items, device=user.device))
-        return AffinityDistribution((p @ q.T + user_linear.unsqueeze(1) + item_linear).double() + self.intercept)
+        rest = (p @ q.T + user_linear.unsqueeze(1) + item_linear).double() + self.intercept
+        return self.with_user_bias(AffinityDistribution(rest), user, weights)

@@ -25,22 +25,30 @@ from pyro_popbias.models.affinities.affinity import (
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 
 
+class LinearAffinityConfig(AffinityConfig):
+    """Bayesian weights of the features of users and items."""
+
+    user_bias: bool = True
+
+
 @final
 @AFFINITIES.register("linear")
 class LinearAffinity(Affinity):
-    """x_ui = beta_user . a_u + beta_item . a_i + b0, with beta ~ Normal(0, 1) as latent sites.
+    """x_ui = beta_user . a_u + beta_item . a_i + w_u + b0, with beta ~ Normal(0, 1) as latent sites.
 
     Nothing in it belongs to user and item together: in an additive model every user has the same ranking of items.
 
     Args:
         features: of users, items or both, by "user" and "item".
         items: number of items.
+        users: number of users, each with a bias w_u; None for none.
     """
 
+    config = LinearAffinityConfig
     trains_in_phase_two = True
 
-    def __init__(self, features: Mapping[str, Features], *, items: int) -> None:
-        super().__init__()
+    def __init__(self, features: Mapping[str, Features], *, items: int, users: int | None = None) -> None:
+        super().__init__(users)
         self.items = items
         self.names = {side: each.names for side, each in features.items()}
         for side, each in features.items():
@@ -48,7 +56,7 @@ class LinearAffinity(Affinity):
             self.register_buffer(f"{side}_value", torch.tensor(each.value).double(), persistent=False)
 
     @classmethod
-    def from_config(cls, config: AffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Self:
+    def from_config(cls, config: LinearAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Self:
         """Return the affinity of the features of a catalogue.
 
         Raises:
@@ -60,21 +68,24 @@ class LinearAffinity(Affinity):
                 "PB-D109: a linear affinity needs features of users or items; pass user_features= or item_features= with "
                 "the interactions, or name their files in [data]"
             )
-        return cls(features, items=len(catalogue.items))
+        users = len(catalogue.users) if config.user_bias else None
+        return cls(features, items=len(catalogue.items), users=users)
 
     def draw_from_prior(self) -> None:
-        """Draw nothing: the weights are sites."""
+        """Draw the scale of the users' biases, where they have one; the weights are sites."""
+        super().draw_from_prior()
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the weights of users' and of items' features."""
-        return {
+        weights = {
             f"beta_{side}": AffinityLatent(None, torch.zeros(len(names), dtype=torch.float64), WEIGHT_SCALE, names)
             for side, names in self.names.items()
         }
+        return {**weights, **super().latents(generator)}
 
     def forward(self, batch: Batch) -> Tensor:
         """Return x_ui of each interaction, `(B,)`, for one draw of the weights."""
-        x = self.level()
+        x = self.biases(batch) + self.level()
         for side, names in self.names.items():
             zero = torch.zeros(len(names), dtype=torch.float64, device=x.device)
             beta = pyro.sample(f"beta_{side}", Normal(zero, WEIGHT_SCALE).to_event(1))
@@ -102,10 +113,11 @@ class LinearAffinity(Affinity):
     def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui - b0 of pairs of codes, `(B,)`; the features of an unseen id count as 0."""
         (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", item, weights)
-        return AffinityDistribution(u + i, u_variance + i_variance)
+        return self.with_user_bias(AffinityDistribution(u + i, u_variance + i_variance), user, weights)
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
         items = torch.arange(self.items, device=user.device)
         (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", items, weights)
-        return AffinityDistribution(u.unsqueeze(1) + i + self.intercept, u_variance.unsqueeze(1) + i_variance)
+        rest = AffinityDistribution(u.unsqueeze(1) + i + self.intercept, u_variance.unsqueeze(1) + i_variance)
+        return self.with_user_bias(rest, user, weights)

@@ -18,7 +18,7 @@ from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.guides import GUIDES, JointGuide, PopularityGuide
-from pyro_popbias.models import BayesianEmbeddingAffinity, PopularityModel
+from pyro_popbias.models import PopularityModel
 from pyro_popbias.objective import Objective
 from pyro_popbias.study.study import Study
 
@@ -90,8 +90,7 @@ class Pair:
             if not rows.any():
                 continue
             self.model.affinity.forget(side, rows)
-            if self.guide.affinity is not None and isinstance(self.model.affinity, BayesianEmbeddingAffinity):
-                site = f"{side}_vectors"
+            for site in () if self.guide.affinity is None else self.guide.affinity.sites_of(side):
                 self.guide.affinity.forget(site, rows, self.model.affinity.log_scale(site))
 
 

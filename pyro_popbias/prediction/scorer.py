@@ -149,7 +149,8 @@ class Scorer:
         given, weights = self.given(self.catalogue.items), self.guide.weights()
         # under one distribution or value for all items the score of a point increases with it: only the top is scored
         shared = self.popularity.is_shared if isinstance(self.popularity, DoValue) else False
-        increasing = (shared or self.popularity in ("population", "none")) and not weights
+        shared = shared or self.popularity in ("population", "none")
+        increasing = shared and (not weights or self.model.affinity.ranks_by_mean)
         size = max(1, BLOCK_ELEMENTS // len(item))
         for start in range(0, len(users), size):
             block = users[start : start + size]

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pyro_popbias.data.labels import parse_rule
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import AFFINITIES, MODELS, PRIORS, SATURATIONS, AffinityConfig, PriorConfig, SaturationConfig
-from pyro_popbias.models.affinities.embedding import EmbeddingAffinityConfig
+from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
 from pyro_popbias.models.affinities.fixed import FixedAffinityConfig as FixedAffinityConfig  # others know it from here
 from pyro_popbias.models.priors.config import ConcentratedPriorConfig
 from pyro_popbias.models.saturations.exponential import ExponentialSaturationConfig
@@ -91,7 +91,7 @@ class GuideConfig(Section):
 class TrainingConfig(Section):
     """`[training]`: the optimisation."""
 
-    epochs: Count = 20
+    epochs: Count = 40
     batch_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 4096
     learning_rate: Rate = 0.01
     guide_learning_rate: Rate = 0.05

@@ -31,6 +31,7 @@ from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.optimizer import RowAdam
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
 from pyro_popbias.training.state import DONE, Snapshot, TrainingResult, TrainingState
+from pyro_popbias.training.vector_scales import VECTOR_RATE, VectorScales
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
 # the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual
@@ -66,6 +67,7 @@ class TrainingLoop:
         self._loss = pair.objective(pair.model, pair.guide)
         self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two)
         self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
+        self._scales = VectorScales.of(pair)
         self._best: dict[str, Tensor] = {}
         self.progress, tensors = resume or (TrainingState(), {})
         self._optimizer = self._new_optimizer()
@@ -90,11 +92,16 @@ class TrainingLoop:
         model, guide = self._pair.model, self._pair.guide
         weights = [] if guide.affinity is None else list(guide.affinity.parameters())
         settles = phase == 1 or model.affinity.trains_in_phase_two
-        for parameter in (*model.parameters(), *weights):
-            parameter.requires_grad_(settles or parameter.dim() == 0)
+        for name, parameter in self._loss.named_parameters():
+            held = self._scales is not None and self._scales.holds(name)
+            of_popularity = name.startswith("guide.popularity.")
+            parameter.requires_grad_(of_popularity or (not held and (settles or parameter.dim() == 0)))
         popularity = (guide.popularity.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
-            return RowAdam([popularity, ([*model.parameters(), *weights], training.learning_rate, MODEL_MEMORY)])
+            rate = training.learning_rate * (1.0 if self._scales is None else VECTOR_RATE)
+            return RowAdam(
+                [popularity, (model.parameters(), training.learning_rate, MODEL_MEMORY), (weights, rate, MODEL_MEMORY)]
+            )
         kept = self._scalars() + (weights if settles else [])
         return RowAdam([popularity, (kept, training.guide_learning_rate, GUIDE_MEMORY)])
 
@@ -107,16 +114,19 @@ class TrainingLoop:
         progress, training = self.progress, self._pair.study.training
         began = time.monotonic()
         self._pair.update_mean_affinity()
-        terms = [self._step(batch) for batch in self._pair.batches(epoch=progress.epoch)]
-        score = self._record(terms, training.learning_rate, began)
-        if (
-            not self._best or not score <= progress.best
-        ):  # without held-out rows the score is NaN, and the last epoch is the best
+        factor = 1.0 if self._scales is None else self._scales.factor(progress.epoch)
+        terms = [self._step(batch, factor) for batch in self._pair.batches(epoch=progress.epoch)]
+        if self._scales is not None and self._scales.update(progress.epoch + 1):
+            self._optimizer = self._new_optimizer()
+        score = self._record(terms, training.learning_rate * factor, began)
+        if self._scales is None and (not self._best or not score <= progress.best):
+            # without held-out rows the score is NaN, and the last epoch is the best
             progress.best, progress.best_epoch = score, progress.epoch
             self._best = {name: tensor.clone() for name, tensor in self._loss.state_dict().items()}
-        stale = self._pair.held_out is not None and progress.epoch - progress.best_epoch >= PATIENCE
+        stale = bool(self._best) and self._pair.held_out is not None and progress.epoch - progress.best_epoch >= PATIENCE
         if stale or progress.epoch >= training.epochs:
-            self._loss.load_state_dict(self._best)
+            if self._best:
+                self._loss.load_state_dict(self._best)
             self._best = {}
             self._pair.update_mean_affinity()
             progress.phase, progress.epoch, progress.steps = 2 if self._phase_two.longest else DONE, 0, 0
@@ -236,6 +246,7 @@ class TrainingLoop:
             parts[kind][rest] = tensor
         self._loss.load_state_dict(parts["parameters"])
         self._best = parts["best"]
+        self._optimizer = self._new_optimizer()  # dimensions may have been dropped
         self._optimizer.load(parts["optimizer"])
         self._iterates.load_state_dict(parts["iterates"])
 

@@ -1,0 +1,173 @@
+"""How the scales of vectors are learned, and their number of dimensions found, between the epochs of phase one.
+
+| epochs | what is done |
+| --- | --- |
+| the first fifth | scales and variances are held: means leave 0 as those of point vectors do |
+| its end, and twice later | axes are turned to the principal ones, and dimensions that the data do not need are dropped |
+| every one after | variances follow the curvature, scales their fixed point, and the size of each dimension a Newton step |
+| the last two fifths | the learning rate falls |
+
+The ELBO is the judge throughout. Held-out rows would stop a training before its scales have settled.
+
+* **Variances.** At the optimum of the ELBO, to second order, the precision of a row is 1/s_k^2 + sum over its
+  interactions of w (m_k^2 + v_k), with w the Fisher information of the label about x, m and v those of the other side's row.
+* **Scales** by MacKay's fixed point (1992), which has the optima of the M step s_k^2 = mean(m^2 + v) and comes to them faster:
+  s_k^2 = sum m^2 / sum (1 - v / s_k^2), over the rows of both tables.
+* **Axes.** The likelihood does not change when both tables are turned, or stretched against each other. The ELBO is
+  largest where the means of both have orthogonal columns of equal size (Luttinen and Ilin 2010).
+* **Sizes.** All rows of a dimension together, and the intercept, are few parameters that gradients move slowly: u_k . i_k of every
+  pair, times 1 + step, is a regression with one slope for each dimension. The KL does not change when s_k is stretched, too.
+* **Dropping.** A dimension is dropped where the expected log-likelihood that it adds is less than `WORTH` times its KL. The largest
+  directions of noise come to .56-.68, and a free energy below 0 (1 in place of `WORTH`) would also drop weak signals that
+  predict better than nothing.
+* **Linear response** (Opper and Winther 2001; the variances of approximate message passing, Lesieur et al. 2017): means react to
+  each other, so that a mean-field variance is too small. At the end w (m_k^2 + v_k) becomes w m_k^2.
+"""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pyro_popbias.assembly.pair import Pair
+from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
+from pyro_popbias.models.affinities.bayesian_embedding import BayesianEmbeddingAffinity
+from pyro_popbias.training.gain import expected_slopes, gains
+from pyro_popbias.training.vectors import Table, Vectors, affinities
+
+HELD, FALLS, LOWEST = 0.2, 0.6, 0.05  # shares of the epochs; the last factor of the learning rate
+TURNS = (HELD, 0.35, 0.5)  # shares of the epochs after which axes are turned
+WORTH = 0.68
+VECTOR_RATE = 3.0  # times the learning rate: vectors have to leave 0 while scales are held
+LARGEST_STEP = 0.2  # of the size of a dimension, and of the intercept in logits
+ROUNDS = 3  # of variances and scales after a turn
+
+
+@final
+class VectorScales:
+    """The schedule of learned scales in a training.
+
+    Args:
+        pair: what is trained.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair, self._epochs = pair, pair.study.training.epochs
+        self._held = max(1, round(HELD * self._epochs))
+        self._turns = {max(1, round(share * self._epochs)) for share in TURNS}
+
+    @classmethod
+    def of(cls, pair: Pair) -> "VectorScales | None":
+        """Return the schedule of a pair, or None where no scales of vectors are learned."""
+        affinity = pair.model.affinity
+        return cls(pair) if isinstance(affinity, BayesianEmbeddingAffinity) and affinity.learned else None
+
+    @staticmethod
+    def holds(name: str) -> bool:
+        """Return whether a parameter is set here, and not by gradients: scales, and variances of vectors."""
+        return name.endswith(("vectors_log_scale_unconstrained", "vector_log_scale_unconstrained"))
+
+    def factor(self, epoch: int) -> float:
+        """Return the factor of the learning rate after some epochs."""
+        share = (epoch / self._epochs - FALLS) / (1 - FALLS)
+        return float(LOWEST ** max(0.0, share))
+
+    @torch.no_grad()
+    def update(self, epoch: int) -> bool:
+        """Bring vectors up to date after some epochs; return whether they have moved so far that Adam has to forget.
+
+        Args:
+            epoch: number of epochs done.
+        """
+        pair = self._pair
+        if epoch < self._held or not len(Vectors.of(pair).scale):
+            return False
+        turns = epoch in self._turns
+        if turns:
+            turned(Vectors.of(pair)).write(pair)
+            for _ in range(ROUNDS):
+                rescaled(curved(pair)).write(pair)
+            worth, cost = gains(pair)
+            Vectors.of(pair).kept(worth >= WORTH * cost).write(pair)
+        if len(Vectors.of(pair).scale):
+            rescaled(curved(pair)).write(pair)
+            if epoch > self._held:
+                step_of_sizes(pair)
+        if epoch == self._epochs:
+            curved(pair, linear_response=True).write(pair)
+        return turns
+
+
+def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
+    """Return the vectors of a pair with the variances that the curvature gives them.
+
+    Args:
+        pair: the pair.
+        linear_response: whether variances include that the means of both tables react to each other.
+    """
+    vectors = Vectors.of(pair)
+    user, item = torch.zeros_like(vectors.user.mean), torch.zeros_like(vectors.item.mean)
+    for part in affinities(pair):
+        batch = part.batch
+        w = pair.model.information(batch, part.mean, part.popularity).affinity.unsqueeze(-1)
+        for total, own, other, table in (
+            (user, batch.user, batch.item, vectors.item),
+            (item, batch.item, batch.user, vectors.user),
+        ):
+            rows = table.of(other)
+            squares = rows.mean.square()
+            total.index_add_(0, own, w * (squares if linear_response else squares + rows.variance))
+    prior = vectors.scale**-2
+    return Vectors(
+        Table(vectors.user.mean, 1 / (user + prior)), Table(vectors.item.mean, 1 / (item + prior)), vectors.scale
+    )
+
+
+def rescaled(vectors: Vectors) -> Vectors:
+    """Return the vectors with scales one step further in MacKay's fixed point, by a factor of 2 at most."""
+    tables, before = (vectors.user, vectors.item), vectors.scale.square()
+    determined = sum((1 - table.variance / before).clamp(min=1e-6).sum(0) for table in tables)
+    squares = sum(table.mean.square().sum(0) for table in tables)
+    after = torch.as_tensor(squares / determined).clamp(min=0.25 * before, max=4 * before)
+    return Vectors(*tables, after.clamp(min=1e-6).sqrt())
+
+
+def turned(vectors: Vectors) -> Vectors:
+    """Return the vectors on their principal axes, the largest first, with rows of both tables of equal size.
+
+    Variances are those of the axes before, by rank: the curvature sets them anew.
+    """
+    (q_user, r_user), (q_item, r_item) = (torch.linalg.qr(table.mean) for table in (vectors.user, vectors.item))
+    left, size, right = torch.linalg.svd(r_user @ r_item.T)
+    balance = (len(q_user) / len(q_item)) ** 0.25
+    stretch = size.clamp(min=1e-12).sqrt()
+    user, item = (q_user @ left) * stretch * balance, (q_item @ right.T) * stretch / balance
+    squares = (user.square().sum(0) + item.square().sum(0)) / (len(user) + len(item))
+    scale = squares.clamp(min=1e-4).sqrt()
+    wide = Table(torch.zeros_like(user), torch.full_like(user, 0.5)), Table(torch.zeros_like(item), torch.full_like(item, 0.5))
+    of_user, of_item = (table.scaled(scale).variance for table in wide)
+    return Vectors(Table(user, of_user), Table(item, of_item), scale)
+
+
+def step_of_sizes(pair: Pair) -> None:
+    """Take a Newton step in the sizes of all dimensions and in the intercept, popularity held."""
+    vectors, intercept = Vectors.of(pair), pair.model.affinity.intercept
+    dim = len(vectors.scale)
+    slope, curvature = torch.zeros(1 + dim, dtype=torch.float64, device=intercept.device), None
+    for part in affinities(pair):
+        mean, variance = vectors.products(part.batch)
+        regressors = torch.cat([torch.ones_like(mean[:, :1]), mean], dim=1)
+        first, second = expected_slopes(pair, part)
+        w = pair.model.information(part.batch, part.mean, part.popularity).affinity
+        slope += first @ regressors
+        slope[1:] += second @ variance
+        of_part = regressors.T @ (w.unsqueeze(-1) * regressors)
+        of_part.diagonal()[1:] += w @ variance
+        curvature = of_part if curvature is None else curvature + of_part
+    assert curvature is not None  # noqa: S101  there are rows
+    slope[0] -= intercept / INTERCEPT_SCALE**2
+    curvature[0, 0] += INTERCEPT_SCALE**-2
+    step: Tensor = torch.linalg.solve(curvature, slope).clamp(-LARGEST_STEP, LARGEST_STEP)
+    stretch = (1 + step[1:]).sqrt()
+    Vectors(vectors.user.scaled(stretch), vectors.item.scaled(stretch), vectors.scale * stretch).write(pair)
+    dict(pair.model.affinity.named_parameters())["intercept_unconstrained"].add_(step[0])
