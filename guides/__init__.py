@@ -13,6 +13,7 @@ from pyro_popbias.guides.amortized_guide import (
 from pyro_popbias.guides.auto_guide import AutoLowRankGuide, AutoNormalGuide, JointCellsGuide
 from pyro_popbias.guides.exponential import ExponentialGuide
 from pyro_popbias.guides.gamma import GammaGuide
+from pyro_popbias.guides.intercept_response import InterceptResponse
 from pyro_popbias.guides.joint_guide import JointGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
@@ -34,6 +35,7 @@ __all__ = [
     "CellStatistics",
     "ExponentialGuide",
     "GammaGuide",
+    "InterceptResponse",
     "JointCellsGuide",
     "JointGuide",
     "LogNormalGuide",

@@ -8,6 +8,7 @@ from torch.distributions import Normal
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides.affinity_guide import AffinityGuide
+from pyro_popbias.guides.intercept_response import InterceptResponse
 from pyro_popbias.guides.popularity_guide import PopularityGuide
 
 
@@ -18,12 +19,20 @@ class JointGuide(PyroModule):
     Args:
         popularity: q of popularity.
         affinity: q of the affinity's weights; None where they are point estimates.
+        cells: number of cells.
+        users: number of users.
+
+    Attributes:
+        intercept: what moves with the intercept, whose posterior a training finds at its end.
     """
 
-    def __init__(self, popularity: PopularityGuide, affinity: AffinityGuide | None = None) -> None:
+    def __init__(
+        self, popularity: PopularityGuide, affinity: AffinityGuide | None = None, *, cells: int = 0, users: int = 0
+    ) -> None:
         super().__init__()
         self.popularity = popularity
         self.affinity = affinity
+        self.intercept = InterceptResponse(cells, users)
 
     def forward(self, batch: Batch) -> None:
         """Run the program; affinities that a batch knows already need no weights."""

@@ -140,8 +140,8 @@ class PopularityModel(Variant, PyroModule):
 
     def log_likelihood(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return log P of the labels of a batch, in nats, shaped as the broadcast of x `(..., B)` and z `(..., B)`."""
-        value: Tensor = self.likelihood(affinity, popularity).log_prob(batch.label)
-        return value
+        assert batch.label is not None  # noqa: S101  rows are labelled
+        return self.likelihood(affinity, popularity).log_prob(batch.label)
 
     def information(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Information:
         """Return what a label of each row says about x `(B,)` and z `(B,)`: E[s s'] of its slopes s of log P."""

@@ -11,7 +11,7 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table
+from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table, users_table
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.restarts import Chain
@@ -47,12 +47,26 @@ class Trained:
         return Chain(self.model, self.guide, self.iterates), *self.others
 
     def popularity(self, interval: float = 0.9) -> pd.DataFrame:
-        """Return the popularity posteriors, one row per cell, conditional on the estimated affinities.
+        """Return the popularity posteriors, one row per cell; `card` and report say what their intervals take into account.
 
         Args:
             interval: probability between lower and upper.
         """
         return popularity_table(self.model, self.guide, self.catalogue, interval=interval)
+
+    def users(self, interval: float = 0.9) -> pd.DataFrame:
+        """Return the bias of each user, in logits: how much more often than others the user says yes, to any item.
+
+        Args:
+            interval: probability between lower and upper.
+
+        Returns:
+            user, mean, sd, lower, upper, count, positives; one row per user.
+
+        Raises:
+            ConfigError: users have no bias in this fit.
+        """
+        return users_table(self.model, self.guide, self.catalogue, interval=interval)
 
     def parameters(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the learned global parameters: name, mean, sd, lower, upper; the last three NaN where point-estimated.

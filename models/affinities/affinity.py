@@ -1,7 +1,8 @@
 """Affinities x_ui: the logit of a user's interest in an item, without popularity.
 
-Every affinity has an intercept b0 with the prior Normal(0, 5), and may have a bias w_u of each user. There is no bias of an
-item: it and the item's popularity z would be one number. Point estimates enter the program by their log prior, as factors: a row of a table once per user or item, by the same weights as the KL of a cell. Bayesian weights are latent
+Every affinity has an intercept b0 with the prior Normal(0, 5), and may have a bias w_u of each user. There is no bias of
+an item: it and the item's popularity z would be one number. Point estimates enter the program by their log prior, as
+factors: a row of a table once per user or item, by the same weights as the KL of a cell. Bayesian weights are latent
 sites; the guide of the affinity holds their distributions, and hands them back where x_ui is asked for outside of the
 program.
 """
@@ -126,12 +127,14 @@ class Affinity(Variant, PyroModule):
         trains_in_phase_two: whether its parameters go on training when q of popularity settles.
         ranks_by_mean: whether the variance of x_ui is the same for all items of a user, so that scores under one
             popularity rank items as the mean does.
+        is_bayesian: whether all that is learned of a user and an item has a posterior, so that scores have intervals.
     """
 
     required: ClassVar[tuple[str, ...]] = ("from_config", "forward", "relative", "table", "draw_from_prior")
     config: ClassVar[type[AffinityConfig]] = AffinityConfig
     trains_in_phase_two: ClassVar[bool] = False
     ranks_by_mean: ClassVar[bool] = False
+    is_bayesian: ClassVar[bool] = True
     intercept: Tensor
 
     def __init__(self, users: int | None = None) -> None:

@@ -19,7 +19,6 @@ from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityCon
 from pyro_popbias.sparse_lookup import gather
 
 
-
 class _Products(Function):
     """u . i, u . u and i . i of rows `(B, d)`, whose joint gradient takes half the passes of autograd's."""
 
@@ -57,6 +56,7 @@ class EmbeddingAffinity(VectorAffinity):
     """
 
     config = EmbeddingAffinityConfig
+    is_bayesian = False
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class FactorizationAffinity(Affinity):
 
     config = FactorizationAffinityConfig
     ranks_by_mean = True
+    is_bayesian = False
 
     def __init__(
         self,

@@ -77,4 +77,5 @@ def build(
         model = MODELS[declared.name].assemble(affinity, prior, options)
         popularity = GUIDES[study.guide.name].build(model.prior.all_distributions(), cells)
         latents = affinity.latents(generator)
-        return model, JointGuide(popularity, AffinityGuide(latents) if latents else None)
+        weights, users = AffinityGuide(latents) if latents else None, len(catalogue.users)
+        return model, JointGuide(popularity, weights, cells=len(cells), users=users)

@@ -90,8 +90,10 @@ class Pair:
             if not rows.any():
                 continue
             self.model.affinity.forget(side, rows)
-            for site in () if self.guide.affinity is None else self.guide.affinity.sites_of(side):
-                self.guide.affinity.forget(site, rows, self.model.affinity.log_scale(site))
+            weights = self.guide.affinity
+            if weights is not None:
+                for site in weights.sites_of(side):
+                    weights.forget(site, rows, self.model.affinity.log_scale(site))
 
 
 def pair(

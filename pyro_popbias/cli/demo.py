@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.table_files import write_table
 from pyro_popbias.fitted import Fit, fit
-from pyro_popbias.prediction.posterior_tables import CONDITIONAL
+from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.report.html import write_report
 from pyro_popbias.simulation.simulate import Simulation, simulate
 from pyro_popbias.study.study import Study
@@ -33,17 +33,14 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
     training = {"epochs": 60}
     vectors = {name: simulation.truth[name] for name in ("user_vectors", "item_vectors")}
     known = fit(simulation.events, study=Study(model={"affinity": {"name": "fixed", **vectors}}, training=training))
-    learned = fit(
-        simulation.events,
-        study=Study(model={"affinity": {"name": "embedding", "dim": 2, "scale": 0.5}}, training=training),
-    )
+    learned = fit(simulation.events, study=Study(training=training))
     checked: dict[str, Check] = {}
     for name, fitted in (("affinities known", known), ("affinities learned", learned)):
         yield f"{name}:"
         yield from (f"  {line}" for line in compare(fitted, simulation))
         checked[name] = check(fitted)
         yield f"  check: {checked[name].verdict}"
-    yield CONDITIONAL
+    yield kind_of_interval(learned.model)
     out.mkdir(parents=True, exist_ok=True)
     draw_demo(known, learned, simulation).savefig(out / "demo.png", dpi=110)
     write_table(learned.popularity(), out / "popularity.csv")

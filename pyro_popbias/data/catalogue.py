@@ -21,6 +21,8 @@ class Catalogue:
         positives: `(K * T,)` rows with label 1.
         user_features: side features by user code; None without.
         item_features: side features by item code; None without.
+        user_count: `(U,)` rows of each user; None where they were not counted.
+        user_positives: `(U,)` rows with label 1; None where they were not counted.
     """
 
     users: "pd.Index[str]"
@@ -31,6 +33,8 @@ class Catalogue:
     positives: np.ndarray
     user_features: Features | None = None
     item_features: Features | None = None
+    user_count: np.ndarray | None = None
+    user_positives: np.ndarray | None = None
 
     @property
     def cells(self) -> int:

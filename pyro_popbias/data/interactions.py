@@ -153,6 +153,10 @@ class Interactions:
             positives,
             user_features=self.user_features,
             item_features=self.item_features,
+            user_count=np.bincount(self.user, minlength=len(self.users)),
+            user_positives=np.bincount(
+                self.user if self.label is None else self.user[self.label == 1], minlength=len(self.users)
+            ),
         )
 
     def with_periods(self, periods: int, *, by: PeriodBy = "time") -> "Interactions":

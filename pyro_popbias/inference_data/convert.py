@@ -24,6 +24,7 @@ from pyro_popbias.inference_data.arviz_compat import to_container
 from pyro_popbias.inference_data.interaction_draws import InteractionSubset, log_likelihood, predictive
 from pyro_popbias.inference_data.loo_conditions import reason_against
 from pyro_popbias.inference_data.popularity_draws import CellCoords, Draws, check_size, constants_dataset
+from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.registry import nearest
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_integer
@@ -31,7 +32,6 @@ from pyro_popbias.validation import require_integer
 GROUPS = ("posterior", "prior", "observed_data", "constant_data")
 BY_ROW = {"prior_predictive": 1, "posterior_predictive": 1, "log_likelihood": 8}  # bytes a draw
 SAMPLE = 1000  # rows sampled for groups with draws per row, unless rows= is given
-OF_CELLS = "conditional on the estimated affinities"
 
 
 def container(
@@ -82,7 +82,7 @@ def _makers_of_cells(fit: Trained, cells: CellCoords, draws: int, seed: int) -> 
     """Return a function for each group of cells that makes it."""
     posterior, prior = _draws(fit, draws, seed)
     return {
-        "posterior": lambda: posterior.dataset(cells).assign_attrs(note=OF_CELLS),
+        "posterior": lambda: posterior.dataset(cells).assign_attrs(note=kind_of_interval(fit.model)),
         "prior": lambda: prior.dataset(cells),
         "constant_data": lambda: constants_dataset(fit.catalogue, cells),
     }

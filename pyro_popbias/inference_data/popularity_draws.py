@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from torch.distributions import Normal, constraints
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions import draw
@@ -14,6 +15,7 @@ from pyro_popbias.errors import ConfigError
 from pyro_popbias.training.restarts import Chain
 
 LARGEST = 2 * 1024**3  # bytes of draws
+OF_INTERCEPT = 2**62  # key of the intercept's draws, above those of cells and weights
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,25 @@ class Draws:
                     )
         return values
 
+    def moving_with_intercept(self, chain: int, code: np.ndarray) -> np.ndarray:
+        """Return draws of popularity of distinct cells `(D,)` in its marginal posterior, `(draw, D)`.
+
+        All cells of a draw move together, with one draw of the intercept.
+        """
+        values, intercept = self.popularity(chain, code), self.chains[chain].guide.intercept
+        if self.distribution == "prior" or not float(intercept.variance):
+            return values
+        moves = draw(
+            Normal(intercept.variance.new_zeros(1), intercept.variance.sqrt().reshape(1)),
+            draws=self.number,
+            seed=self.seed,
+            keys=[OF_INTERCEPT],
+            chain=chain,
+        )
+        moved = moves * intercept.of_cell.cpu().numpy()[code] * (self.catalogue.count[code] > 0)
+        real = self.chains[chain].model.latents["popularity"].support is constraints.real
+        return values + moved if real else values * np.exp(moved)
+
     def weights(self, chain: int) -> dict[str, np.ndarray]:
         """Return draws of the global weights of one chain, `(draw, F)` per site."""
         guide, found = self.chains[chain].guide, {}
@@ -122,7 +143,7 @@ class Draws:
     def dataset(self, cells: CellCoords) -> xr.Dataset:
         """Return the popularity of some cells, and one variable per site of global weights with its features as coordinate."""
         chains = range(len(self.chains))
-        popularity = np.stack([self.popularity(chain, cells.code) for chain in chains])
+        popularity = np.stack([self.moving_with_intercept(chain, cells.code) for chain in chains])
         found = xr.Dataset(
             {"popularity": cells.array(popularity, ("chain", "draw"))}, coords={**self.coords, **cells.coords}
         )

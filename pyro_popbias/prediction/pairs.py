@@ -94,7 +94,8 @@ def predict_pairs(
         DataError: popularity is a mapping and lacks items.
     """
     affinity, item, of_period = _inputs(scorer, pairs, score, period)
-    found = scorer.scores(affinity, item, given=scorer.given(pd.Index(pairs.ids["item"])), period=of_period)
+    given, user = scorer.given(pd.Index(pairs.ids["item"])), scorer.tensor(pairs.user)
+    found = scorer.scores_with_interval(affinity, user, item, given=given, period=of_period)
     return pairs.ids.assign(**score_columns(found), score_sd=_numbers(found.score_sd))
 
 

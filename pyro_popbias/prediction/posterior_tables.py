@@ -7,19 +7,26 @@ import numpy as np
 import pandas as pd
 import torch
 from pyro.distributions import Delta
+from scipy.stats import norm
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Normal, constraints
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
+from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
 
-CONDITIONAL = (
-    "Intervals of popularity are conditional on the estimated affinities: they are right where the affinities are known, and "
-    "too narrow where vectors are learned from the same rows."
-)
+
+def kind_of_interval(model: PopularityModel) -> str:
+    """Return a sentence on what the intervals of popularity take into account in this fit."""
+    if model.affinity.is_bayesian:
+        return "Intervals of popularity take the uncertainty of the affinities and of the intercept into account."
+    return (
+        "Intervals of popularity are too narrow: vectors are point estimates, learned from the same rows, and count as known. "
+        "With posterior = 'mean-field' they hold."
+    )
 
 
 def check_interval(interval: object) -> float:
@@ -45,13 +52,57 @@ def popularity_table(
         cell = torch.arange(catalogue.cells, device=guide.device)
         prior, q = model.prior.distribution(cell), guide.popularity.posterior(cell)
         prior_only = catalogue.count == 0
-        of_prior, of_q = _summary(prior, tail), _summary(q, tail)
+        of_prior, of_q = _summary(prior, tail), _widened(_summary(q, tail), q, model, guide, cell, tail)
         columns: dict[str, Any] = {
             name: np.where(prior_only, of_prior[name].cpu().numpy(), value.cpu().numpy())
             for name, value in of_q.items()
         }
         columns["prior_mean"] = prior.mean.cpu().numpy()
     return catalogue.cell_frame().assign(**columns, prior_only=prior_only)
+
+
+def _widened(
+    summary: dict[str, Tensor], q: Distribution, model: PopularityModel, guide: JointGuide, cell: Tensor, tail: float
+) -> dict[str, Tensor]:
+    """Return sd, lower and upper of popularity with the uncertainty of the intercept, which moves all cells."""
+    intercept = guide.intercept
+    if isinstance(q, Delta) or not float(intercept.variance):
+        return summary
+    moved = intercept.variance * intercept.of_cell.index_select(0, cell).square()
+    real = model.latents["popularity"].support is constraints.real
+    middle, sds = quantile(q, 0.5), float(norm.isf(tail))
+
+    def end(value: Tensor) -> Tensor:
+        # distances from the median add up in squares, on the scale on which popularity moves
+        distance = value - middle if real else (value / middle).log()
+        farther = distance.sign() * (distance.square() + sds**2 * moved).sqrt()
+        return middle + farther if real else middle * farther.exp()
+
+    of_mean = 1.0 if real else summary["mean"].square()
+    sd = (summary["sd"].square() + moved * of_mean).sqrt()
+    return {"mean": summary["mean"], "sd": sd, "lower": end(summary["lower"]), "upper": end(summary["upper"])}
+
+
+def users_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float) -> pd.DataFrame:
+    """Return one row per user: user, mean, sd, lower, upper (the bias w_u, in logits), count, positives.
+
+    Raises:
+        ConfigError: users have no bias in this fit.
+    """
+    if model.affinity.user_bias is None:
+        raise ConfigError(
+            "PB-C310: users have no bias in this fit; declare user_bias = true in the affinity (embedding, linear or "
+            "factorization-machine)"
+        )
+    tail = (1 - check_interval(interval)) / 2
+    with torch.no_grad():
+        everyone = torch.arange(len(catalogue.users), device=guide.device)
+        mean, variance = model.affinity.user_bias.moments(guide.weights()[USER_BIAS], everyone)
+        moved = guide.intercept.variance * guide.intercept.of_user.square()
+        distribution = Normal(mean, (variance + moved).sqrt())
+        columns = {name: value.cpu().numpy() for name, value in _summary(distribution, tail).items()}
+    counts = {"count": catalogue.user_count, "positives": catalogue.user_positives}
+    return pd.DataFrame({"user": catalogue.users, **columns, **counts})
 
 
 def _summary(distribution: Distribution, tail: float) -> dict[str, Tensor]:
@@ -69,6 +120,11 @@ def parameter_table(model: PopularityModel, guide: JointGuide, *, interval: floa
     with torch.no_grad():
         unknown = {"sd": np.nan, "lower": np.nan, "upper": np.nan}
         rows = [{"name": name, "mean": float(value), **unknown} for name, value in model.estimates().items()]
+        variance = guide.intercept.variance
+        if float(variance):
+            intercept = Normal(model.affinity.intercept, variance.sqrt())
+            of_intercept = {name: float(value) for name, value in _summary(intercept, tail).items()}
+            rows = [row | of_intercept if row["name"] == "intercept" else row for row in rows]
         for site, distribution in guide.global_weights().items():
             columns = {name: value.cpu().tolist() for name, value in _summary(distribution, tail).items()}
             for k, values in enumerate(zip(*columns.values(), strict=True)):

@@ -1,7 +1,7 @@
 """Scores of pairs and each user's top items, on codes: what `predict_pairs` and `recommend_items` put ids on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import cast
 
@@ -54,10 +54,39 @@ class Scorer:
             return None
         return torch.from_numpy(self.popularity.of(items)).to(self.guide.device)
 
+    def scores_with_interval(
+        self,
+        affinity: AffinityDistribution,
+        user: Tensor,
+        item: Tensor,
+        *,
+        given: Tensor | None = None,
+        period: Tensor | None = None,
+    ) -> Scores:
+        """Return the scores of pairs, `(B,)`, whose intervals have the intercept's uncertainty in them.
+
+        Under "posterior" they leave it out: popularity then moves against the intercept, and P hardly does. Where
+        vectors are point estimates there is no interval.
+
+        Args:
+            affinity: `(B,)` distribution of logits.
+            user: `(B,)` codes; -1 is an unseen user.
+            item: `(B,)` codes; -1 is an unseen item.
+            given: as in `scores`.
+            period: as in `scores`.
+        """
+        found = self.scores(affinity, item, given=given, period=period)
+        if not self.model.affinity.is_bayesian:
+            return replace(found, score_lower=None, score_upper=None, score_sd=None)
+        if self.popularity == "posterior":
+            return found
+        wide = self.scores(self.guide.intercept.widened(affinity, user), item, given=given, period=period)
+        return replace(found, score_lower=wide.score_lower, score_upper=wide.score_upper, score_sd=wide.score_sd)
+
     def scores(
         self, affinity: AffinityDistribution, item: Tensor, *, given: Tensor | None = None, period: Tensor | None = None
     ) -> Scores:
-        """Return the scores of affinities, `(...)`, of items `(...)`.
+        """Return the scores of affinities, `(...)`, of items `(...)`, at the estimate of the intercept.
 
         Under "prior" and "posterior", unseen items have the population distribution, and cells without rows their prior.
 
@@ -165,7 +194,8 @@ class Scorer:
                 row = torch.arange(len(block), device=column.device).unsqueeze(1).expand_as(column)[there]
                 column = column[there]
                 z = None if given is None else given.index_select(0, column)
-                found = self.scores(affinity.at(row, column), column, given=z)
+                user = self.tensor(block).index_select(0, row)
+                found = self.scores_with_interval(affinity.at(row, column), user, column, given=z)
             yield block[row.cpu().numpy()], column.cpu().numpy(), found
 
 

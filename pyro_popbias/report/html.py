@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import DataError, RunFolderError
-from pyro_popbias.prediction.posterior_tables import CONDITIONAL
+from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.report import check_plots
 from pyro_popbias.report import fit_plots as plots
 from pyro_popbias.report.figure import as_png, clean
@@ -86,7 +86,7 @@ def render(fit: Trained, titles: Mapping[str, str], checked: Check | None = None
     return environment.from_string(template).render(
         name=heading.removeprefix("# "),
         card=lines,
-        conditional=CONDITIONAL,
+        kind_of_interval=kind_of_interval(fit.model),
         style=Markup(STYLE),  # noqa: S704  a constant of this file
         style_hash=style_hash,
         study=fit.study.with_names_of_files().to_toml(),

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.trained import Trained
 
 CHAINS = "chains.safetensors"  # file of the pairs of other restarts
@@ -16,8 +17,7 @@ def card(fit: Trained) -> str:
         f"{_design(fit)}{_restarts(fit)}{_held_out(fit)}; "
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
         "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
-        "Intervals of popularity are conditional on the estimated affinities: they are right where the affinities are "
-        "known, and too narrow where vectors are learned.\n"
+        f"{kind_of_interval(fit.model)}\n"
     )
 
 

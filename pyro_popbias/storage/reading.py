@@ -25,7 +25,7 @@ from pyro_popbias.trained import Trained
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.restarts import Chain
 
-SCHEMA = 1
+SCHEMA = 2
 NEEDED = {"study.toml", PARAMETERS, "users.parquet", "items.parquet"}
 
 Contents = dict[str, bytes]
@@ -92,12 +92,13 @@ def _catalogue(contents: Contents, tensors: dict[str, Tensor]) -> Catalogue:
     users, items = (pd.Index(_frame(contents[f"{name}.parquet"])["id"], dtype=str) for name in ("users", "items"))
     count, positives = tensors["count"].numpy(), tensors["positives"].numpy()
     edges = tensors["edges"].numpy() if "edges" in tensors else None
-    features = {
+    more: dict[str, Any] = {
         name: Features.from_stored(_frame(contents[f"{name}.parquet"]))
         for name in ("user_features", "item_features")
         if f"{name}.parquet" in contents
     }
-    return Catalogue(users, items, len(count) // len(items), edges, count, positives, **features)
+    more |= {name: tensors[name].numpy() for name in ("user_count", "user_positives")}
+    return Catalogue(users, items, len(count) // len(items), edges, count, positives, **more)
 
 
 def _chain(study: Study, catalogue: Catalogue, tensors: dict[str, Tensor]) -> Chain:

@@ -28,6 +28,7 @@ from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.iterates import Iterates
+from pyro_popbias.training.linear_response import find_intercept_response
 from pyro_popbias.training.optimizer import RowAdam
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
 from pyro_popbias.training.state import DONE, Snapshot, TrainingResult, TrainingState
@@ -123,7 +124,9 @@ class TrainingLoop:
             # without held-out rows the score is NaN, and the last epoch is the best
             progress.best, progress.best_epoch = score, progress.epoch
             self._best = {name: tensor.clone() for name, tensor in self._loss.state_dict().items()}
-        stale = bool(self._best) and self._pair.held_out is not None and progress.epoch - progress.best_epoch >= PATIENCE
+        stale = (
+            bool(self._best) and self._pair.held_out is not None and progress.epoch - progress.best_epoch >= PATIENCE
+        )
         if stale or progress.epoch >= training.epochs:
             if self._best:
                 self._loss.load_state_dict(self._best)
@@ -278,6 +281,7 @@ def train(
         try:
             result = training.run()
             pair.forget_untrained()
+            find_intercept_response(pair)
             return result
         finally:
             pair.model.requires_grad_(True)

@@ -15,15 +15,16 @@ The ELBO is the judge throughout. Held-out rows would stop a training before its
   s_k^2 = sum m^2 / sum (1 - v / s_k^2), over the rows of both tables.
 * **Axes.** The likelihood does not change when both tables are turned, or stretched against each other. The ELBO is
   largest where the means of both have orthogonal columns of equal size (Luttinen and Ilin 2010).
-* **Sizes.** All rows of a dimension together, and the intercept, are few parameters that gradients move slowly: u_k . i_k of every
-  pair, times 1 + step, is a regression with one slope for each dimension. The KL does not change when s_k is stretched, too.
-* **Dropping.** A dimension is dropped where the expected log-likelihood that it adds is less than `WORTH` times its KL. The largest
-  directions of noise come to .56-.68, and a free energy below 0 (1 in place of `WORTH`) would also drop weak signals that
-  predict better than nothing.
+* **Sizes.** The sizes of whole dimensions and the intercept are few numbers that gradients move slowly. x as a regression on
+  u_k . i_k has one slope for each dimension; the KL does not change when rows and s_k are stretched together.
+* **Dropping.** A dimension is dropped where the expected log-likelihood that it adds is less than `WORTH` times its KL. The
+  largest directions of noise come to .56-.68. With 1 in place of `WORTH`, signals would be dropped as well that are weak and
+  yet predict better than nothing.
 * **Linear response** (Opper and Winther 2001; the variances of approximate message passing, Lesieur et al. 2017): means react to
   each other, so that a mean-field variance is too small. At the end w (m_k^2 + v_k) becomes w m_k^2.
 """
 
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -40,6 +41,7 @@ TURNS = (HELD, 0.35, 0.5)  # shares of the epochs after which axes are turned
 WORTH = 0.68
 VECTOR_RATE = 3.0  # times the learning rate: vectors have to leave 0 while scales are held
 LARGEST_STEP = 0.2  # of the size of a dimension, and of the intercept in logits
+SMALLEST = 1e-3  # scale
 ROUNDS = 3  # of variances and scales after a turn
 
 
@@ -64,8 +66,8 @@ class VectorScales:
 
     @staticmethod
     def holds(name: str) -> bool:
-        """Return whether a parameter is set here, and not by gradients: scales, and variances of vectors."""
-        return name.endswith(("vectors_log_scale_unconstrained", "vector_log_scale_unconstrained"))
+        """Return whether a parameter is set here, and not by gradients: scales, and variances of vectors and biases."""
+        return name.startswith(("model.affinity", "guide.affinity")) and name.endswith("log_scale_unconstrained")
 
     def factor(self, epoch: int) -> float:
         """Return the factor of the learning rate after some epochs."""
@@ -80,7 +82,7 @@ class VectorScales:
             epoch: number of epochs done.
         """
         pair = self._pair
-        if epoch < self._held or not len(Vectors.of(pair).scale):
+        if epoch < self._held:
             return False
         turns = epoch in self._turns
         if turns:
@@ -89,10 +91,9 @@ class VectorScales:
                 rescaled(curved(pair)).write(pair)
             worth, cost = gains(pair)
             Vectors.of(pair).kept(worth >= WORTH * cost).write(pair)
-        if len(Vectors.of(pair).scale):
-            rescaled(curved(pair)).write(pair)
-            if epoch > self._held:
-                step_of_sizes(pair)
+        rescaled(curved(pair)).write(pair)
+        if epoch > self._held:
+            step_of_sizes(pair)
         if epoch == self._epochs:
             curved(pair, linear_response=True).write(pair)
         return turns
@@ -107,6 +108,7 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
     """
     vectors = Vectors.of(pair)
     user, item = torch.zeros_like(vectors.user.mean), torch.zeros_like(vectors.item.mean)
+    of_bias = torch.zeros_like(user[:, :1]) if vectors.bias is None else torch.zeros_like(vectors.bias.mean)
     for part in affinities(pair):
         batch = part.batch
         w = pair.model.information(batch, part.mean, part.popularity).affinity.unsqueeze(-1)
@@ -117,26 +119,35 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
             rows = table.of(other)
             squares = rows.mean.square()
             total.index_add_(0, own, w * (squares if linear_response else squares + rows.variance))
+        of_bias.index_add_(0, batch.user, w)
     prior = vectors.scale**-2
-    return Vectors(
-        Table(vectors.user.mean, 1 / (user + prior)), Table(vectors.item.mean, 1 / (item + prior)), vectors.scale
+    return replace(
+        vectors,
+        user=Table(vectors.user.mean, 1 / (user + prior)),
+        item=Table(vectors.item.mean, 1 / (item + prior)),
+        bias=vectors.bias and Table(vectors.bias.mean, 1 / (of_bias + vectors.bias_scale**-2)),
     )
 
 
 def rescaled(vectors: Vectors) -> Vectors:
     """Return the vectors with scales one step further in MacKay's fixed point, by a factor of 2 at most."""
-    tables, before = (vectors.user, vectors.item), vectors.scale.square()
-    determined = sum((1 - table.variance / before).clamp(min=1e-6).sum(0) for table in tables)
-    squares = sum(table.mean.square().sum(0) for table in tables)
-    after = torch.as_tensor(squares / determined).clamp(min=0.25 * before, max=4 * before)
-    return Vectors(*tables, after.clamp(min=1e-6).sqrt())
+    bias_scale = vectors.bias_scale
+    if vectors.bias is not None:
+        bias_scale = _fixed_point(bias_scale, vectors.bias)
+    return replace(vectors, scale=_fixed_point(vectors.scale, vectors.user, vectors.item), bias_scale=bias_scale)
+
+
+def _fixed_point(scale: Tensor, *tables: Table) -> Tensor:
+    """Return the next scale of each column of some tables that share it."""
+    before = scale.square()
+    determined = torch.stack([(1 - table.variance / before).clamp(min=1e-6).sum(0) for table in tables]).sum(0)
+    squares = torch.stack([table.mean.square().sum(0) for table in tables]).sum(0)
+    after = (squares / determined).clamp(min=0.25 * before, max=4 * before)
+    return after.clamp(min=SMALLEST**2).sqrt()
 
 
 def turned(vectors: Vectors) -> Vectors:
-    """Return the vectors on their principal axes, the largest first, with rows of both tables of equal size.
-
-    Variances are those of the axes before, by rank: the curvature sets them anew.
-    """
+    """Return the vectors on their principal axes, the largest first, with rows of both tables of equal size."""
     (q_user, r_user), (q_item, r_item) = (torch.linalg.qr(table.mean) for table in (vectors.user, vectors.item))
     left, size, right = torch.linalg.svd(r_user @ r_item.T)
     balance = (len(q_user) / len(q_item)) ** 0.25
@@ -144,9 +155,13 @@ def turned(vectors: Vectors) -> Vectors:
     user, item = (q_user @ left) * stretch * balance, (q_item @ right.T) * stretch / balance
     squares = (user.square().sum(0) + item.square().sum(0)) / (len(user) + len(item))
     scale = squares.clamp(min=1e-4).sqrt()
-    wide = Table(torch.zeros_like(user), torch.full_like(user, 0.5)), Table(torch.zeros_like(item), torch.full_like(item, 0.5))
-    of_user, of_item = (table.scaled(scale).variance for table in wide)
-    return Vectors(Table(user, of_user), Table(item, of_item), scale)
+    half = 0.5 * scale.square()  # of the prior's variance, until the curvature is known
+    return replace(
+        vectors,
+        user=Table(user, half.expand_as(user)),
+        item=Table(item, half.expand_as(item)),
+        scale=scale,
+    )
 
 
 def step_of_sizes(pair: Pair) -> None:
@@ -169,5 +184,6 @@ def step_of_sizes(pair: Pair) -> None:
     curvature[0, 0] += INTERCEPT_SCALE**-2
     step: Tensor = torch.linalg.solve(curvature, slope).clamp(-LARGEST_STEP, LARGEST_STEP)
     stretch = (1 + step[1:]).sqrt()
-    Vectors(vectors.user.scaled(stretch), vectors.item.scaled(stretch), vectors.scale * stretch).write(pair)
+    user, item = vectors.user.scaled(stretch), vectors.item.scaled(stretch)
+    replace(vectors, user=user, item=item, scale=vectors.scale * stretch).write(pair)
     dict(pair.model.affinity.named_parameters())["intercept_unconstrained"].add_(step[0])

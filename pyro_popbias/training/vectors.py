@@ -1,7 +1,7 @@
-"""The vectors of a pair as numbers: means and variances of every row, and the scale of each dimension's prior."""
+"""The vectors and user biases of a pair as numbers: means and variances of every row, and the scales of their priors."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides import AffinityGuide
 from pyro_popbias.models import BayesianEmbeddingAffinity
+from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
+from pyro_popbias.sparse_lookup import set_parameter
 
 ROWS_AT_ONCE = 65_536  # of the interactions, in passes over all of them
 
@@ -36,34 +38,52 @@ class Table:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Both tables, and the standard deviation of the prior in each dimension, `(d,)`."""
+    """Both tables and the biases of users, with the standard deviations of their priors.
+
+    Attributes:
+        user: `(users, d)`.
+        item: `(items, d)`.
+        scale: `(d,)` of each dimension.
+        bias: `(users, 1)`; None where users have none.
+        bias_scale: `(1,)`.
+    """
 
     user: Table
     item: Table
     scale: Tensor
+    bias: Table | None
+    bias_scale: Tensor
 
     @classmethod
     def of(cls, pair: Pair) -> "Vectors":
         """Return the vectors of a pair."""
-        weights = pair.guide.weights()
-        user, item = (
-            Table(weights[site].loc.detach().double(), weights[site].scale.detach().double().square())
-            for site in ("user_vectors", "item_vectors")
-        )
-        return cls(user, item, affinity_of(pair).vector_log_scale.detach().exp())
+        affinity = affinity_of(pair)
+        tables = {
+            site: Table(q.loc.detach().double(), q.scale.detach().double().square())
+            for site, q in pair.guide.weights().items()
+        }
+        bias = tables.get(USER_BIAS)
+        bias_scale = affinity.log_scale(USER_BIAS).detach().exp().reshape(1) if bias else torch.ones(1)
+        scale = affinity.vector_log_scale.detach().exp()
+        return cls(tables["user_vectors"], tables["item_vectors"], scale, bias, bias_scale)
 
     def kept(self, dimension: Tensor) -> "Vectors":
         """Return some dimensions, given by number or as truth values."""
-        return Vectors(self.user.kept(dimension), self.item.kept(dimension), self.scale[dimension])
+        return replace(
+            self, user=self.user.kept(dimension), item=self.item.kept(dimension), scale=self.scale[dimension]
+        )
 
     @torch.no_grad()
     def write(self, pair: Pair) -> None:
         """Give these vectors to a pair; where their number of dimensions is another, its parameters are other tensors."""
         affinity, guide = affinity_of(pair), pair.guide.affinity
         assert isinstance(guide, AffinityGuide)  # noqa: S101  Bayesian vectors have a guide
-        for site, table in (("user_vectors", self.user), ("item_vectors", self.item)):
-            guide.set_rows(site, table.mean, 0.5 * table.variance.log())
+        for site, table in (("user_vectors", self.user), ("item_vectors", self.item), (USER_BIAS, self.bias)):
+            if table is not None:
+                guide.set_rows(site, table.mean, 0.5 * table.variance.log())
         affinity.set_log_scale(self.scale.log())
+        if affinity.user_bias is not None:
+            set_parameter(affinity.user_bias, "log_scale", self.bias_scale.log().squeeze())
 
     def products(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return mean and variance of u_k i_k of each interaction and dimension, `(B, d)` each."""
