@@ -18,7 +18,6 @@ from pyro_popbias.checks.importance import ENOUGH, effective_share, k_hat, large
 from pyro_popbias.checks.training_rows import TrainingRows, events_of
 from pyro_popbias.distributions import draw, quantile
 from pyro_popbias.guides import Bounds
-from pyro_popbias.models import BayesianEmbeddingAffinity
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_integer
 
@@ -161,9 +160,6 @@ def why_not(fit: Trained) -> str:
     nuts = "it is checked against NUTS on 50 items in the package's tests"
     if fit.model.pairwise:
         return f"the likelihood of {fit.study.model.name!r} compares items, so cells are not independent; {nuts}"
-    if fit.guide.affinity is not None:
-        why = "the affinity is Bayesian, so cells are not independent"
-        return f"{why}; {nuts}" if isinstance(fit.model.affinity, BayesianEmbeddingAffinity) else why
     if fit.guide.popularity.maximises != "elbo":
         return f"guide {fit.study.guide.name!r} is a point estimate, not a distribution"
     if fit.study.model.latent == "interaction":

@@ -1,7 +1,8 @@
 """The training rows of a fit, by cell.
 
 Where negatives are sampled, the ELBO sees their expected log-likelihood over the draws: every user without a positive
-of the item has a row with label 0, weighted by how often the pair is drawn.
+of the item has a row with label 0, weighted by how often the pair is drawn. Where affinities have a distribution q, it sees
+the expectation of the log-likelihood over q, and each row becomes weighted rows at the nodes of a Gauss rule.
 """
 
 import numpy as np
@@ -15,6 +16,8 @@ from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError
 from pyro_popbias.trained import Trained
+
+NODES = 5  # of the Gauss-Hermite rule over x_ui where it has a distribution
 
 
 def events_of(fit: Trained | Pair) -> Interactions:
@@ -42,7 +45,7 @@ class TrainingRows:
     """
 
     def __init__(self, fit: Trained | Pair) -> None:
-        self._model, self._device = fit.model, fit.guide.device
+        self._model, self._device, self._weights = fit.model, fit.guide.device, fit.guide.weights()
         self._events = events = events_of(fit)
         train, _ = split_rows(events, fit.study)
         self._rows = train[np.argsort(events.cell[train], kind="stable")]
@@ -56,7 +59,8 @@ class TrainingRows:
 
     def size(self, cell: np.ndarray) -> np.ndarray:
         """Return an upper bound on the number of rows of each cell, `(D,)`, negatives included."""
-        return self.count[cell] + (len(self._events.users) if self._negatives is not None else 0)
+        rows = self.count[cell] + (len(self._events.users) if self._negatives is not None else 0)
+        return rows * NODES if self._weights else rows
 
     def of(self, cell: np.ndarray) -> CellObservations:
         """Return the observations of some cells.
@@ -81,17 +85,22 @@ class TrainingRows:
             )
             label = np.concatenate([label, np.zeros(len(drawn))])
         score = None if self._score is None else self._score[rows]
-        affinity = self._affinity(user, cell[cell_index] // events.periods, score)
+        nodes, share = self._affinity(user, cell[cell_index] // events.periods, score)
         found = (torch.from_numpy(part).to(self._device) for part in (cell_index, label.astype(float), weight))
-        cell_indices, labels, weights = found
-        return CellObservations(cell_indices, affinity, labels, weights)
+        cell_indices, labels, weights = (part.repeat_interleave(nodes.shape[1]) for part in found)
+        return CellObservations(cell_indices, nodes.reshape(-1), labels, weights * share.repeat(len(nodes)))
 
-    def _affinity(self, user: np.ndarray, item: np.ndarray, score: np.ndarray | None) -> Tensor:
-        """Return x_ui of pairs, `(R,)`."""
+    def _affinity(self, user: np.ndarray, item: np.ndarray, score: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """Return values of x_ui of pairs, `(R, n)`, and their probabilities, `(n,)`: a Gauss rule where x has a distribution."""
         parts = []
         for start in range(0, max(len(user), 1), BLOCK):
             part = slice(start, start + BLOCK)
             users, items = (torch.from_numpy(each[part].astype(np.int64)).to(self._device) for each in (user, item))
             given = None if score is None else torch.from_numpy(score[part]).to(self._device)
-            parts.append(self._model.affinity.pairs(users, items, given, {}).mean.double())
-        return torch.cat(parts)
+            parts.append(self._model.affinity.pairs(users, items, given, self._weights))
+        mean = torch.cat([part.mean.double() for part in parts]).unsqueeze(-1)
+        variances = [part.variance for part in parts if part.variance is not None]
+        if not variances:
+            return mean, mean.new_ones(1)
+        node, share = (torch.from_numpy(part).to(mean) for part in np.polynomial.hermite_e.hermegauss(NODES))
+        return mean + node * torch.cat(variances).sqrt().unsqueeze(-1), share / share.sum()

@@ -33,6 +33,7 @@ from torch import Tensor
 from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.models.affinities.bayesian_embedding import BayesianEmbeddingAffinity
+from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.training.gain import expected_slopes, gains
 from pyro_popbias.training.vectors import Table, Vectors, affinities
 
@@ -171,7 +172,7 @@ def step_of_sizes(pair: Pair) -> None:
     slope, curvature = torch.zeros(1 + dim, dtype=torch.float64, device=intercept.device), None
     for part in affinities(pair):
         mean, variance = vectors.products(part.batch)
-        regressors = torch.cat([torch.ones_like(mean[:, :1]), mean], dim=1)
+        regressors = torch.cat([mean.new_ones(len(mean), 1), mean], dim=1)
         first, second = expected_slopes(pair, part)
         w = pair.model.information(part.batch, part.mean, part.popularity).affinity
         slope += first @ regressors
@@ -186,4 +187,4 @@ def step_of_sizes(pair: Pair) -> None:
     stretch = (1 + step[1:]).sqrt()
     user, item = vectors.user.scaled(stretch), vectors.item.scaled(stretch)
     replace(vectors, user=user, item=item, scale=vectors.scale * stretch).write(pair)
-    dict(pair.model.affinity.named_parameters())["intercept_unconstrained"].add_(step[0])
+    set_parameter(pair.model.affinity, "intercept", intercept + step[0])
