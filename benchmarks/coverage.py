@@ -1,10 +1,10 @@
 """Do intervals hold where affinities are learned? Fits of simulated data whose truth is known, by the default study.
 
 A row is one model, true number of dimensions, bound of the fitted ones, and size, over seeds. `cover` is the share of true
-popularities in their 90 % intervals, `log_ratio` the mean of log(middle of the interval / truth), `error` the mean absolute error of
-P(c=1 | do(u,i)), `score_cover` the share of true probabilities in the 90 % intervals of their scores, and `points`, where the
-true dim is 8, the error of point vectors with the best of five scales, chosen with the truth in hand. Every fit is a line of a
-file, so that a run that is cut off goes on where it was.
+popularities in their 90 % intervals, `log_ratio` the mean of log(middle of the interval / truth), `error` the mean absolute
+error of P(c=1 | do(u,i)), `score_cover` the share of true probabilities in the 90 % intervals of their scores, and `points`,
+where the true dim is 8, the error of point vectors with the best of five scales, chosen with the truth in hand. Every fit is a
+line of a file, so that a run that is cut off goes on where it was.
 """
 
 import csv
