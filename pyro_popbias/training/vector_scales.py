@@ -109,7 +109,7 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
     """
     vectors = Vectors.of(pair)
     user, item = torch.zeros_like(vectors.user.mean), torch.zeros_like(vectors.item.mean)
-    of_bias = torch.zeros_like(user[:, :1]) if vectors.bias is None else torch.zeros_like(vectors.bias.mean)
+    of_bias = user.new_zeros(len(user), 1)
     for part in affinities(pair):
         batch = part.batch
         w = pair.model.information(batch, part.mean, part.popularity).affinity.unsqueeze(-1)
