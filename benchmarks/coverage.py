@@ -19,7 +19,7 @@ import typer
 
 import pyro_popbias as pb
 
-MODELS = ("product", "additive", "inverse-logistic")
+MODELS = ("product", "inverse-logistic", "additive")
 SIZE, LARGE = (500, 300, 100_000), (2_000, 1_000, 200_000)  # users, items, rows
 DIMS = ((2, 8), (2, 32), (8, 8), (8, 32))  # true, and the bound of the fitted ones
 POINT_SCALES = (0.2, 0.35, 0.5, 0.7, 1.0)
