@@ -57,8 +57,7 @@ def find_intercept_response(pair: Pair) -> None:
 
 
 def _information(pair: Pair) -> tuple[Tensor, Tensor, sparse.csr_array, Tensor]:
-    """Return the information about b0 and the sizes of dimensions, about these and r, about cells and users together, and
-    about each cell.
+    """Return the information about b0 with the sizes of dimensions, about these and r, and about cells and users.
 
     Returns:
         `(1 + d, 1 + d)`, `(C + users, 1 + d)` and `(C + users, C + users)`, cells before users, and `(C,)`.
