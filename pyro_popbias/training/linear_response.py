@@ -57,10 +57,11 @@ def find_intercept_response(pair: Pair) -> None:
 
 
 def _information(pair: Pair) -> tuple[Tensor, Tensor, sparse.csr_array, Tensor]:
-    """Return the information about b0 with the sizes of dimensions, about these and r, and about cells and users.
+    """Return the information about b0 and the sizes of dimensions, about these and r, within r, and about each cell.
 
     Returns:
-        `(1 + d, 1 + d)`, `(C + users, 1 + d)` and `(C + users, C + users)`, cells before users, and `(C,)`.
+        `(1 + d, 1 + d)`; `(C + users, 1 + d)`, cells before users; `(C + users, C + users)` of cells and users together;
+        and `(C,)`.
     """
     affinity, cells = pair.model.affinity, len(pair.rows.cell_count)
     vectors = Vectors.of(pair) if isinstance(affinity, BayesianEmbeddingAffinity) and affinity.learned else None
