@@ -150,7 +150,7 @@ def _fixed_point(scale: Tensor, *tables: Table) -> Tensor:
 def turned(vectors: Vectors) -> Vectors:
     """Return the vectors on their principal axes, the largest first, with rows of both tables of equal size."""
     (q_user, r_user), (q_item, r_item) = (torch.linalg.qr(table.mean) for table in (vectors.user, vectors.item))
-    left, size, right = torch.linalg.svd(r_user @ r_item.T)
+    left, size, right = torch.linalg.svd(r_user @ r_item.T, full_matrices=False)
     balance = (len(q_user) / len(q_item)) ** 0.25
     stretch = size.clamp(min=1e-12).sqrt()
     user, item = (q_user @ left) * stretch * balance, (q_item @ right.T) * stretch / balance
