@@ -33,6 +33,13 @@ SCALE = 1.3
 UNSEEN = torch.tensor([-1])
 
 
+@pytest.fixture
+def brief(phase_two_as):
+    """Make phase two take moments, in one test and not in those after it."""
+    with phase_two_as(steps=5, cycle=3, most_cycles=2):
+        yield
+
+
 @pytest.fixture(scope="module")
 def events():
     rng = np.random.default_rng(0)
@@ -87,7 +94,7 @@ def test_the_site_is_there_by_default(events, name):
 
 
 @pytest.mark.parametrize("name", LEARNED)
-@pytest.mark.usefixtures("short_training")
+@pytest.mark.usefixtures("brief")
 def test_the_site_is_not_there_where_it_is_refused(events, name):
     made = make(events, name, user_bias=False)
     guide, model = latent_sites(made)
@@ -150,7 +157,7 @@ def test_draws_of_the_program_have_the_moments(events, name):
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_users_are_a_table_of_it(events, name, short_training):
+def test_users_are_a_table_of_it(events, name, brief):
     fit = pb.fit(events, study=make(events, name).study.replace("training", epochs=2), progress=False)
     table = fit.users(interval=0.5)
     assert tuple(table.columns) == ("user", "mean", "sd", "lower", "upper", "count", "positives")
@@ -187,7 +194,8 @@ def test_known_biases_are_found(model):
     study = pb.Study(
         model={"name": model, "affinity": {"name": "embedding", "dim": 2}, "prior": {"name": family}},
         guide={"name": family},
-        training={"device": "cpu"},
+        # along the ridge of intercept, popularity and the scale of biases training takes its time
+        training={"device": "cpu", "epochs": 160, "validation": 0.0},
     )
     fit = pb.fit(pb.Interactions.from_frame(frame, label="label"), study=study, progress=False)
     table = fit.users(interval=0.9)
