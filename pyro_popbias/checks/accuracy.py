@@ -1,7 +1,8 @@
-"""How close the guide's q is to the exact posterior of popularity, cell by cell, given the estimated affinities.
+"""How close the guide's q is to the exact posterior of popularity, cell by cell, given the distribution of affinities.
 
 The exact posterior of a cell is one-dimensional (`exact_posterior.py`), so KL(q || p), means, standard deviations and
-coverage are computed by quadrature, without sampling error. The uncertainty of the affinities is not part of it.
+coverage are computed by quadrature, without sampling error. Where affinities have a distribution, each label enters by its
+expected log-likelihood. The posterior of the intercept is not part of it, nor is any error of the affinities.
 """
 
 from collections.abc import Iterator

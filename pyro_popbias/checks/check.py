@@ -82,7 +82,7 @@ def check_predictive(fit: Trained, seed: int) -> CheckResult:
 
 
 def check_accuracy(fit: Trained, seed: int) -> CheckResult:
-    """Return the distance of q from the exact posterior of each cell, given the affinities."""
+    """Return the distance of q from the exact posterior of each cell, given the distribution of affinities."""
     found = accuracy(fit, seed=seed)
     return {"accuracy": found.table}, found.findings()
 

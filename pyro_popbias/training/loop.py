@@ -1,12 +1,15 @@
 """Training in two phases: model and guide together, then the guide and the model's scalars until both are stationary.
 
-Phase one runs epoch by epoch; it stops early on the held-out log-score and returns to its best epoch. Phase two holds the
-vectors fixed, so that affinities are numbers and batches can be large, and trains q and the few scalars (intercept,
-concentration, slope) further: scalars converge only after q has, and a few of them do not overfit. It runs in cycles over
-which the learning rate falls, until a cycle gains next to nothing; on real ratings this takes the exact KL of an item's
-posterior from about a nat to a hundredth. The rows of a cell share several draws: with a single one q scatters about its
-optimum, scalars mistake the scatter for spread of popularity, and slope and concentration end too low. All random numbers
-come from (seed, phase, step), so that a resumed run continues bit for bit from the snapshot of its last epoch.
+Phase one runs epoch by epoch. Where the scales of vectors are learned it runs all its epochs, between which
+`VectorScales` sets scales, variances and the number of dimensions; otherwise it stops early on the held-out log-score
+and returns to its best epoch. Phase two holds the vectors fixed, so that affinities are numbers or have known
+distributions and batches can be large, and trains q and the few scalars (intercept, concentration, slope) further:
+scalars converge only after q has, and a few of them do not overfit. It runs in cycles over which the learning rate
+falls, until a cycle gains next to nothing; on real ratings this takes the exact KL of an item's posterior from about a
+nat to a hundredth. The rows of a cell share several draws: with a single one q scatters about its optimum, scalars
+mistake the scatter for spread of popularity, and slope and concentration end too low. All random numbers come from
+(seed, phase, step), so that a resumed run continues bit for bit from the snapshot of its last epoch. At the very end
+linear response gives the intercept its posterior.
 """
 
 import math
