@@ -9,7 +9,7 @@ from scipy import stats
 
 import pyro_popbias as pb
 
-DRAWS = 20_000
+DRAWS = 10_000
 UPPER = stats.norm.isf(0.05)
 WAYS = {
     "lognormal": ("product", "lognormal", "gamma"),
@@ -25,7 +25,7 @@ def fit(request, phase_two_as):
     study = pb.Study(
         model={"name": model, "prior": {"name": prior}, "affinity": {"name": "embedding", "dim": 2}},
         guide={"name": guide},
-        training={"epochs": 20, "batch_size": 200, "validation": 0.0, "device": "cpu"},
+        training={"epochs": 10, "batch_size": 200, "validation": 0.0, "device": "cpu"},
     )
     with phase_two_as(steps=20, cycle=6, most_cycles=2):
         made = pb.fit(sim.events, study=study, progress=False)

@@ -327,6 +327,7 @@ def events_without_signal(*, users=60, items=40, rows=3_000, seed=0):
     return pb.Interactions.from_frame(frame, label="label")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_has_no_rank(seed):
@@ -338,7 +339,7 @@ def test_noise_has_no_rank(seed):
 def test_a_fit_of_rank_0_does_everything(user_bias, brief, monkeypatch, tmp_path):
     monkeypatch.setattr(vector_scales, "WORTH", np.inf)
     affinity = {"name": "embedding", "dim": 4, "user_bias": user_bias}
-    study = vector_study(epochs=6, batch_size=500).replace("model", affinity=affinity)
+    study = vector_study(epochs=4, batch_size=1_000).replace("model", affinity=affinity)
     fit = pb.fit(events_without_signal(), study=study, progress=False)
     assert fit.model.affinity.dim == 0
     assert fit.parameters().set_index("name").loc["effective_rank", "mean"] == 0
@@ -375,7 +376,7 @@ def test_resumed_after_dimensions_were_dropped(dropped, simulated, monkeypatch):
     else:
         # the first of the turned dimensions, and no other
         monkeypatch.setattr(vector_scales, "gains", lambda p: (first_only(p), torch.ones_like(first_only(p))))
-    study = vector_study(epochs=8, batch_size=200)
+    study = vector_study(epochs=8, batch_size=300)
 
     def train(**options):
         p, saved = pair(simulated["inverse-logistic"].events, study=study), []
