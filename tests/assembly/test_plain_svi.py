@@ -34,9 +34,10 @@ def _own_store():
 
 @pytest.fixture
 def pair_of(events, model_for):
-    def make(guide):
+    def make(guide, **affinity):
+        points = {"name": "embedding", "dim": 3, "posterior": "point", **affinity}
         study = pb.Study(
-            model={**model_for(guide), "affinity": {"name": "embedding", "dim": 3, "posterior": "point"}},
+            model={**model_for(guide), "affinity": points},
             guide={"name": guide},
             training={"epochs": EPOCHS, "batch_size": 100, "device": "cpu", "validation": 0.0},
         )
@@ -130,7 +131,7 @@ def test_draws_of_predictive_from_a_fit(events):
 
 
 def test_a_guide_of_ones_own(pair_of):
-    pair = pair_of("gamma")
+    pair = pair_of("gamma", user_bias=False)
     cells = pair.events.cells
 
     def guide(batch):
@@ -146,7 +147,7 @@ def test_a_guide_of_ones_own(pair_of):
 
 
 def test_a_model_with_a_known_popularity(pair_of):
-    pair = pair_of("gamma")
+    pair = pair_of("gamma", user_bias=False)
     known = torch.linspace(0.5, 1.5, pair.events.cells).double()
 
     def model(batch):

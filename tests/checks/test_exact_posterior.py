@@ -35,8 +35,9 @@ def moved(made, *, seed=0):
 
 
 def make(events, model, prior, guide, **training):
+    points = {"name": "embedding", "dim": 3, "posterior": "point", "user_bias": False}
     study = pb.Study(
-        model={"name": model, "prior": {"name": prior}, "affinity": {"name": "embedding", "dim": 3}},
+        model={"name": model, "prior": {"name": prior}, "affinity": points},
         guide={"name": guide},
         training={"device": "cpu", **training},
     )

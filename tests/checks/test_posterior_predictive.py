@@ -181,7 +181,7 @@ def test_blocks_change_only_the_draws(frame, monkeypatch):
 
 def test_replicates_have_the_mean_and_spread_of_the_program(frame):
     """Popularity known to be one number: labels are independent, and the total is a sum of Bernoullis."""
-    fit = fitted(frame, model={"affinity": EMBEDDING}, guide="point")
+    fit = fitted(frame, model={"affinity": {**EMBEDDING, "posterior": "point", "user_bias": False}}, guide="point")
     with torch.no_grad():
         rows = ReplicatedData.of(fit.events, fit.study, seed=0, device=fit.guide.device)
         z = fit.guide.popularity.posterior(rows.cell).v.index_select(0, rows.cell_index)

@@ -37,18 +37,18 @@ def simulated(path, **sizes):
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("", {"model": "product", "dim": 64}),
+        ("", {"model": "product", "dim": 32}),
         ('affinity = { name = "embedding", dim = 3 }', {"dim": 3}),
         (
             'saturation = { name = "hill", half = 2.5 }\nprior = { source = "fixed", concentration = 0.7 }',
-            {"saturation": "hill", "rate": 2.5, "concentration": 0.7, "dim": 64},
+            {"saturation": "hill", "rate": 2.5, "concentration": 0.7, "dim": 32},
         ),
-        ('saturation = { name = "tanh", rate = "learned" }', {"saturation": "tanh", "rate": 1.0, "dim": 64}),
-        ('name = "additive"\nslope = "free"', {"model": "additive", "dim": 64}),
-        *((f'prior = {{ name = "{name}" }}', {"prior": name, "dim": 64}) for name in DISTRIBUTIONS if name != "normal"),
-        ('prior = { source = "log-share" }', {"dim": 64}),
-        ('prior = { source = "counts", counts = "other.csv" }', {"dim": 64}),
-        ('name = "inverse-logistic"', {"model": "inverse-logistic", "dim": 64}),
+        ('saturation = { name = "tanh", rate = "learned" }', {"saturation": "tanh", "rate": 1.0, "dim": 32}),
+        ('name = "additive"\nslope = "free"', {"model": "additive", "dim": 32}),
+        *((f'prior = {{ name = "{name}" }}', {"prior": name, "dim": 32}) for name in DISTRIBUTIONS if name != "normal"),
+        ('prior = { source = "log-share" }', {"dim": 32}),
+        ('prior = { source = "counts", counts = "other.csv" }', {"dim": 32}),
+        ('name = "inverse-logistic"', {"model": "inverse-logistic", "dim": 32}),
     ],
 )
 def test_a_study_declares_the_simulation(declare, model, expected):
@@ -90,13 +90,13 @@ def test_labels_are_numbers_that_the_rule_reads(declare, rule):
     events = pb.read_interactions(
         path.with_name("events.csv"), user="who", item="what", label="rating", positive_if=rule
     )
-    assert events.label.tolist() == pb.simulate(**SIZES, dim=64).frame["label"].tolist()
+    assert events.label.tolist() == pb.simulate(**SIZES, dim=32).frame["label"].tolist()
 
 
 def test_without_a_label_the_rows_are_positives(declare):
     _, rows, _ = simulated(declare(data=""))
     assert list(rows.columns) == ["who", "what"]
-    assert len(rows) == pb.simulate(**SIZES, dim=64).frame["label"].sum()
+    assert len(rows) == pb.simulate(**SIZES, dim=32).frame["label"].sum()
 
 
 def test_choices_have_no_labels(declare, monkeypatch):

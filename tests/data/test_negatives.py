@@ -66,7 +66,8 @@ def test_a_batch_has_the_positives_first_and_negatives_of_their_period():
 @pytest.mark.parametrize("model", ["product", "additive", "pda"])
 def test_elbo_of_batches_is_unbiased(model):
     events = sparse_log()
-    study = pb.Study(model={"name": model}, training={"batch_size": 40, "validation": 0.0})
+    points = {"name": "embedding", "posterior": "point", "user_bias": False}
+    study = pb.Study(model={"name": model, "affinity": points}, training={"batch_size": 40, "validation": 0.0})
     made = pair(events, study=study)
     loss = made.objective(made.model, made.guide)
     with local_parameters(), torch.no_grad(), torch.random.fork_rng():

@@ -63,7 +63,7 @@ def test_report_holds_what_a_reader_needs(fit, tmp_path):
     text = " ".join(found.text)
     for expected in ("product with guide gamma", "One", "Two & three", "i14", "[training]", "Seed 0", "intercept"):
         assert expected in text, expected
-    assert "Intervals of popularity are conditional on the estimated affinities" in text
+    assert "Intervals of popularity take the uncertainty of the affinities and of the intercept into account." in text
     assert found.tags.count("img") >= 7
     assert all(value for tag, name, value in found.attributes if name == "alt")
     for finding in fit.check().findings:
