@@ -15,10 +15,10 @@ import pyro_popbias as pb
 from pyro_popbias.simulation.simulate import Simulation
 
 VECTORS: dict[str, dict[str, Any]] = {
-    "mean-field, dim 8": {"dim": 8, "posterior": "mean-field", "scale": "learned"},
-    "mean-field, dim 64": {"dim": 64, "posterior": "mean-field", "scale": "learned"},
-    "point, dim 8": {"dim": 8},
-    "point, dim 64": {"dim": 64},
+    "mean-field, dim 8": {"dim": 8},
+    "mean-field, dim 32": {},
+    "point, dim 8": {"dim": 8, "posterior": "point"},
+    "point, dim 64": {"dim": 64, "posterior": "point"},
 }
 app = typer.Typer()
 

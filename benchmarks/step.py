@@ -6,7 +6,8 @@ data are whole batches, because the package cuts an epoch into batches of equal 
 of the batch size, steps would be shorter for small N. The hand-written step looks for no non-finite gradients, seeds
 nothing and has the textbook KL of two Gammas, so its ratio counts the package's safeguards too.
 
-The last line is `hand=H naive=P n=M`: package over hand-written, package over naive, N=1e7 over N=1e5. With `--all`
+The last line is `hand=H naive=P n=M vectors=V`: package over hand-written, package over naive, N=1e7 over N=1e5, and the
+default study, whose vectors have a posterior and learned scales, over point vectors of as many dimensions. With `--all`
 there are two contestants a model, package and hand-written, and the last line has the ratio of each model.
 """
 
@@ -37,22 +38,30 @@ from pyro_popbias.training.loop import TrainingLoop
 
 USERS, ITEMS, DIM, BATCH = 6_040, 3_706, 64, 16_384
 SCALE = 0.5  # of the vectors' prior
+DEFAULT_DIM = 32  # of the default study
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 SMALL, MIDDLE, LARGE = (size // BATCH * BATCH for size in (100_000, 1_000_000, 10_000_000))
 MODELS = ("product", "additive", "inverse-logistic")
 WARM = 20  # steps before the first turn
 
 
-def make_pair(rows: int, model: str = "product") -> Pair:
-    """Return a pair over synthetic ratings, of which a few items and users have most."""
+def make_pair(rows: int, model: str = "product", **affinity: object) -> Pair:
+    """Return a pair over synthetic ratings, of which a few items and users have most.
+
+    Args:
+        rows: number of ratings.
+        model: its name.
+        affinity: keys of the affinity in place of those of the hand-written step, point vectors and no user bias.
+    """
     rng = np.random.default_rng(0)
     share = 1 / np.arange(1, ITEMS + 1) ** 0.8
     item = rng.choice(ITEMS, size=rows, p=share / share.sum())
     user = (USERS * rng.random(rows) ** 2).astype(np.int64)
     label = (rng.random(rows) < rng.beta(2, 3, ITEMS)[item]).astype(np.int8)
     users, items = (pd.Index(np.arange(size).astype(str)) for size in (USERS, ITEMS))
+    point = {"dim": DIM, "scale": SCALE, "posterior": "point", "user_bias": False}
     study = Study(
-        model={"name": model, "affinity": {"name": "embedding", "dim": DIM, "scale": SCALE}},
+        model={"name": model, "affinity": {"name": "embedding", **(affinity or point)}},
         guide={"name": "gamma"},
         training={"batch_size": BATCH, "validation": 0.0, "device": "cpu"},
     )
@@ -285,11 +294,13 @@ def main(
         f"naive Pyro, N={MIDDLE:,}": naive_step(pair.events),
         f"package, N={SMALL:,}": package_step(small),
         f"package, N={LARGE:,}": package_step(large),
+        "default study": package_step(make_pair(MIDDLE, dim=DEFAULT_DIM)),
+        f"point vectors, dim {DEFAULT_DIM}": package_step(make_pair(MIDDLE, dim=DEFAULT_DIM, posterior="point")),
         f"start of an epoch, N={LARGE:,}": lambda: next(large.batches(epoch=next(epochs))),
     }
-    middle, hand, naive, few, many = time_in_turns(contestants, turns, steps)[:5]
-    ratios = [np.median(one / other) for one, other in ((middle, hand), (middle, naive), (many, few))]
-    print("hand={:.2f} naive={:.2f} n={:.2f}".format(*ratios))
+    middle, hand, naive, few, many, default, point = time_in_turns(contestants, turns, steps)[:7]
+    pairs = ((middle, hand), (middle, naive), (many, few), (default, point))
+    print("hand={:.2f} naive={:.2f} n={:.2f} vectors={:.2f}".format(*(np.median(a / b) for a, b in pairs)))
 
 
 if __name__ == "__main__":

@@ -22,11 +22,8 @@ TOP = 20
 def affinities(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield names and sections of the contestants."""
     for scale in SCALES:
-        yield f"point, scale {scale}", {"name": "embedding", "dim": dim, "scale": scale}
-    yield (
-        "mean-field, learned",
-        {"name": "embedding", "dim": dim, "scale": "learned", "posterior": "mean-field"},
-    )
+        yield f"point, scale {scale}", {"name": "embedding", "dim": dim, "scale": scale, "posterior": "point"}
+    yield "mean-field, learned", {"name": "embedding", "dim": dim}
 
 
 def fit(events: pb.Interactions, affinity: dict[str, Any], epochs: int) -> pb.Fit:
@@ -36,9 +33,9 @@ def fit(events: pb.Interactions, affinity: dict[str, Any], epochs: int) -> pb.Fi
 
 
 def scales_of(fitted: pb.Fit) -> dict[str, float]:
-    """Return the learned scales, where there are any."""
+    """Return the number of dimensions that are left and the largest scale, where scales are learned."""
     table = fitted.parameters().set_index("name")["mean"]
-    return {name: table.get(name, np.nan) for name in ("user_scale", "item_scale")}
+    return {"rank": table.get("effective_rank", np.nan), "scale": table.filter(like="vector_scale").max()}
 
 
 def held_out_scores(fitted: pb.Fit, test: pb.Interactions) -> dict[str, float]:

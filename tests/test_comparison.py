@@ -37,7 +37,8 @@ COLUMNS = [
 
 
 def fit_of(events, model="product", guide="gamma", **training):
-    section = {"name": model, "affinity": {"name": "embedding", "dim": 2}}
+    points = {"name": "embedding", "dim": 2, "posterior": "point", "user_bias": False}
+    section = {"name": model, "affinity": points}
     options = {"epochs": 2, "batch_size": 200, "validation": 0.2, **training}
     return pb.fit(events, study=pb.Study(model=section, guide={"name": guide}, training=options), progress=False)
 

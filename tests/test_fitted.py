@@ -11,6 +11,7 @@ from pyro_popbias.prediction import scorer as scoring
 from pyro_popbias.study import sections
 
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
+POINTS = {"name": "embedding", "dim": 4, "posterior": "point", "user_bias": False}
 pytestmark = pytest.mark.usefixtures("short_training")
 SCORE_COLUMNS = ["score", "score_lower", "score_upper", "popularity_lower", "popularity_upper"]
 # distributions of the default prior's support; a point has no interval, and tests of its own
@@ -18,7 +19,7 @@ POSITIVE = [name for name, cls in pb.GUIDES.items() if cls.fits(constraints.posi
 
 
 def study_of(guide="gamma", **affinity):
-    affinity = affinity or {"name": "embedding", "dim": 4, "scale": 1.0}
+    affinity = affinity or {**POINTS, "scale": 1.0}
     return pb.Study(model={"affinity": affinity}, guide={"name": guide}, training=TRAINING)
 
 
@@ -79,7 +80,10 @@ def test_parameters(fit):
     assert list(table.columns) == ["name", "mean", "sd", "lower", "upper"]
     assert {"intercept"} < set(table["name"])
     assert np.isfinite(table["mean"]).all()
-    assert table[["sd", "lower", "upper"]].isna().all(axis=None)
+    intercept = table[table["name"] == "intercept"].iloc[0]
+    assert intercept["sd"] > 0
+    assert intercept["lower"] < intercept["mean"] < intercept["upper"]
+    assert table.loc[table["name"] != "intercept", ["sd", "lower", "upper"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("interval", [0, 1, 1.5, True, "0.9", float("nan")])
@@ -250,7 +254,7 @@ def test_forecasts_and_tables_are_not_modes(fit, pairs):
 
 @pytest.mark.parametrize("prior", ["normal", "gamma"])
 def test_real_popularity_may_be_set_to_a_negative_number(events, prior):
-    model = {"name": "additive", "affinity": {"name": "embedding", "dim": 2}, "prior": {"name": prior}}
+    model = {"name": "additive", "affinity": POINTS, "prior": {"name": prior}}
     fit = pb.fit(events, study=pb.Study(model=model, guide={"name": prior}, training=TRAINING), progress=False)
     pairs = events.to_frame()
     for z in (-1.5, 0.0):

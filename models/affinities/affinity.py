@@ -211,9 +211,8 @@ class Affinity(Variant, PyroModule):
             side: whose rows.
             rows: `(R,)` which, as truth values.
         """
-        own = {f"{side}_{kind}_unconstrained" for kind in ("vectors", "bias")}
         for name, parameter in self.named_parameters():
-            if name in own:
+            if name == f"{side}_vectors_unconstrained":
                 parameter[rows] = 0.0
 
     def estimates(self) -> dict[str, Tensor]:

@@ -6,8 +6,12 @@ from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, ConcentratedPrior
+from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
 from pyro_popbias.models.saturations.power import PowerSaturationConfig
 from pyro_popbias.study.study import Study
+
+STEPS = 880  # of phase one that learned scales need to settle
+SMALLEST_BATCH = 256
 
 
 def with_defaults(study: Study, events: Interactions) -> Study:
@@ -30,7 +34,18 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     if model.default_saturation is not None and "saturation" not in study.model.model_fields_set:
         study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
     _warn_of_free_scales(study)
-    return study
+    return _enough_steps(study, events)
+
+
+def _enough_steps(study: Study, events: Interactions) -> Study:
+    """Return the study with batches so small that scales of vectors settle, where they are learned from few rows."""
+    affinity, training = study.model.affinity, study.training
+    learned = isinstance(affinity, EmbeddingAffinityConfig) and affinity.scale == "learned"
+    if not learned or "batch_size" in training.model_fields_set:
+        return study
+    rows = len(events) * (1 + (study.data.negatives or 0))
+    size = max(SMALLEST_BATCH, rows * training.epochs // STEPS)
+    return study.replace("training", batch_size=size) if size < min(rows, training.batch_size) else study
 
 
 def _warn_of_free_scales(study: Study) -> None:

@@ -2,12 +2,13 @@
 
 | tensor | shape | meaning |
 | --- | --- | --- |
-| popularity | (draw, B) | draw s of a row's cell, the same as draw s of that cell in the group `posterior` |
+| popularity | (draw, B) | draw s of a row's cell, the same as draw s of that cell in the group `posterior`, at b0 |
 | affinity | (B,) or (draw, B) | x_ui: a point estimate, or draws if it is Bayesian |
 | likelihood | (draw, B) | distribution of the labels |
 
-Global weights have the same draws as in the group `posterior`. Bayesian vectors enter through the moments of x_ui, so
-x_ui is drawn independently for each row: correct row by row, not jointly. Point estimates are kept fixed.
+Global weights have the same draws as in the group `posterior`. Bayesian vectors and biases enter through the moments of
+x_ui, so x_ui is drawn independently for each row: correct row by row, not jointly. Point estimates are kept fixed, b0 among
+them: in the group `posterior` popularity also moves with b0, and against it, so that P hardly does.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from torch.distributions import Normal
 
 from pyro_popbias.distributions.draws import streams
 from pyro_popbias.inference_data.popularity_draws import Draws
+from pyro_popbias.models import AffinityDistribution
+from pyro_popbias.models.affinities.affinity import Weights
 
 BLOCK_ELEMENTS = 4_000_000  # draws times rows at once
 LABELS, AFFINITIES = 1, 2  # purposes of random streams keyed by row position; streams keyed by cell have purpose 0
@@ -103,31 +106,29 @@ def _by_row(draws: Draws, rows: InteractionSubset, value: Value, dtype: np.dtype
 def _affinity(draws: Draws, rows: InteractionSubset, chain: int) -> Tensor:
     """Return x_ui of rows, `(B,)`, or `(draw, B)` if weights are Bayesian."""
     affinity, guide = draws.chains[chain].model.affinity, draws.chains[chain].guide
-    distributions, global_draws = guide.weights(), draws.weights(chain)
+    weights: Weights = guide.weights()
+    if draws.distribution == "prior":
+        weights = affinity.prior_weights(weights)
     user, item = (torch.from_numpy(code.astype(np.int64)).to(guide.device) for code in (rows.user, rows.item))
-    if draws.distribution == "prior" and distributions.keys() - global_draws.keys():
-        user, item = (
-            torch.full_like(user, -1),
-            torch.full_like(item, -1),
-        )  # rows that were never seen have the prior's distribution
     score = None if rows.score is None else torch.from_numpy(rows.score).to(guide.device)
-    if global_draws:
-        tables = {site: torch.from_numpy(values).to(guide.device) for site, values in global_draws.items()}
-        each = [
-            affinity.pairs(
-                user, item, score, {**distributions, **{site: Normal(table[k], 1.0) for site, table in tables.items()}}
-            )
-            for k in range(draws.number)
-        ]
-        return torch.stack(
-            [distribution.mean for distribution in each]
-        )  # linear in the weights: their mean at this draw
-    distribution = affinity.pairs(user, item, score, distributions)
+    tables = {site: torch.from_numpy(values).to(guide.device) for site, values in draws.weights(chain).items()}
+    if tables:
+        # given a draw of the global weights, x_ui varies with the bias of its user alone
+        each = [affinity.pairs(user, item, score, {**weights, **_known(tables, k)}) for k in range(draws.number)]
+        means, variances = zip(*((part.mean, part.variance) for part in each), strict=True)
+        distribution = AffinityDistribution(torch.stack(means), torch.stack(variances))
+    else:
+        distribution = affinity.pairs(user, item, score, weights)
     if distribution.variance is None:
         return distribution.mean
     noise = streams(rows.position.tolist(), seed=draws.seed, chain=chain, purpose=AFFINITIES)
     normal = np.stack([stream.standard_normal(draws.number) for stream in noise], axis=1)
     return distribution.mean + distribution.variance.sqrt() * torch.from_numpy(normal).to(guide.device)
+
+
+def _known(tables: dict[str, Tensor], k: int) -> dict[str, Normal]:
+    """Return one draw of weights as distributions without spread."""
+    return {site: Normal(table[k], torch.zeros_like(table[k]), validate_args=False) for site, table in tables.items()}
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -1,15 +1,17 @@
 """When PSIS-LOO is valid for a fit."""
 
+from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
 from pyro_popbias.trained import Trained
 
 
 def reason_against(fit: Trained) -> str:
     """Return why PSIS-LOO is invalid for a fit, in one sentence; empty if it is valid."""
     guide = fit.guide
-    if any(parameter.dim() for parameter in fit.model.affinity.parameters()) or (
-        guide.weights().keys() - guide.global_weights().keys()
-    ):
+    tables = guide.weights().keys() - guide.global_weights().keys()
+    if any(parameter.dim() for parameter in fit.model.affinity.parameters()) or tables - {USER_BIAS}:
         return "the vectors were estimated from the rows that LOO would leave out"
+    if tables:
+        return "the biases of users were estimated from the rows that LOO would leave out; user_bias = false leaves biases out"
     if fit.study.model.latent == "interaction":
         return "every row has its own popularity, which is left out with it"
     if fit.study.data.negatives:

@@ -37,10 +37,11 @@ def find_intercept_response(pair: Pair) -> None:
         q = pair.guide.popularity.posterior(torch.arange(pair.events.cells, device=pair.device))
         if isinstance(q, Delta) or pair.rows.latent != "item":
             return
-        corner, border, meetings = _information(pair)
+        corner, border, meetings, of_cells = _information(pair)
         real = pair.model.latents["popularity"].support is constraints.real
         cells = len(pair.rows.cell_count)
-        of_cell = _variance(q, real=real) * (pair.rows.cell_count > 0)
+        # q may be wider than the labels alone allow, by its family or for want of training: b0 would then have no variance
+        of_cell = torch.minimum(_variance(q, real=real), 1 / of_cells) * (pair.rows.cell_count > 0)
         of_user = _user_variance(pair, border[cells:, 0])
     # in units of their standard deviations, M is the identity and what cells and users have in common
     sd = torch.cat([of_cell, of_user]).sqrt().cpu().numpy()
@@ -55,11 +56,12 @@ def find_intercept_response(pair: Pair) -> None:
         pair.guide.intercept.set(*map(torch.from_numpy, found))
 
 
-def _information(pair: Pair) -> tuple[Tensor, Tensor, sparse.csr_array]:
-    """Return the information about b0 and the sizes of dimensions, about these and r, and about cells and users together.
+def _information(pair: Pair) -> tuple[Tensor, Tensor, sparse.csr_array, Tensor]:
+    """Return the information about b0 and the sizes of dimensions, about these and r, within r, and about each cell.
 
     Returns:
-        `(1 + d, 1 + d)`, `(C + users, 1 + d)` and `(C + users, C + users)`, cells before users.
+        `(1 + d, 1 + d)`; `(C + users, 1 + d)`, cells before users; `(C + users, C + users)` of cells and users together;
+        and `(C,)`.
     """
     affinity, cells = pair.model.affinity, len(pair.rows.cell_count)
     vectors = Vectors.of(pair) if isinstance(affinity, BayesianEmbeddingAffinity) and affinity.learned else None
@@ -68,18 +70,20 @@ def _information(pair: Pair) -> tuple[Tensor, Tensor, sparse.csr_array]:
     corner[0, 0] = INTERCEPT_SCALE**-2
     border = torch.zeros(cells + len(pair.rows.user_count), width, dtype=torch.float64, device=pair.device)
     meetings = sparse.csr_array((len(border), len(border)))
+    of_cells = torch.zeros_like(border[:cells, 0])
     for part in affinities(pair):
         regressors, spread = _regressors(vectors, part)
         of = pair.model.information(part.batch, part.mean, part.popularity)
         cell, user = part.batch.cell.index_select(0, part.batch.cell_index), cells + part.batch.user
         corner += regressors.T @ (of.affinity.unsqueeze(-1) * regressors)
         corner.diagonal()[1:] += of.affinity @ spread
+        of_cells.index_add_(0, cell, of.popularity)
         border.index_add_(0, cell, of.both.unsqueeze(-1) * regressors)
         border.index_add_(0, user, of.affinity.unsqueeze(-1) * regressors)
         place = cell.cpu().numpy(), user.cpu().numpy()
         above = sparse.coo_array((of.both.cpu().numpy(), place), shape=meetings.shape).tocsr()
         meetings = meetings + above + above.T
-    return corner, border, meetings
+    return corner, border, meetings, of_cells
 
 
 def _regressors(vectors: Vectors | None, part: Affinities) -> tuple[Tensor, Tensor]:

@@ -109,7 +109,7 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
     """
     vectors = Vectors.of(pair)
     user, item = torch.zeros_like(vectors.user.mean), torch.zeros_like(vectors.item.mean)
-    of_bias = torch.zeros_like(user[:, :1]) if vectors.bias is None else torch.zeros_like(vectors.bias.mean)
+    of_bias = user.new_zeros(len(user), 1)
     for part in affinities(pair):
         batch = part.batch
         w = pair.model.information(batch, part.mean, part.popularity).affinity.unsqueeze(-1)
@@ -148,9 +148,12 @@ def _fixed_point(scale: Tensor, *tables: Table) -> Tensor:
 
 
 def turned(vectors: Vectors) -> Vectors:
-    """Return the vectors on their principal axes, the largest first, with rows of both tables of equal size."""
+    """Return the vectors on their principal axes, the largest first, with rows of both tables of equal size.
+
+    There are no more axes than users or items: where there were more dimensions, fewer are left.
+    """
     (q_user, r_user), (q_item, r_item) = (torch.linalg.qr(table.mean) for table in (vectors.user, vectors.item))
-    left, size, right = torch.linalg.svd(r_user @ r_item.T)
+    left, size, right = torch.linalg.svd(r_user @ r_item.T, full_matrices=False)
     balance = (len(q_user) / len(q_item)) ** 0.25
     stretch = size.clamp(min=1e-12).sqrt()
     user, item = (q_user @ left) * stretch * balance, (q_item @ right.T) * stretch / balance

@@ -36,7 +36,7 @@ def _own_store():
 def pair_of(events, model_for):
     def make(guide):
         study = pb.Study(
-            model={**model_for(guide), "affinity": {"name": "embedding", "dim": 3}},
+            model={**model_for(guide), "affinity": {"name": "embedding", "dim": 3, "posterior": "point"}},
             guide={"name": guide},
             training={"epochs": EPOCHS, "batch_size": 100, "device": "cpu", "validation": 0.0},
         )
@@ -114,7 +114,10 @@ def test_draws_of_predictive(pair_of):
 
 def test_draws_of_predictive_from_a_fit(events):
     """Its parameters are its own, so that Pyro must not look for them in its store."""
-    study = pb.Study(model={"affinity": {"name": "embedding", "dim": 3}}, training={"epochs": 2, "batch_size": 100})
+    study = pb.Study(
+        model={"affinity": {"name": "embedding", "dim": 3, "posterior": "point"}},
+        training={"epochs": 2, "batch_size": 100},
+    )
     fit = pb.fit(events, study=study, progress=False)
     batch = pb.pair(events, study=study).whole()
     with local_parameters():

@@ -8,7 +8,7 @@ import pyro_popbias as pb
 
 pytestmark = pytest.mark.usefixtures("short_training")
 AFFINITIES = {
-    "point": {"name": "embedding", "dim": 4},
+    "point": {"name": "embedding", "dim": 4, "posterior": "point"},
     "mean-field": {"name": "embedding", "dim": 4, "posterior": "mean-field", "scale": "learned"},
     "factorization-machine": {"name": "factorization-machine", "dim": 4},
 }

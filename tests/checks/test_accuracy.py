@@ -156,11 +156,6 @@ def test_a_given_score_and_periods(frame):
     ("model", "guide", "reason"),
     [
         ({"name": "pda"}, "gamma", "compares items.*NUTS on 50 items"),
-        (
-            {"affinity": {"name": "embedding", "dim": 2, "posterior": "mean-field"}},
-            "gamma",
-            "Bayesian.*NUTS on 50 items",
-        ),
         ({}, "point", "is a point estimate, not a distribution"),
         ({"latent": "interaction"}, "gamma", "every interaction has its own popularity"),
     ],

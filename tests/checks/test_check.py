@@ -240,7 +240,13 @@ def test_overfitted_vectors_are_found_by_the_population_and_mean_field_vectors_p
     simulation = pb.simulate(users=300, items=100, interactions=20_000, seed=0)
     true = simulation.test["probability"].mean()
     for posterior, scale, fails in (("point", 0.5, True), ("mean-field", "learned", False)):
-        affinity = {"name": "embedding", "dim": 64, "posterior": posterior, "scale": scale}
+        affinity = {
+            "name": "embedding",
+            "dim": 64,
+            "posterior": posterior,
+            "scale": scale,
+            "user_bias": False,
+        }
         study = pb.Study(model={"affinity": affinity}, training={"device": "cpu"})
         fit = pb.fit(simulation.events, study=study, progress=False)
         assert (("population", "Gini of item rates") in failing(fit.check())) == fails

@@ -54,9 +54,9 @@ def log_prior(fit, log_z):
 def test_pda_against_nuts():
     simulation = pb.simulate(model="pda", affinity="embedding", users=60, items=ITEMS, interactions=1_500, seed=0)
     study = pb.Study(
-        model={"name": "pda", "affinity": {"name": "embedding", "dim": 2}},
+        model={"name": "pda", "affinity": {"name": "embedding", "dim": 2, "posterior": "point", "user_bias": False}},
         guide={"name": "lognormal"},
-        training={"validation": 0.0, "device": "cpu"},
+        training={"validation": 0.0, "device": "cpu", "epochs": 20},
     )
     fit = pb.fit(simulation.events, study=study, progress=False)
     events = fit.events
@@ -90,7 +90,13 @@ def test_bayesian_vectors_against_nuts():
     simulation = pb.simulate(affinity="embedding", users=40, items=ITEMS, interactions=4_000, seed=0)
     study = pb.Study(
         model={
-            "affinity": {"name": "embedding", "dim": 2, "posterior": "mean-field", "scale": 0.7},
+            "affinity": {
+                "name": "embedding",
+                "dim": 2,
+                "posterior": "mean-field",
+                "scale": 0.7,
+                "user_bias": False,
+            },
             "prior": {"name": "gamma", "source": "fixed", "concentration": 2.0},
         },
         guide={"name": "lognormal"},

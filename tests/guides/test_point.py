@@ -11,6 +11,7 @@ import pyro_popbias as pb
 
 GRID = np.linspace(-8, 4, 24_001)  # log z
 CONCENTRATION = 1.5
+POINTS = {"name": "embedding", "dim": 2, "posterior": "point", "user_bias": False}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_history_shows_the_log_joint(fitted):
 
 @pytest.mark.parametrize("model", [name for name in pb.MODELS if name != "pda"])
 def test_the_posterior_score_is_the_probability_at_the_point(events, short_training, model):
-    study = pb.Study(model={"name": model, "affinity": {"name": "embedding", "dim": 2}}, training={"epochs": 2})
+    study = pb.Study(model={"name": model, "affinity": POINTS}, training={"epochs": 2})
     fit = pb.fit(events, study=study, guide="point", progress=False)
     pairs = pd.DataFrame({"user": ["u1", "u2", "u1"], "item": ["i3", "i3", "i5"]})
     table = fit.predict(pairs, popularity="posterior")

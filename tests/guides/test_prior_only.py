@@ -44,7 +44,8 @@ def unlabelled(events, monkeypatch):
         monkeypatch.setattr(cls, "observe", lambda self, batch, affinity, popularity: batch.label)
 
     def make(model, prior, guide):
-        declared = {"name": model, "prior": {"name": prior}, "affinity": {"name": "embedding", "dim": 2}}
+        points = {"name": "embedding", "dim": 2, "posterior": "point", "user_bias": False}
+        declared = {"name": model, "prior": {"name": prior}, "affinity": points}
         training = {"batch_size": 100, "validation": 0.0, "device": "cpu"}
         return pb.pair(events, study=pb.Study(model=declared, guide={"name": guide}, training=training))
 

@@ -28,12 +28,14 @@ TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
 ALL = (*GROUPS, *BY_ROW)
 ROWS = [7, 390, 20, 133, 21]
 AFFINITIES = {
-    "embedding": {"dim": 4},
+    "embedding": {"dim": 4, "posterior": "point", "user_bias": False},
     "mean-field": {"name": "embedding", "dim": 4, "posterior": "mean-field", "scale": "learned"},
-    "linear": {},
+    "linear": {"user_bias": False},
+    "biased-linear": {"name": "linear"},
     "factorization-machine": {"dim": 4},
     "fixed": {"score": "score"},
 }
+POINTS = {"name": "embedding", **AFFINITIES["embedding"]}
 WITH_LABELS = [name for name, cls in pb.MODELS.items() if not cls.pairwise]
 CASES = [("product", "gamma", affinity) for affinity in AFFINITIES]
 CASES += [(model, None, "embedding") for model in WITH_LABELS]
@@ -56,7 +58,7 @@ def make_fit(make_frame, model_for, short_training):
             for kind, n in (("user", 20), ("item", 15))
         }
         frame = make_frame().assign(score=lambda rows: np.sin(np.arange(len(rows))))
-        given = features if affinity in ("linear", "factorization-machine") else {}
+        given = features if affinity in ("linear", "biased-linear", "factorization-machine") else {}
         events = pb.Interactions.from_frame(frame, label="label", time="time", **given)
         section = {"name": affinity, **AFFINITIES[affinity]}
         study = pb.Study(model={**found, "affinity": section, **changes}, guide={"name": guide}, training=TRAINING)
@@ -108,6 +110,7 @@ def test_a_row_has_the_same_draws_in_any_selection(fit, monkeypatch):
 @pytest.mark.parametrize("affinity", ["embedding", "linear"])
 def test_draws_are_those_of_the_groups_of_cells(make_fit, affinity):
     fit = make_fit("product", "lognormal", affinity)
+    fit.guide.intercept.variance.zero_()  # rows have the intercept at its estimate
     data = fit.to_arviz(draws=9, groups=("posterior", "log_likelihood"))
     item = fit.catalogue.items[fit.events.item]
     popularity = torch.tensor(data["posterior"]["popularity"].sel(item=item.to_numpy(dtype=str)).values[0])
@@ -128,7 +131,7 @@ def test_draws_are_those_of_the_groups_of_cells(make_fit, affinity):
 
 
 def test_prior_predictive_is_of_the_prior(make_fit):
-    for affinity in ("embedding", "mean-field", "linear"):
+    for affinity in ("embedding", "mean-field", "linear", "biased-linear"):
         fit, draws = make_fit("product", "gamma", affinity), 2_000
         drawn = fit.to_arviz(draws=draws, groups=("prior_predictive",))["prior_predictive"]["label"].values[0].mean(0)
         user = torch.from_numpy(fit.events.user.astype(int))
@@ -136,8 +139,12 @@ def test_prior_predictive_is_of_the_prior(make_fit):
         weights = fit.guide.weights()
         if affinity == "mean-field":
             user = item = torch.full_like(user, -1)
-        if affinity == "linear":
+        if affinity.endswith("linear"):
             weights = fit.guide.global_priors()
+        if affinity == "biased-linear":
+            weights["user_bias"] = torch.distributions.Normal(
+                torch.zeros(20, 1), fit.model.affinity.user_bias.log_scale.exp()
+            )
         with torch.no_grad():
             distribution = fit.model.affinity.pairs(user, item, None, weights)
             exact = distribution.expect(
@@ -175,7 +182,7 @@ def test_held_out_rows_are_marked(make_fit):
 
 def test_positives_alone(make_frame):
     events = pb.Interactions.from_frame(make_frame().query("label == 1"))
-    fit = pb.fit(events, study=pb.Study(model={"affinity": {"name": "embedding", "dim": 4}}, training=TRAINING))
+    fit = pb.fit(events, study=pb.Study(model={"affinity": POINTS}, training=TRAINING))
     data = fit.to_arviz(draws=4)
     assert data["observed_data"]["label"].values.tolist() == [1] * len(events)
     data = fit.to_arviz(draws=4, groups=ALL)
@@ -184,7 +191,7 @@ def test_positives_alone(make_frame):
 
 def test_periods(make_frame):
     events = pb.Interactions.from_frame(make_frame(), label="label", time="time", periods=3)
-    fit = pb.fit(events, study=pb.Study(model={"affinity": {"name": "embedding", "dim": 4}}, training=TRAINING))
+    fit = pb.fit(events, study=pb.Study(model={"affinity": POINTS}, training=TRAINING))
     data = fit.to_arviz(draws=1_000, groups=("posterior", "posterior_predictive"))
     assert data["posterior"]["popularity"].dims == ("chain", "draw", "item", "period")
     batch = TrainingBatches(events, np.arange(len(events))).whole()

@@ -91,7 +91,7 @@ def test_the_better_of_two_is_first(fits):
 
 
 def test_linear_weights_have_draws(events, short_training):
-    fit = pb.fit(events, study=study_of({"name": "linear"}), progress=False)
+    fit = pb.fit(events, study=study_of({"name": "linear", "user_bias": False}), progress=False)
     found = loo(fit, draws=400)
     assert np.isfinite([found.elpd_loo, found.se, found.p_loo, found.bad_k]).all()
     assert elpd(az.loo(fit.to_arviz(draws=400, groups=GROUPS))) < 0
@@ -107,7 +107,7 @@ def test_rows(fits, most):
 @pytest.mark.parametrize(
     "affinity",
     [
-        {"name": "embedding", "dim": 2},
+        {"name": "embedding", "dim": 2, "posterior": "point", "user_bias": False},
         {"name": "embedding", "dim": 2, "posterior": "mean-field"},
         {"name": "factorization-machine", "dim": 2},
     ],

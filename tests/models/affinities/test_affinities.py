@@ -15,7 +15,7 @@ from pyro_popbias.models.affinities.embedding import _Products
 from pyro_popbias.training.loop import TrainingLoop, train
 
 AFFINITIES = {
-    "embedding": {"name": "embedding", "dim": 3, "scale": 0.7},
+    "embedding": {"name": "embedding", "dim": 3, "scale": 0.7, "posterior": "point"},
     "mean-field": {"name": "embedding", "dim": 3, "scale": "learned", "posterior": "mean-field"},
     "linear": {"name": "linear"},
     "factorization-machine": {"name": "factorization-machine", "dim": 3},
@@ -50,6 +50,7 @@ def test_log_prior_counts_each_row_once():
     rows = torch.cat([p.model.affinity.user_vectors, p.model.affinity.item_vectors]).double()
     expected = torch.distributions.Normal(0.0, 0.7).log_prob(rows).sum()
     expected = expected + torch.distributions.Normal(0.0, 5.0).log_prob(p.model.affinity.intercept)
+    expected = expected + torch.distributions.Normal(0.0, 1.0).log_prob(p.model.affinity.user_bias.log_scale)
     expected = expected + torch.distributions.Normal(math.log(2), 1.0).log_prob(p.model.prior.log_concentration)
     torch.testing.assert_close(p.objective.latest.log_prior, expected.detach(), rtol=1e-6, atol=0)
 
@@ -151,17 +152,18 @@ def test_linear_without_features_is_refused(events):
 
 def test_learned_scale_of_points_is_refused():
     with pytest.raises(ConfigError, match=r"scale = 'learned' needs posterior = 'mean-field'"):
-        pb.Study(model={"affinity": {"name": "embedding", "scale": "learned"}})
+        pb.Study(model={"affinity": {"name": "embedding", "scale": "learned", "posterior": "point"}})
 
 
 def test_linear_weights_are_parameters_with_intervals(short_training):
     fit = pb.fit(events_with_features(), study=pb.Study(model={"affinity": {"name": "linear"}}), progress=False)
     table = fit.parameters().set_index("name")
-    assert list(table.index[:2]) == ["intercept", "concentration"]
+    assert list(table.index[:3]) == ["intercept", "user_bias_scale", "concentration"]
     weights = table.loc[[f"beta_user[{k}]" for k in range(4)] + ["beta_item[0]"]]
     assert (weights["lower"] < weights["mean"]).all()
     assert (weights["sd"] > 0).all()
-    assert table.loc["intercept", ["sd", "lower", "upper"]].isna().all()
+    assert table.loc[["user_bias_scale", "concentration"], ["sd", "lower", "upper"]].isna().all(axis=None)
+    assert table.loc["intercept", "sd"] > 0
     data = fit.to_arviz(draws=2000)
     beta = data["posterior"]["beta_user"]
     assert beta.dims == ("chain", "draw", "beta_user_feature")

@@ -124,8 +124,9 @@ def test_tensors_keep_their_dtype():
 
 def test_learned_rate_is_reported():
     sim = pb.simulate(users=30, items=20, interactions=600, seed=0)
+    points = {"name": "embedding", "dim": 2, "posterior": "point", "user_bias": False}
     study = pb.Study(
-        model={"saturation": {"name": "exponential", "rate": "learned"}, "affinity": {"name": "embedding", "dim": 2}},
+        model={"saturation": {"name": "exponential", "rate": "learned"}, "affinity": points},
         training={"epochs": 1},
     )
     pair = pb.pair(sim.events, study=study)
