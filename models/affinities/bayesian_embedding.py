@@ -79,7 +79,7 @@ class BayesianEmbeddingAffinity(Affinity):
 
     @property
     def dim(self) -> int:
-        """Length of the vectors: what is left of it where scales are learned."""
+        """Length of the vectors; where scales are learned, of what is left of them."""
         return len(self.vector_log_scale)
 
     def set_log_scale(self, log_scale: Tensor) -> None:
