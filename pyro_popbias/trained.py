@@ -47,7 +47,7 @@ class Trained:
         return Chain(self.model, self.guide, self.iterates), *self.others
 
     def popularity(self, interval: float = 0.9) -> pd.DataFrame:
-        """Return the popularity posteriors, one row per cell; `card` and report say what their intervals take into account.
+        """Return the popularity posteriors, one row per cell; the report says what their intervals include.
 
         Args:
             interval: probability between lower and upper.

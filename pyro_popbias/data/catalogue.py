@@ -1,6 +1,6 @@
 """Users, items and periods of interactions, their counts and side features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,8 @@ class Catalogue:
     positives: np.ndarray
     user_features: Features | None = None
     item_features: Features | None = None
-    user_count: np.ndarray | None = None
-    user_positives: np.ndarray | None = None
+    user_count: np.ndarray | None = field(default=None, repr=False)
+    user_positives: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def cells(self) -> int:

@@ -24,8 +24,8 @@ def kind_of_interval(model: PopularityModel) -> str:
     if model.affinity.is_bayesian:
         return "Intervals of popularity take the uncertainty of the affinities and of the intercept into account."
     return (
-        "Intervals of popularity are too narrow: vectors are point estimates, learned from the same rows, and count as known. "
-        "With posterior = 'mean-field' they hold."
+        "Intervals of popularity are too narrow: vectors are point estimates, learned from the same rows, and count as known; "
+        "those of an embedding with posterior = 'mean-field' do not."
     )
 
 
