@@ -120,7 +120,10 @@ def _summary(fitted: Fit) -> Iterator[str]:
     yield f"phase 1: {first.sum()} epochs, phase 2: {(~first).sum()} epochs, {history['seconds'].sum():.1f} s"
     score = history["validation_log_score"]
     if score.notna().any():
-        yield (f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-score[first].max():.4f})")
+        # learned scales end with their last epoch, everything else with its best
+        learned = getattr(fitted.study.model.affinity, "scale", None) == "learned"
+        before = score[first].iloc[-1] if learned else score[first].max()
+        yield f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-before:.4f})"
 
 
 def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: Path | None = None) -> pd.DataFrame:

@@ -61,7 +61,7 @@ def dense_covariance(p):
     place_of_cells, place_of_users = 1 + dim, 1 + dim + cells
     precision = np.zeros((place_of_users + users, place_of_users + users))
     precision[0, 0] = INTERCEPT_SCALE**-2
-    of_user = np.zeros(users)
+    of_user, of_labels = np.zeros(users), np.zeros(cells)
     popularity = q.mean.detach()
     for user, item, cell in zip(p.events.user, p.events.item, p.events.cell, strict=True):
         x = affinity.pairs(torch.tensor([user]).long(), torch.tensor([item]).long(), None, weights).mean.detach()
@@ -85,10 +85,11 @@ def dense_covariance(p):
             precision[place_of_cells + cell, place_of_users + user] += both
             precision[place_of_users + user, place_of_cells + cell] += both
         of_user[user] += w
+        of_labels[cell] += found.popularity.item()
     low, high = (quantile(q, tail).detach().numpy() for tail in (0.05, 0.95))
     real = p.model.latents["popularity"].support is torch.distributions.constraints.real
     width = high - low if real else np.log(high / low)
-    of_cell = (2 * stats.norm.isf(0.05) / width) ** 2
+    of_cell = np.maximum((2 * stats.norm.isf(0.05) / width) ** 2, of_labels)  # q is no wider than labels allow
     scale = affinity.user_bias.log_scale.exp().item() if has_bias else 1.0
     precision[range(place_of_cells, place_of_users), range(place_of_cells, place_of_users)] += of_cell
     end = len(precision)
