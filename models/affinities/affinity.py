@@ -115,6 +115,11 @@ Weights = Mapping[str, Normal]  # q of each site of an affinity, whole tables
 class AffinityConfig(PartConfig):
     """Base of the sections of affinities; an affinity without keys of its own needs no other."""
 
+    @property
+    def learns_scales(self) -> bool:
+        """Whether scales of vectors are learned, so that phase one runs all its epochs."""
+        return False
+
 
 class Affinity(Variant, PyroModule):
     """Base of affinities.

@@ -30,6 +30,11 @@ class EmbeddingAffinityConfig(AffinityConfig):
             return {**given, "scale": POINT_SCALE}
         return given
 
+    @property
+    def learns_scales(self) -> bool:
+        """Whether scales of vectors are learned, so that phase one runs all its epochs."""
+        return self.scale == "learned"
+
     @model_validator(mode="after")
     def _scale(self) -> Self:
         if self.scale == "learned" and self.posterior == "point":

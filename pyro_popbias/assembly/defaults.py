@@ -6,7 +6,6 @@ from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, ConcentratedPrior
-from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
 from pyro_popbias.models.saturations.power import PowerSaturationConfig
 from pyro_popbias.study.study import Study
 
@@ -39,9 +38,8 @@ def with_defaults(study: Study, events: Interactions) -> Study:
 
 def _enough_steps(study: Study, events: Interactions) -> Study:
     """Return the study with batches so small that scales of vectors settle, where they are learned from few rows."""
-    affinity, training = study.model.affinity, study.training
-    learned = isinstance(affinity, EmbeddingAffinityConfig) and affinity.scale == "learned"
-    if not learned or "batch_size" in training.model_fields_set:
+    training = study.training
+    if not study.model.affinity.learns_scales or "batch_size" in training.model_fields_set:
         return study
     rows = len(events) * (1 + (study.data.negatives or 0))
     size = max(SMALLEST_BATCH, rows * training.epochs // STEPS)

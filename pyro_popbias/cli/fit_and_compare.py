@@ -120,9 +120,9 @@ def _summary(fitted: Fit) -> Iterator[str]:
     yield f"phase 1: {first.sum()} epochs, phase 2: {(~first).sum()} epochs, {history['seconds'].sum():.1f} s"
     score = history["validation_log_score"]
     if score.notna().any():
-        # learned scales end with their last epoch, everything else with its best
-        learned = getattr(fitted.study.model.affinity, "scale", None) == "learned"
-        before = score[first].iloc[-1] if learned else score[first].max()
+        # phase one returns to its best epoch, but where it runs all of them
+        whole = fitted.study.model.affinity.learns_scales
+        before = score[first].iloc[-1] if whole else score[first].max()
         yield f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-before:.4f})"
 
 

@@ -1,4 +1,4 @@
-"""What a dimension of the vectors adds to the expected log-likelihood, and the slopes of it in x."""
+"""What a dimension of the vectors adds: to the expected log-likelihood of training rows, and to held-out log-scores."""
 
 import numpy as np
 import torch
@@ -50,3 +50,30 @@ def gains(pair: Pair) -> tuple[Tensor, Tensor]:
             sd = (part.sd.square() - variance[:, k]).clamp(min=0.0).sqrt()
             found[k] += whole - expected_log_likelihood(pair, part, part.mean - mean[:, k], sd)
     return found * (len(pair.rows) / rows), kl(vectors)
+
+
+def held_out_gains(pair: Pair) -> Tensor:
+    """Return what each dimension adds to the log-score of held-out rows, in standard errors, `(d,)`.
+
+    NaN where no rows are held out, or one alone.
+    """
+    vectors = Vectors.of(pair)
+    found = [vectors.scale.new_empty(0, len(vectors.scale))]
+    for part in affinities(pair, of=pair.held_out) if pair.held_out else ():
+        mean, variance = vectors.products(part.batch)
+        whole = _log_score(pair, part, part.mean, part.sd)
+        gain = torch.empty_like(mean)
+        for k in range(len(vectors.scale)):
+            sd = (part.sd.square() - variance[:, k]).clamp(min=0.0).sqrt()
+            gain[:, k] = whole - _log_score(pair, part, part.mean - mean[:, k], sd)
+        found.append(gain)
+    gain = torch.cat(found)
+    error = (gain - gain.mean(0)).square().sum(0).div(max(len(gain) - 1, 1)).mul(len(gain)).sqrt()
+    return torch.where(error > 0.0, gain.sum(0) / error, torch.nan)
+
+
+def _log_score(pair: Pair, part: Affinities, mean: Tensor, sd: Tensor) -> Tensor:
+    """Return log E P of each label over x ~ Normal(mean, sd), at the mean popularity, in nats."""
+    nodes, weights = NODES.to(mean.device), (WEIGHTS / WEIGHTS.sum()).log().to(mean.device)
+    x = mean + nodes.unsqueeze(-1) * sd
+    return torch.logsumexp(pair.model.log_likelihood(part.batch, x, part.popularity) + weights.unsqueeze(-1), 0)

@@ -7,7 +7,7 @@
 | every one after | variances follow the curvature, scales their fixed point, and the size of each dimension a Newton step |
 | the last two fifths | the learning rate falls |
 
-The ELBO is the judge throughout. Held-out rows would stop a training before its scales have settled.
+Held-out rows may keep a dimension and do not end a training: by them it would stop before its scales have settled.
 
 * **Variances.** At the optimum of the ELBO, to second order, the precision of a row is 1/s_k^2 + sum over its
   interactions of w (m_k^2 + v_k), with w the Fisher information of the label about x, m and v those of the other side's row.
@@ -17,9 +17,10 @@ The ELBO is the judge throughout. Held-out rows would stop a training before its
   largest where the means of both have orthogonal columns of equal size (Luttinen and Ilin 2010).
 * **Sizes.** The sizes of whole dimensions and the intercept are few numbers that gradients move slowly. x as a regression on
   u_k . i_k has one slope for each dimension; the KL does not change when rows and s_k are stretched together.
-* **Dropping.** A dimension is dropped where the expected log-likelihood that it adds is less than `WORTH` times its KL. The
-  largest directions of noise come to .56-.68. With 1 in place of `WORTH`, signals would be dropped as well that are weak and
-  yet predict better than nothing.
+* **Dropping.** A dimension stays where the expected log-likelihood that it adds is at least `WORTH` times its KL, just above
+  what the largest directions of noise came to on simulated data; or where it adds `PREDICTS` standard errors to the log-score
+  of held-out rows. The second finds tastes that few items have rows enough for: the KL counts all of its coordinates, and a
+  mean-field ELBO is loose by more the fewer rows there are.
 * **Linear response** (Opper and Winther 2001; the variances of approximate message passing, Lesieur et al. 2017): means react to
   each other, so that a mean-field variance is too small. At the end w (m_k^2 + v_k) becomes w m_k^2.
 """
@@ -34,12 +35,12 @@ from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.models.affinities.bayesian_embedding import BayesianEmbeddingAffinity
 from pyro_popbias.sparse_lookup import set_parameter
-from pyro_popbias.training.gain import expected_slopes, gains
+from pyro_popbias.training.gain import expected_slopes, gains, held_out_gains
 from pyro_popbias.training.vectors import Table, Vectors, affinities
 
 HELD, FALLS, LOWEST = 0.2, 0.6, 0.05  # shares of the epochs; the last factor of the learning rate
 TURNS = (HELD, 0.35, 0.5)  # shares of the epochs after which axes are turned
-WORTH = 0.68
+WORTH, PREDICTS = 0.68, 3.0  # shares of the KL, and standard errors, from which a dimension is kept
 VECTOR_RATE = 3.0  # times the learning rate: vectors have to leave 0 while scales are held
 LARGEST_STEP = 0.2  # of the size of a dimension, and of the intercept in logits
 SMALLEST = 1e-3  # scale
@@ -91,7 +92,8 @@ class VectorScales:
             for _ in range(ROUNDS):
                 rescaled(curved(pair)).write(pair)
             worth, cost = gains(pair)
-            Vectors.of(pair).kept(worth >= WORTH * cost).write(pair)
+            predicts = held_out_gains(pair) >= PREDICTS  # NaN, and so not, where no rows are held out
+            Vectors.of(pair).kept((worth >= WORTH * cost) | predicts).write(pair)
         rescaled(curved(pair)).write(pair)
         if epoch > self._held:
             step_of_sizes(pair)

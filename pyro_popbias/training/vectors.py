@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.guides import AffinityGuide
 from pyro_popbias.models import BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
@@ -63,8 +63,8 @@ class Vectors:
             for site, q in pair.guide.weights().items()
         }
         bias = tables.get(USER_BIAS)
-        bias_scale = affinity.log_scale(USER_BIAS).detach().exp().reshape(1) if bias else torch.ones(1)
         scale = affinity.vector_log_scale.detach().exp()
+        bias_scale = affinity.log_scale(USER_BIAS).detach().exp().reshape(1) if bias else scale.new_ones(1)
         return cls(tables["user_vectors"], tables["item_vectors"], scale, bias, bias_scale)
 
     def kept(self, dimension: Tensor) -> "Vectors":
@@ -108,10 +108,16 @@ class Affinities:
     popularity: Tensor
 
 
-def affinities(pair: Pair, rows: int | None = None) -> Iterator[Affinities]:
-    """Yield the affinities and popularities of all training rows, or of about as many as are asked for, in blocks."""
+def affinities(pair: Pair, rows: int | None = None, of: TrainingBatches | None = None) -> Iterator[Affinities]:
+    """Yield affinities and popularities in blocks.
+
+    Args:
+        pair: the pair.
+        rows: about how many rows; None for all.
+        of: which rows; the training rows by default.
+    """
     weights, done = pair.guide.weights(), 0
-    for batch in pair.rows.blocks(ROWS_AT_ONCE if rows is None else min(rows, ROWS_AT_ONCE)):
+    for batch in (of or pair.rows).blocks(ROWS_AT_ONCE if rows is None else min(rows, ROWS_AT_ONCE)):
         distribution = pair.model.affinity.pairs(batch.user, batch.item, batch.score, weights)
         variance = torch.zeros_like(distribution.mean) if distribution.variance is None else distribution.variance
         popularity = pair.guide.popularity.posterior(batch.cell).mean.index_select(0, batch.cell_index)

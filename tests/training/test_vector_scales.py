@@ -13,7 +13,7 @@ import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.training import loop, vector_scales
-from pyro_popbias.training.gain import expected_log_likelihood, gains, kl
+from pyro_popbias.training.gain import expected_log_likelihood, gains, held_out_gains, kl
 from pyro_popbias.training.second_phase import PhaseTwo
 from pyro_popbias.training.vector_scales import VectorScales, curved, rescaled, step_of_sizes, turned
 from pyro_popbias.training.vectors import Table, Vectors, affinities
@@ -184,6 +184,42 @@ def test_gains_are_those_of_brute_force(made):
         without.append(whole - expected(less))
     np.testing.assert_allclose(worth.detach(), without, rtol=1e-4, atol=ROWS * 1e-6)
     torch.testing.assert_close(cost, kl(vectors))
+
+
+def test_held_out_gains_are_those_of_brute_force(made):
+    """In standard errors of a sum over rows; the model's probabilities are averaged over x, not their logarithms."""
+    nodes, shares = np.polynomial.hermite_e.hermegauss(5)
+
+    def log_score(p):
+        found = []
+        for _, _, label, mean, variance, z in rows_of(p):
+            x = torch.from_numpy(mean + nodes * variance**0.5)
+            log_p = p.model.likelihood(x, torch.tensor(z).double()).log_prob(torch.tensor(label).double())
+            found.append(np.log(np.exp(log_p.detach().numpy()) @ shares / shares.sum()))
+        return np.array(found)
+
+    whole, expected = log_score(made), []
+    for k in range(DIM):
+        less = copy.deepcopy(made)
+        Vectors.of(made).kept(torch.arange(DIM) != k).write(less)
+        gain = whole - log_score(less)
+        expected.append(gain.sum() / (gain.std(ddof=1) * len(gain) ** 0.5))
+    found = held_out_gains(replace(made, held_out=made.rows))
+    np.testing.assert_allclose(found.detach(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_without_held_out_rows_no_dimension_predicts(made):
+    assert held_out_gains(made).isnan().all()
+
+
+@pytest.mark.parametrize("part", ["nothing", "the training rows", "the held-out rows"])
+def test_a_dimension_stays_for_either_kind_of_rows(part, made, monkeypatch):
+    worth = torch.full((DIM,), 0.7 if part == "the training rows" else 0.6)
+    predicts = torch.full((DIM,), 3.0 if part == "the held-out rows" else 2.9)
+    monkeypatch.setattr(vector_scales, "gains", lambda _: (worth, torch.ones(DIM)))
+    monkeypatch.setattr(vector_scales, "held_out_gains", lambda _: predicts)
+    VectorScales(made).update(round(vector_scales.HELD * made.study.training.epochs))
+    assert len(Vectors.of(made).scale) == (0 if part == "nothing" else DIM)
 
 
 def test_gains_of_some_rows_stand_for_all(made, monkeypatch):
