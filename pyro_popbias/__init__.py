@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pyro_popbias.assembly.pair import Pair, pair
     from pyro_popbias.comparison import compare
     from pyro_popbias.data.interactions import Interactions
-    from pyro_popbias.data.readers import read_interactions, read_movielens
+    from pyro_popbias.data.public_logs import read_adressa, read_coat, read_movielens
+    from pyro_popbias.data.readers import read_interactions
     from pyro_popbias.errors import (
         CheckFailed,
         CheckpointError,
@@ -51,7 +52,8 @@ _HOMES = {
     "models": "MODELS",
     "objective": "Objective",
     "assembly.pair": "Pair pair",
-    "data.readers": "read_interactions read_movielens",
+    "data.public_logs": "read_adressa read_coat read_movielens",
+    "data.readers": "read_interactions",
     "simulation.simulate": "Simulation simulate",
     "study.study": "Study",
     "assembly.compatibility": "variants",

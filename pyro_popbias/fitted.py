@@ -1,6 +1,6 @@
 """A fit: what a user holds after training. Every result is a frame with the user's own ids."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import EllipsisType
@@ -13,6 +13,7 @@ from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError
+from pyro_popbias.evaluation.evaluate import Evaluation, evaluate
 from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.inference_data.convert import GROUPS, container
 from pyro_popbias.models import PopularityModel
@@ -47,7 +48,8 @@ class Fit(Trained):
             popularity: the distribution of popularity z to integrate over: "population" (one for all items), "prior" (the
                 item's own), "posterior" (the item's q) or "none" (the affinity alone). A number sets z for all items,
                 a mapping from item to number sets it per item: do(z = value). It must hold every item of the frame and
-                may hold others.
+                may hold others. {"forecast": a} sets it to the item's last posterior mean plus a times its last move
+                between periods.
             interval: probability between score_lower and score_upper, and of popularity between popularity_lower and
                 popularity_upper; above 0 and below 1.
             unseen: what to do with ids that the fit does not know: "error", "prior" for the prior mean of their
@@ -112,6 +114,68 @@ class Fit(Trained):
             )
         seen = seen_items(self.events) if exclude_seen and self.events is not None else None
         return recommend_items(scorer, users, k, seen=seen)
+
+    def evaluate(
+        self,
+        test: Interactions,
+        k: Sequence[int] = (20,),
+        popularity: str | float | Mapping[Any, float] = "population",
+        candidates: str = "all",
+        *,
+        interval: float = 0.9,
+    ) -> pd.DataFrame:
+        """Return how good the fit ranks a test, how far its lists lean towards popular items, and how right its scores are.
+
+        A row is relevant where its label is 1, or where there are no labels. Users without a relevant row are left out;
+        `attrs["notes"]` counts what was.
+
+        Args:
+            test: rows that were not trained on.
+            k: lengths of lists.
+            popularity: as in `predict`.
+            candidates: "all" ranks the catalogue, without what a user has a training row of; "test" ranks only the user's
+                test rows.
+            interval: probability between lower and upper.
+
+        Returns:
+            metric, value, lower, upper: `hit@20`, `recall@20`, ... as `pyro_popbias.evaluation` lists them; the interval is
+            a bootstrap over users. Where the test has both classes also `auc` and `user_auc`, and where scores are
+            probabilities `log_loss` in nats per row, `brier` and `calibration_error`.
+
+        Raises:
+            DataError: the test was trained on for the most part, has no row that can be judged, or the run was saved
+                without its interactions.
+            UnknownNameError: there is no such mode of popularity.
+            ConfigError: an argument is out of its range.
+
+        Warns:
+            DataWarning: some rows of the test were trained on.
+        """
+        return self.judge(test, k=k, popularity=popularity, candidates=candidates).table(check_interval(interval))
+
+    def judge(
+        self,
+        test: Interactions,
+        k: Sequence[int] = (20,),
+        popularity: str | float | Mapping[Any, float] = "population",
+        candidates: str = "all",
+    ) -> Evaluation:
+        """Return the evaluation behind `evaluate`, whose metrics can be paired with those of another fit.
+
+        Args:
+            test: as in `evaluate`.
+            k: as in `evaluate`.
+            popularity: as in `evaluate`.
+            candidates: as in `evaluate`.
+        """
+        if self.events is None:
+            raise DataError(
+                "PB-D106: the run was saved without its interactions (--no-data), so it is not known which rows were trained "
+                "on; fit again with them"
+            )
+        scorer = self._scorer(popularity, 0.9)
+        score = given_score(test.columns, self.study) if isinstance(test, Interactions) else None
+        return evaluate(scorer, test, k=k, candidates=candidates, train=self.events, score=score)
 
     def to_arviz(
         self,

@@ -124,6 +124,14 @@ def movielens():
 
 
 @pytest.fixture(scope="session")
+def shared_data():
+    """Return the folder of real data sets beside the checkout."""
+    if not (MOVIELENS.parent / "coat").exists():
+        pytest.skip(f"needs the data sets in {MOVIELENS.parent.name}, beside the checkout")
+    return MOVIELENS.parent
+
+
+@pytest.fixture(scope="session")
 def reference():
     if not REFERENCE.exists():
         pytest.skip(f"needs the reference values {REFERENCE.name}, beside the checkout")

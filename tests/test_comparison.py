@@ -199,7 +199,7 @@ def test_the_command_fits_guides_and_reads_runs(frame, tmp_path, fits):
         fits[name].save(run)
     done = CliRunner().invoke(app, ["compare", *runs, "--test", str(tmp_path / "rows.csv"), "-o", str(out)])
     assert isinstance(done.exception, ConfigError)  # a fit from Python has no [data] keys
-    assert "PB-C014: --test is read by the keys" in str(done.exception)
+    assert "PB-C014: a test is read by the keys" in str(done.exception)
     done = CliRunner().invoke(app, ["compare", *runs, "-o", str(out)])
     assert set(pd.read_csv(out)["name"]) == set(runs)
     assert "elbo and kl in nats, seconds in s, memory of parameters in MiB" in done.output

@@ -8,6 +8,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 # the one fault of codes whose messages stand in several files
 SHARED = {
+    "PB-C005": "a time column is needed",
     "PB-C014": "the study does not name a file or the columns that a command reads",
     "PB-C018": "negatives, or given vectors, do not fit the data or the model",
     "PB-C076": "a name is unknown",

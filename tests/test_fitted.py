@@ -7,7 +7,7 @@ from torch.distributions import constraints
 
 import pyro_popbias as pb
 from pyro_popbias.errors import ConfigError, DataError, UnknownNameError
-from pyro_popbias.prediction import scorer as scoring
+from pyro_popbias.prediction import best_items
 from pyro_popbias.study import sections
 
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
@@ -244,8 +244,8 @@ def test_numbers_outside_the_support_are_refused(fit, pairs, popularity):
             call()
 
 
-def test_forecasts_and_tables_are_not_modes(fit, pairs):
-    for popularity in ({"forecast": 0.5}, "forecast=0.5", "1.5", None, [1.0]):
+def test_texts_and_tables_are_not_modes(fit, pairs):
+    for popularity in ("forecast=0.5", "1.5", None, [1.0]):
         with pytest.raises(
             UnknownNameError, match=r"PB-C011: popularity=.* is not available.* Modes: population, prior"
         ):
@@ -372,9 +372,9 @@ def test_no_users_get_no_rows(fit):
 @pytest.mark.parametrize("popularity", ["population", "prior", "posterior", 0.7, BY_ITEM])
 def test_blocks_do_not_matter(fit, popularity, monkeypatch):
     whole = fit.recommend(k=4, popularity=popularity)
-    monkeypatch.setattr(scoring, "BLOCK_ELEMENTS", 3 * len(fit.catalogue.items) + 1)
+    monkeypatch.setattr(best_items, "BLOCK_ELEMENTS", 3 * len(fit.catalogue.items) + 1)
     pd.testing.assert_frame_equal(fit.recommend(k=4, popularity=popularity), whole)
-    monkeypatch.setattr(scoring, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(best_items, "BLOCK_ELEMENTS", 1)
     pd.testing.assert_frame_equal(fit.recommend(k=4, popularity=popularity), whole)
 
 

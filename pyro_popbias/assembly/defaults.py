@@ -33,7 +33,16 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     if model.default_saturation is not None and "saturation" not in study.model.model_fields_set:
         study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
     _warn_of_free_scales(study)
-    return _enough_steps(study, events)
+    return _enough_steps(_without_biases(study), events)
+
+
+def _without_biases(study: Study) -> Study:
+    """Return the study without user biases where negatives are drawn: m per positive, they give all users one rate."""
+    affinity = study.model.affinity
+    declared = "user_bias" in affinity.model_fields_set or "user_bias" not in type(affinity).model_fields
+    if declared or not study.data.negatives:
+        return study
+    return study.replace("model", affinity=affinity.model_copy(update={"user_bias": False}))
 
 
 def _enough_steps(study: Study, events: Interactions) -> Study:

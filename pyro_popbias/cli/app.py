@@ -26,6 +26,13 @@ class Unseen(StrEnum):
     drop = "drop"
 
 
+class Candidates(StrEnum):
+    """Which items a test ranks."""
+
+    all = "all"
+    test = "test"
+
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -40,7 +47,9 @@ Run = Annotated[Path, typer.Argument(help="Run folder that `popbias fit` wrote."
 Declared = Annotated[Path, typer.Argument(help="Study file, such as `popbias init` writes.")]
 Mode = Annotated[
     str,
-    typer.Option(help="Popularity to integrate over: population, prior, posterior or none; or a number to set it to."),
+    typer.Option(
+        help="Popularity to integrate over: population, prior, posterior or none; or a number, or forecast=0.5, to set it to."
+    ),
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help=f"Where to write the table, {TABLE_FILE}.")]
 OptionalOutput = Annotated[
@@ -124,10 +133,11 @@ def fit(
         raise typer.Exit(130) from None
 
 
-def _popularity(mode: str) -> str | float:
-    """Return a mode of popularity, or the number that it is."""
+def _popularity(mode: str) -> "str | float | dict[str, float]":
+    """Return a mode of popularity, the number that it is, or the forecast."""
+    name, sign, share = mode.partition("=")
     try:
-        return float(mode)
+        return {"forecast": float(share)} if sign and name == "forecast" else float(mode)
     except ValueError:
         return mode
 
@@ -177,6 +187,31 @@ def recommend(
     refuse_input_as_output(output, run, users)
     ids = None if users is None else read_table(users, text=("user",))["user"]
     _emit(_load(run).recommend(ids, k=k, popularity=_popularity(popularity)), output)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    test: Annotated[
+        Path, typer.Argument(help="File of interactions that the fit has not seen, read by the study's [data].")
+    ],
+    k: Annotated[list[int] | None, typer.Option("-k", help="Length of lists, 20 by default; may be repeated.")] = None,
+    popularity: Mode = "population",
+    candidates: Annotated[
+        Candidates, typer.Option(help="Rank all items without those already seen, or the user's test rows only.")
+    ] = Candidates.all,
+    output: OptionalOutput = None,
+) -> None:
+    """Show how good a run ranks a test, and how far its lists lean towards popular items, with 90 % intervals."""
+    from pyro_popbias.cli.fit_and_compare import read_test
+
+    refuse_input_as_output(output, run, test)
+    fitted = _load(run)
+    rows = read_test(fitted.study, test)
+    found = fitted.evaluate(rows, k=k or [20], popularity=_popularity(popularity), candidates=candidates.value)
+    _emit(found, output)
+    for note in found.attrs["notes"]:
+        typer.echo(note)
 
 
 @app.command()

@@ -153,10 +153,17 @@ def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: P
                 f"PB-C164: {', '.join(files)} is a file; compare run folders, or name --guides for a study file"
             )
         fits = {str(path): load(path) for path in dict.fromkeys(paths)}
-    first = next(iter(fits.values())).study
-    if test is not None and (first.data.user is None or first.data.item is None):
-        raise ConfigError(
-            "PB-C014: --test is read by the keys of the first run's study, which names no [data] user and item"
-        )
-    rows = None if test is None else read_data(first.replace("data", path=str(test)))
+    rows = None if test is None else read_test(next(iter(fits.values())).study, test)
     return compare(fits, test=rows)
+
+
+def read_test(study: Study, path: Path) -> Interactions:
+    """Return the interactions of a test, read by the keys of a study's [data].
+
+    Raises:
+        ConfigError: the study names no columns of ids.
+        PopBiasError: the file cannot be used.
+    """
+    if study.data.user is None or study.data.item is None:
+        raise ConfigError("PB-C014: a test is read by the keys of the run's study, which names no [data] user and item")
+    return read_data(study.replace("data", path=str(path)))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,8 @@ from pyro_popbias.data.frames import as_frame, as_times, check_columns
 from pyro_popbias.data.ids import as_text, warn_of_two_forms
 from pyro_popbias.data.labels import as_labels
 from pyro_popbias.data.periods import PeriodBy, period_edges, require_period_by, warn_of_sparse_periods
+from pyro_popbias.data.splits import Split, choose_rows, require_split
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.registry import nearest
 from pyro_popbias.validation import require_integer
 
 MOST_PERIODS = 10_000
@@ -219,29 +219,36 @@ class Interactions:
         )
 
     def split(
-        self, how: Literal["random"] = "random", *, test: float = 0.1, seed: int = 0
+        self, how: Split = "random", *, test: float = 0.1, seed: int = 0
     ) -> tuple["Interactions", "Interactions"]:
         """Return train and test rows; period edges are computed on train.
 
         Args:
-            how: "random": rows are drawn uniformly.
-            test: share of the rows to hold out for test, above 0 and below 1.
+            how: "random": rows are drawn uniformly. "temporal": the test has the latest rows. "item-uniform": as many
+                rows of every item as of any other, at most half of each item's, so that the test is not
+                popularity-biased; every user and item keeps a training row. "leave-last": the last row of every user
+                with two or more.
+            test: share of the rows to hold out for test, above 0 and below 1; "leave-last" does not use it.
             seed: of the random choice; an integer >= 0.
 
         Raises:
-            ConfigError: `how` or `test` is wrong, or one side would be empty.
+            ConfigError: `how` or `test` is wrong, the split needs times, or one side would be empty.
         """
-        seed = require_integer("seed", seed, 0)
-        if how != "random":
-            raise ConfigError(f"PB-C006: unknown split {how!r}{nearest(str(how), ['random'])} Splits: random")
+        seed, how = require_integer("seed", seed, 0), require_split(how, has_time=self.time is not None)
         number = round(test * len(self)) if isinstance(test, float) and 0 < test < 1 else 0
         if not 0 < number < len(self):
             raise ConfigError(
                 f"PB-C007: test={test!r} of {len(self)} rows leaves train or test empty; give a share such as 0.1"
             )
-        order = np.random.default_rng(seed).permutation(len(self))
-        train = self.take(np.sort(order[number:]))._cut(self.periods, self.period_by)
-        return train, replace(self.take(np.sort(order[:number])), edges=train.edges)
+        order, free = np.random.default_rng(seed).permutation(len(self)), np.ones(len(self), dtype=bool)
+        if how == "item-uniform":
+            for codes in (self.user, self.item):
+                free[order[np.unique(codes[order], return_index=True)[1]]] = False
+        chosen = choose_rows(how, order, number, free=free, user=self.user, item=self.item, time=self.time)
+        if not chosen.any() or chosen.all():
+            raise ConfigError(f"PB-C007: the split {how!r} of {len(self)} rows leaves train or test empty")
+        train = self.take(np.flatnonzero(~chosen))._cut(self.periods, self.period_by)
+        return train, replace(self.take(np.flatnonzero(chosen)), edges=train.edges)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with columns user, item, and where known label, time, period, and the other numeric ones."""

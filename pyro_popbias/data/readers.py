@@ -1,4 +1,4 @@
-"""Interactions from files: any table, and MovieLens."""
+"""Interactions from a file, any table."""
 
 from pathlib import Path
 
@@ -69,31 +69,3 @@ def _with_features(events: Interactions, role: str, given: str | Path | pd.DataF
         return events.with_features(**{role: frame.set_index(frame.columns[0])})
     except DataError as error:
         raise DataError(f"{error} (in {given})") from error
-
-
-def read_movielens(
-    path: str | Path, *, positive_if: str = ">=4", periods: int = 1, period_by: PeriodBy = "time"
-) -> Interactions:
-    """Return the ratings of a MovieLens folder or ratings.csv as labelled interactions.
-
-    Args:
-        path: the data set's folder, or its ratings.csv.
-        positive_if: which ratings are positives.
-        periods: number of slices of time.
-        period_by: "time" cuts slices of equal length, "count" slices of equally many rows.
-
-    Raises:
-        DataError: the file cannot be used as it is.
-        RunFolderError: there is no such file.
-    """
-    path = Path(path)
-    return read_interactions(
-        path / "ratings.csv" if path.is_dir() else path,
-        user="userId",
-        item="movieId",
-        label="rating",
-        positive_if=positive_if,
-        time="timestamp",
-        periods=periods,
-        period_by=period_by,
-    )

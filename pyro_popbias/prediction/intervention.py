@@ -7,11 +7,12 @@
 | `posterior` | the item's q in its last period with rows |
 | `none` | no popularity: the affinity alone |
 | a number, or a value per item | do(z = value): see `do_value` |
+| `{"forecast": a}` | do(z = the item's forecast): see `forecast` |
 
 `prior` and `posterior` keep the item's popularity in the score.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Literal
@@ -24,10 +25,11 @@ from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import UnknownNameError
 from pyro_popbias.models import AffinityDistribution, PopularityModel
 from pyro_popbias.prediction.do_value import DoValue, read_do_value
+from pyro_popbias.prediction.forecast import Forecast, read_forecast
 from pyro_popbias.registry import nearest
 
 Mode = Literal["population", "prior", "posterior", "none"]
-Popularity = Mode | DoValue
+Popularity = Mode | DoValue | Forecast
 MODES: tuple[Mode, ...] = ("population", "prior", "posterior", "none")
 MOST_SHOWN = 60  # characters of a value in a message
 
@@ -73,7 +75,7 @@ def read_popularity(popularity: object, support: constraints.Constraint) -> Popu
     """Return what `popularity=` asks for, or refuse it.
 
     Args:
-        popularity: the name of a mode, a number, or a mapping from item to number.
+        popularity: the name of a mode, a number, a mapping from item to number, or one from "forecast" to a share.
         support: where the model's popularity lives.
 
     Raises:
@@ -83,16 +85,14 @@ def read_popularity(popularity: object, support: constraints.Constraint) -> Popu
     for mode in MODES:
         if isinstance(popularity, str) and popularity == mode:
             return mode
-    # {"forecast": share} is a mode to come, and not an item of that name
-    if not (isinstance(popularity, Mapping) and set(popularity) == {"forecast"}):
-        found = read_do_value(popularity, support)
-        if found is not None:
-            return found
+    found = read_forecast(popularity) or read_do_value(popularity, support)
+    if found is not None:
+        return found
     shown = shorten(repr(popularity), MOST_SHOWN, placeholder=" ...")
     hint = nearest(popularity, MODES) if isinstance(popularity, str) else "."
     raise UnknownNameError(
-        f"PB-C011: popularity={shown} is not available{hint} Modes: {', '.join(MODES)}, a number, or a mapping "
-        "from item to number"
+        f"PB-C011: popularity={shown} is not available{hint} Modes: {', '.join(MODES)}, a number, a mapping "
+        "from item to number, or a mapping from 'forecast' to the share of the last move that is repeated"
     )
 
 

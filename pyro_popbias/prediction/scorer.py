@@ -1,6 +1,6 @@
 """Scores of pairs and each user's top items, on codes: what `predict_pairs` and `recommend_items` put ids on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import cast
@@ -10,16 +10,16 @@ import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import AffinityDistribution, PopularityModel
+from pyro_popbias.prediction.best_items import best_items, user_blocks
 from pyro_popbias.prediction.do_value import DoValue
+from pyro_popbias.prediction.forecast import Forecast
 from pyro_popbias.prediction.intervention import Popularity, Scores, scores, scores_at
-
-BLOCK_ELEMENTS = 4_000_000  # of a users x items block
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,28 @@ class Scorer:
 
         Raises:
             DataError: items have no value.
+            ConfigError: a forecast is asked for, and there is one period.
         """
+        if isinstance(self.popularity, Forecast):
+            return self._forecast(self.popularity, items)
         if not isinstance(self.popularity, DoValue):
             return None
         return torch.from_numpy(self.popularity.of(items)).to(self.guide.device)
+
+    def _forecast(self, forecast: Forecast, items: "pd.Index[str]") -> Tensor:
+        """Return the forecast of items, `(n,)`; that of unseen ones is the mean of the population."""
+        cell, prior = self.tensor(np.arange(self.catalogue.cells)), self.model.prior
+        positive = self.model.latents["popularity"].support is not constraints.real
+        values = forecast.of(
+            self.guide.popularity.posterior(cell), prior.distribution(cell), self.catalogue, is_positive=positive
+        )
+        code = self.catalogue.items.get_indexer(items)
+        with torch.no_grad():
+            return torch.where(
+                self.tensor(code) < 0,
+                prior.population().mean.double(),
+                torch.from_numpy(values).to(self.guide.device)[code.clip(min=0)],
+            )
 
     def scores_with_interval(
         self,
@@ -164,6 +182,31 @@ class Scorer:
         last = periods - 1 - np.argmax(count[:, ::-1] > 0, axis=1)
         return self.tensor(np.arange(len(count)) * periods + last).index_select(0, known)
 
+    @property
+    def _increases(self) -> bool:
+        """Whether the score of a user's items increases with the mean of the affinity: then only the top needs scores."""
+        # under one distribution or value for all items the score of a point increases with it
+        shared = self.popularity.is_shared if isinstance(self.popularity, DoValue) else False
+        shared = shared or self.popularity in ("population", "none")
+        return shared and (not self.guide.weights() or self.model.affinity.ranks_by_mean)
+
+    def _ranking(self, affinity: AffinityDistribution, given: Tensor | None) -> Tensor:
+        """Return numbers that are in the order of the scores of users with all items, `(U, K)`, to be changed freely."""
+        if self._increases:
+            return affinity.mean.clone()
+        item = self.tensor(np.arange(len(self.catalogue.items)))
+        return self.scores(affinity, item, given=given).score
+
+    def ranking_scores(self) -> Callable[[np.ndarray], Tensor]:
+        """Return what ranks all items: from user codes `(U,)` to numbers `(U, K)` in the order of the scores."""
+        given, weights = self.given(self.catalogue.items), self.guide.weights()
+
+        def of(users: np.ndarray) -> Tensor:
+            with torch.no_grad():
+                return self._ranking(self.model.affinity.table(self.tensor(users), weights), given)
+
+        return of
+
     def top(
         self, users: np.ndarray, k: int, seen: sparse.csr_array | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Scores]]:
@@ -174,22 +217,14 @@ class Scorer:
             k: items per user; a user who has seen all but a few gets fewer.
             seen: `(users, items)` what to leave out, as of `seen_items`.
         """
-        item = self.tensor(np.arange(len(self.catalogue.items)))
         given, weights = self.given(self.catalogue.items), self.guide.weights()
-        # under one distribution or value for all items the score of a point increases with it: only the top is scored
-        shared = self.popularity.is_shared if isinstance(self.popularity, DoValue) else False
-        shared = shared or self.popularity in ("population", "none")
-        increasing = shared and (not weights or self.model.affinity.ranks_by_mean)
-        size = max(1, BLOCK_ELEMENTS // len(item))
-        for start in range(0, len(users), size):
-            block = users[start : start + size]
+        items = len(self.catalogue.items)
+        for block in user_blocks(users, items):
             with torch.no_grad():
                 affinity = self.model.affinity.table(self.tensor(block), weights)
-                left = affinity.mean.clone() if increasing else self.scores(affinity, item, given=given).score
-                if seen is not None:
-                    position, known = seen[block].nonzero()
-                    left[self.tensor(position), self.tensor(known)] = -torch.inf
-                best, column = torch.topk(left, min(k, len(item)), dim=1)
+                best, column = best_items(
+                    self._ranking(affinity, given), min(k, items), None if seen is None else seen[block]
+                )
                 there = best > -torch.inf
                 row = torch.arange(len(block), device=column.device).unsqueeze(1).expand_as(column)[there]
                 column = column[there]

@@ -62,7 +62,7 @@ def held_out_gains(pair: Pair) -> Tensor:
     for part in affinities(pair, of=pair.held_out) if pair.held_out else ():
         mean, variance = vectors.products(part.batch)
         whole = _log_score(pair, part, part.mean, part.sd)
-        gain = torch.empty_like(mean)
+        gain = whole.new_empty(len(whole), len(vectors.scale))  # a pair of a positive and a negative is one row
         for k in range(len(vectors.scale)):
             sd = (part.sd.square() - variance[:, k]).clamp(min=0.0).sqrt()
             gain[:, k] = whole - _log_score(pair, part, part.mean - mean[:, k], sd)

@@ -33,7 +33,8 @@ from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
-from pyro_popbias.models.affinities.bayesian_embedding import BayesianEmbeddingAffinity
+from pyro_popbias.models.affinities.bayesian_embedding import SCALE_CENTRE, BayesianEmbeddingAffinity
+from pyro_popbias.models.affinities.user_bias import UserBias
 from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.training.gain import expected_slopes, gains, held_out_gains
 from pyro_popbias.training.vectors import Table, Vectors, affinities
@@ -136,16 +137,18 @@ def rescaled(vectors: Vectors) -> Vectors:
     """Return the vectors with scales one step further in MacKay's fixed point, by a factor of 2 at most."""
     bias_scale = vectors.bias_scale
     if vectors.bias is not None:
-        bias_scale = _fixed_point(bias_scale, vectors.bias)
-    return replace(vectors, scale=_fixed_point(vectors.scale, vectors.user, vectors.item), bias_scale=bias_scale)
+        bias_scale = _fixed_point(bias_scale, UserBias.start_scale, vectors.bias)
+    scale = _fixed_point(vectors.scale, SCALE_CENTRE, vectors.user, vectors.item)
+    return replace(vectors, scale=scale, bias_scale=bias_scale)
 
 
-def _fixed_point(scale: Tensor, *tables: Table) -> Tensor:
-    """Return the next scale of each column of some tables that share it."""
+def _fixed_point(scale: Tensor, centre: float, *tables: Table) -> Tensor:
+    """Return the next scale of each column of some tables that share it, with the prior log scale ~ Normal(log centre, 1)."""
     before = scale.square()
     determined = torch.stack([(1 - table.variance / before).clamp(min=1e-6).sum(0) for table in tables]).sum(0)
     squares = torch.stack([table.mean.square().sum(0) for table in tables]).sum(0)
-    after = (squares / determined).clamp(min=0.25 * before, max=4 * before)
+    # d/d log s of the ELBO and the prior: sum (m^2 + v) / s^2 - rows - log(s / centre) = 0
+    after = (squares / (determined + (scale / centre).log()).clamp(min=1e-6)).clamp(min=0.25 * before, max=4 * before)
     return after.clamp(min=SMALLEST**2).sqrt()
 
 

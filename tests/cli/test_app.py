@@ -17,7 +17,7 @@ from pyro_popbias.progress import TrainingProgress
 
 pytestmark = pytest.mark.usefixtures("short_training")
 COMMANDS = [
-    *["demo", "init", "fit", "popularity", "predict", "recommend", "check", "compare", "report"],
+    *["demo", "init", "fit", "popularity", "predict", "recommend", "evaluate", "check", "compare", "report"],
     *["simulate", "variants", "doctor"],
 ]
 MAIN = "from pyro_popbias.cli.app import main; main()"
@@ -111,7 +111,8 @@ def test_popularity_is_a_mode_or_a_number(popbias, folder):
         ("-1", "PB-C360: popularity=-1.0 must be a finite number > 0"),
         ("nan", "PB-C360: popularity=nan must be a finite number > 0"),
         ("posteriori", "PB-C011: popularity='posteriori' is not available; did you mean 'posterior'?"),
-        ("forecast=0.5", "PB-C011: popularity='forecast=0.5' is not available."),
+        ("forecast=0.5", "PB-C372: a forecast needs two periods or more"),
+        ("forecast=half", "PB-C011: popularity='forecast=half' is not available."),
     ):
         code, _, error = popbias("predict", "run", "pairs.csv", "--popularity", mode, "-o", "wrong.csv")
         assert (code, error.count("\n")) == (2, 1)

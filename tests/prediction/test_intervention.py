@@ -27,10 +27,10 @@ def test_numbers_and_mappings_are_given_values(popularity):
     assert isinstance(read_popularity(popularity, constraints.positive), DoValue)
 
 
-@pytest.mark.parametrize("popularity", [None, [1.0], pd.Series([1.0]), {"forecast": 0.5}, "1.5", np.bool_(True)])
+@pytest.mark.parametrize("popularity", [None, [1.0], pd.Series([1.0]), "1.5", np.bool_(True)])
 def test_anything_else_is_refused(popularity):
     with pytest.raises(
-        UnknownNameError, match=r"PB-C011: popularity=.* is not available\. Modes: .*, a number, or a map"
+        UnknownNameError, match=r"PB-C011: popularity=.* is not available\. Modes: .*, a number, a mapping"
     ):
         read_popularity(popularity, constraints.positive)
 

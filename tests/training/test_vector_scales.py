@@ -12,6 +12,7 @@ from torch.distributions import Normal, kl_divergence
 import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
+from pyro_popbias.models.affinities.bayesian_embedding import SCALE_CENTRE
 from pyro_popbias.training import loop, vector_scales
 from pyro_popbias.training.gain import expected_log_likelihood, gains, held_out_gains, kl
 from pyro_popbias.training.second_phase import PhaseTwo
@@ -122,11 +123,11 @@ def test_mackay_has_the_fixed_point_of_the_m_step():
         return Vectors(table("user", scale), table("item", scale), scale, table("bias", bias_scale), bias_scale)
 
     def m_step(each):
-        def of(*tables):
+        def of(scale, centre, *tables):
             squares = torch.cat([part.mean.square() + part.variance for part in tables])
-            return squares.mean(0).sqrt()
+            return (squares.sum(0) / (len(squares) + (scale / centre).log())).sqrt()
 
-        return of(each.user, each.item), of(each.bias)
+        return of(each.scale, SCALE_CENTRE, each.user, each.item), of(each.bias_scale, 1.0, each.bias)
 
     def mackay(each):
         found = rescaled(each)

@@ -205,3 +205,18 @@ def test_known_biases_are_found(model):
     assert abs(np.log(scale / truth.std())) < np.log(1.2)
     covered = ((table["lower"] < truth) & (truth < table["upper"])).mean()
     assert 0.8 < covered < 0.97
+
+
+@pytest.mark.parametrize("name", ["embedding", "factorization-machine"])
+@pytest.mark.parametrize("declared", [None, True, False])
+def test_drawn_negatives_leave_no_bias_to_learn(name, declared):
+    """With as many negatives per positive every user says yes equally often, unless the study wants a bias."""
+    frame = pb.simulate(users=20, items=15, interactions=300, seed=0).frame
+    affinity = {"name": name} if declared is None else {"name": name, "user_bias": declared}
+    study = pb.Study(model={"affinity": affinity})
+    positives = pb.Interactions.from_frame(frame.query("label == 1").drop(columns="label"))
+    made = pb.pair(positives, study=study)
+    assert (made.model.affinity.user_bias is not None) == (declared is True)
+    assert made.study.model.affinity.user_bias == (declared is True)
+    labelled = pb.pair(pb.Interactions.from_frame(frame, label="label"), study=study)
+    assert (labelled.model.affinity.user_bias is not None) == (declared is not False)

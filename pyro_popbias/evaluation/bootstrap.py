@@ -1,0 +1,70 @@
+"""The bootstrap over users: intervals of metrics, and of differences between systems that were judged on the same users.
+
+A metric is a function of weights of users: how often each was drawn. Differences are paired: both systems see one draw.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+REPLICATES, BLOCK = 1_000, 50
+Metric = Callable[[np.ndarray], np.ndarray]  # from weights of users (B, U) to values (B,)
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray | None = None) -> Metric:
+    """Return the metric sum(numerator) / sum(denominator) over users; without one, the mean where it is not NaN.
+
+    Args:
+        numerator: `(U,)`.
+        denominator: `(U,)`.
+    """
+    if denominator is None:
+        denominator = np.isfinite(numerator).astype(float)
+    above, below = np.nan_to_num(numerator), denominator
+
+    def of(weights: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return np.asarray((weights @ above) / (weights @ below))
+
+    return of
+
+
+def estimates(metrics: Mapping[str, Metric], users: int) -> pd.Series:
+    """Return the value of each metric."""
+    once = np.ones((1, users))
+    return pd.Series({name: float(metric(once)[0]) for name, metric in metrics.items()}, dtype=float)
+
+
+def intervals(metrics: Mapping[str, Metric], users: int, *, interval: float = 0.9, seed: int = 0) -> pd.DataFrame:
+    """Return metric, value, lower and upper: percentiles of a bootstrap over users, moved by the bootstrap's bias.
+
+    What depends on how many users there are, such as coverage, is lower in every draw of them; the mean over draws is
+    therefore moved to the value, and the percentiles with it.
+
+    Args:
+        metrics: by name.
+        users: U.
+        interval: probability between lower and upper.
+        seed: of the draws; the same for two systems makes them paired.
+    """
+    drawn = replicates(metrics, users, seed=seed)
+    ends = ((1 - interval) / 2, (1 + interval) / 2)
+    value = estimates(metrics, users)
+    lower, upper = (drawn.quantile(end) - drawn.mean() + value for end in ends)
+    lower, upper = lower.clip(upper=value), upper.clip(lower=value)
+    return pd.DataFrame({"value": value, "lower": lower, "upper": upper}).rename_axis("metric").reset_index()
+
+
+def replicates(metrics: Mapping[str, Metric], users: int, *, seed: int = 0) -> pd.DataFrame:
+    """Return the value of each metric in each draw of users, `(REPLICATES, metrics)`."""
+    blocks = [{name: metric(weights) for name, metric in metrics.items()} for weights in _weights(users, seed)]
+    return pd.concat([pd.DataFrame(block, columns=list(metrics)) for block in blocks], ignore_index=True)
+
+
+def _weights(users: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each user is drawn, `(BLOCK, U)`."""
+    generator = np.random.default_rng(seed)
+    for _ in range(REPLICATES // BLOCK):
+        drawn = [np.bincount(generator.integers(users, size=users), minlength=users) for _ in range(BLOCK)]
+        yield np.stack(drawn).astype(float)

@@ -1,0 +1,207 @@
+"""How good a fit ranks a test, by the metrics of `ranking`, `popularity_bias` and `probabilities`, under a popularity mode.
+
+A test row is relevant where its label is 1, or where there are no labels. Users without a relevant item are left out of
+the lists; rows of users and items without training rows are left out of all; `notes` counts them.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.errors import ConfigError, DataError, DataWarning
+from pyro_popbias.evaluation.bootstrap import Metric, intervals
+from pyro_popbias.evaluation.judgement import LabelledRows, metrics_of_lists, metrics_of_rows
+from pyro_popbias.evaluation.lists import lists_of_rows, top_lists
+from pyro_popbias.prediction.pairs import Pairs, predict_pairs
+from pyro_popbias.prediction.scorer import Scorer
+from pyro_popbias.registry import nearest
+from pyro_popbias.validation import require_integer
+
+Candidates = Literal["all", "test"]
+CANDIDATES: tuple[Candidates, ...] = ("all", "test")
+MOST_TRAINED = 0.5  # share of a test's rows that may have been trained on
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A fit judged on a test.
+
+    Attributes:
+        users: `(U,)` codes of the users that are judged, in the order of a metric's weights.
+        metrics: by name, from weights of users to values.
+        notes: what was left out, and why, in words.
+    """
+
+    users: np.ndarray
+    metrics: Mapping[str, Metric]
+    notes: tuple[str, ...]
+
+    def table(self, interval: float = 0.9) -> pd.DataFrame:
+        """Return metric, value, lower and upper, from a bootstrap over users; `attrs["notes"]` says what was left out.
+
+        Args:
+            interval: probability between lower and upper.
+        """
+        found = intervals(self.metrics, len(self.users), interval=interval)
+        found.attrs["notes"] = self.notes
+        return found
+
+
+def evaluate(
+    scorer: Scorer,
+    test: Interactions,
+    *,
+    k: Sequence[int],
+    candidates: str,
+    train: Interactions,
+    score: np.ndarray | None = None,
+) -> Evaluation:
+    """Return how good a fit is on a test.
+
+    Args:
+        scorer: the trained pair, and what to integrate over.
+        test: rows that were not trained on.
+        k: lengths of lists.
+        candidates: "all" ranks the whole catalogue without what a user has a training row of, "test" each user's test rows.
+        train: the rows trained on.
+        score: `(N,)` given affinities of the test's rows, where the study has a score column.
+
+    Raises:
+        DataError: the test is not Interactions, was trained on for the most part, or has no row that can be judged.
+        ConfigError: `k` or `candidates` is wrong.
+    """
+    lengths, wanted = _lengths(k), _candidates(candidates)
+    if not isinstance(test, Interactions):
+        raise DataError(
+            f"PB-D001: expected Interactions as test, got {type(test).__name__}; see Interactions.from_frame"
+        )
+    seen = _numbers(train)
+    rows, notes = _rows(scorer, test, seen, wanted)
+    is_relevant = rows.label > 0
+    relevant = _pairs(rows.user[is_relevant], rows.item[is_relevant], seen.shape)
+    users = np.unique(rows.user)
+    judged = np.unique(rows.user[is_relevant])
+    if not len(judged):
+        raise DataError(f"PB-D371: no user with training rows has a relevant row among the {len(test)} of the test")
+    if len(judged) < len(users):
+        notes.append(f"{len(users) - len(judged)} of {len(users)} users have no relevant row and no list")
+    predicted = None
+    if wanted == "test" or not is_relevant.all():
+        predicted = predict_pairs(scorer, rows.pairs, score=None if score is None else score[rows.position])[
+            "score"
+        ].to_numpy()
+    longest = max(lengths)
+    if wanted == "test" and predicted is not None:
+        lists = lists_of_rows(rows.user, rows.item, predicted, judged, longest)
+    else:
+        lists = top_lists(scorer.ranking_scores(), judged, longest, items=seen.shape[1], seen=seen)
+    place = np.searchsorted(users, judged)
+    metrics: dict[str, Metric] = {}
+    for length in lengths:
+        of_lists = metrics_of_lists(lists, judged, relevant, seen, length)
+        metrics |= {name: _at(metric, place) for name, metric in of_lists.items()}
+    if predicted is not None and not is_relevant.all():
+        labelled = LabelledRows(np.searchsorted(users, rows.user), rows.label, predicted, not scorer.model.pairwise)
+        metrics |= metrics_of_rows(labelled, len(users))
+    return Evaluation(users, metrics, tuple(notes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The rows of a test that are judged.
+
+    Attributes:
+        pairs: their ids and codes.
+        label: `(N,)` 0 or 1.
+        position: `(N,)` where they stand in the test.
+    """
+
+    pairs: Pairs
+    label: np.ndarray
+    position: np.ndarray
+
+    @property
+    def user(self) -> np.ndarray:
+        """`(N,)` codes."""
+        return self.pairs.user
+
+    @property
+    def item(self) -> np.ndarray:
+        """`(N,)` codes."""
+        return self.pairs.item
+
+
+def _rows(
+    scorer: Scorer, test: Interactions, seen: sparse.csr_array, candidates: Candidates
+) -> tuple[_Rows, list[str]]:
+    """Return the rows that are judged, and notes on the others."""
+    frame = pd.DataFrame({"user": test.users[test.user], "item": test.items[test.item]})
+    pairs = Pairs.from_frame(frame, scorer.catalogue, unseen="prior")
+    label = np.ones(len(test)) if test.label is None else test.label.astype(float)
+    known = (pairs.user >= 0) & (pairs.item >= 0)
+    trained = known & (np.asarray(seen[pairs.user, pairs.item]).ravel() > 0)
+    notes = _notes(pairs, known, trained, candidates)
+    kept = np.flatnonzero(known & ~trained if candidates == "all" else known)
+    frame, ids = (each.iloc[kept].reset_index(drop=True) for each in (pairs.frame, pairs.ids))
+    return _Rows(Pairs(frame, ids, pairs.user[kept], pairs.item[kept]), label[kept], kept), notes
+
+
+def _pairs(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    """Return which pairs there are, `(users, items)` truth values; repeated ones count once."""
+    found = sparse.csr_array((np.ones(len(user), dtype=np.int64), (user, item)), shape=shape)
+    return found.astype(bool)
+
+
+def _at(metric: Metric, place: np.ndarray) -> Metric:
+    """Return a metric of some of the users as one of all."""
+    return lambda weights: metric(weights[:, place])
+
+
+def _numbers(train: Interactions) -> sparse.csr_array:
+    """Return the number of training rows of each pair, `(users, items)`."""
+    shape = len(train.users), len(train.items)
+    return sparse.csr_array((np.ones(len(train)), (train.user, train.item)), shape=shape)
+
+
+def _notes(pairs: Pairs, known: np.ndarray, trained: np.ndarray, candidates: Candidates) -> list[str]:
+    """Return what a reader of the metrics has to know of the rows.
+
+    Raises:
+        DataError: the test was trained on for the most part.
+    """
+    rows, notes = len(known), []
+    for name, codes in (("users", pairs.user), ("items", pairs.item)):
+        if (codes < 0).any():
+            notes.append(f"{int((codes < 0).sum())} of {rows} rows are of {name} without training rows, and left out")
+    if trained.mean() > MOST_TRAINED:
+        raise DataError(
+            f"PB-D370: {int(trained.sum())} of the {rows} rows of the test were trained on; evaluate on rows that were held "
+            "out, such as of Interactions.split"
+        )
+    if trained.any():
+        what = "left out, as users are not shown them again" if candidates == "all" else "ranked like all others"
+        notes.append(f"{int(trained.sum())} of {rows} rows were trained on, and {what}")
+        warnings.warn(f"PB-D370: {notes[-1]}", DataWarning, stacklevel=6)
+    return notes
+
+
+def _lengths(k: Sequence[int]) -> tuple[int, ...]:
+    lengths = (k,) if isinstance(k, int) else tuple(k)
+    if not lengths:
+        raise ConfigError("PB-C370: k is empty; give lengths of lists, such as k=(20,)")
+    return tuple(dict.fromkeys(require_integer("k", each, 1) for each in lengths))
+
+
+def _candidates(candidates: str) -> Candidates:
+    for each in CANDIDATES:
+        if candidates == each:
+            return each
+    raise ConfigError(
+        f"PB-C371: unknown candidates {candidates!r}{nearest(str(candidates), CANDIDATES)} Candidates: {', '.join(CANDIDATES)}"
+    )

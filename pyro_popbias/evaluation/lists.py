@@ -1,0 +1,76 @@
+"""Each user's list of best items, and which of them are relevant."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from pyro_popbias.prediction.best_items import best_items, user_blocks
+
+NOTHING = -1  # the item code of a place that no item fills
+
+
+def top_lists(
+    score: Callable[[np.ndarray], Tensor],
+    users: np.ndarray,
+    k: int,
+    *,
+    items: int,
+    seen: sparse.csr_array | None = None,
+) -> np.ndarray:
+    """Return the items of highest score of each user, best first, `(U, k)` codes; `NOTHING` where there are no more.
+
+    Args:
+        score: from user codes `(n,)` to the scores of all items, `(n, K)`; it may be changed.
+        users: `(U,)` codes.
+        k: length of the lists.
+        items: K.
+        seen: `(users, items)` what to leave out.
+    """
+    k = min(k, items)
+    found = [np.empty((0, k), dtype=np.int64)]
+    for block in user_blocks(users, items):
+        best, item = best_items(score(block), k, None if seen is None else seen[block])
+        found.append(torch.where(best > -torch.inf, item, NOTHING).cpu().numpy())
+    return np.concatenate(found)
+
+
+def lists_of_rows(user: np.ndarray, item: np.ndarray, score: np.ndarray, users: np.ndarray, k: int) -> np.ndarray:
+    """Return the items of highest score among each user's own rows, as `top_lists` does; ties in the order of a seed.
+
+    An item is listed once, however many rows a user has of it.
+
+    Args:
+        user: `(N,)` codes.
+        item: `(N,)` codes.
+        score: `(N,)`.
+        users: `(U,)` codes whose lists are asked for, ascending.
+        k: length of the lists.
+    """
+    chance = np.random.default_rng(0).permutation(len(user))
+    order = np.lexsort((chance, -score, user))
+    pair = user[order] * (item.max() + 1) + item[order]
+    order = order[np.sort(np.unique(pair, return_index=True)[1])]
+    order = order[np.isin(user[order], users)]
+    row = np.searchsorted(users, user[order])
+    rank = np.arange(len(order)) - np.searchsorted(row, row)
+    found = np.full((len(users), k), NOTHING, dtype=np.int64)
+    inside = rank < k
+    found[row[inside], rank[inside]] = item[order[inside]]
+    return found
+
+
+def hits_of(lists: np.ndarray, users: np.ndarray, relevant: sparse.csr_array) -> np.ndarray:
+    """Return which places of lists hold a relevant item, `(U, k)` truth values.
+
+    Args:
+        lists: `(U, k)` item codes.
+        users: `(U,)` codes.
+        relevant: `(users, items)` truth values.
+    """
+    wanted = relevant[users].tocoo()
+    items = relevant.shape[1]
+    keys = np.arange(len(users))[:, None] * items + lists
+    return np.isin(keys, wanted.row.astype(np.int64) * items + wanted.col) & (lists != NOTHING)
