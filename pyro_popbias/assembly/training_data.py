@@ -8,6 +8,7 @@ from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.data.frames import check_columns
 from pyro_popbias.data.holdout import hold_out
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.splits import require_split
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import CellStatistics
 from pyro_popbias.study.sections import FixedAffinityConfig
@@ -76,4 +77,6 @@ def split_rows(events: Interactions, study: Study, *, seed: int | None = None) -
     """
     number = study.data.negatives or 0
     usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
-    return hold_out(events, usable, study.training.validation, study.training.seed if seed is None else seed)
+    held_out = study.training.held_out
+    how = require_split(held_out.split, has_time=events.time is not None)
+    return hold_out(events, usable, held_out.share, study.training.seed if seed is None else seed, how=how)

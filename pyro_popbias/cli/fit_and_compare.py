@@ -122,6 +122,10 @@ def _summary(fitted: Fit) -> Iterator[str]:
     if score.notna().any():
         # phase one returns to its best epoch, but where it runs all of them
         whole = fitted.study.model.affinity.learns_scales
+        metric = fitted.study.training.held_out.metric
+        if f"validation_{metric}" in history:
+            yield f"held-out {metric} {history[f'validation_{metric}'].iloc[-1]:.4f}"
+            whole = True
         before = score[first].iloc[-1] if whole else score[first].max()
         yield f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-before:.4f})"
 

@@ -148,6 +148,11 @@ class TrainingBatches:
         """Negatives drawn for each row held."""
         return 0 if self._negatives is None else self._negatives.number
 
+    def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return user, item and label of the rows held, `(N,)` each."""
+        user, cell, label = self._table.cpu().numpy().T
+        return user, cell // self.periods, label
+
     def with_affinity(self, affinity: Tensor, spread: Tensor | None) -> "TrainingBatches":
         """Return the same rows with their affinities less b0, `(N,)`, known, and perhaps the standard deviations."""
         rows = copy.copy(self)

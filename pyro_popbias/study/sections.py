@@ -16,6 +16,7 @@ from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityCon
 from pyro_popbias.models.affinities.fixed import FixedAffinityConfig as FixedAffinityConfig  # others know it from here
 from pyro_popbias.models.priors.config import ConcentratedPriorConfig
 from pyro_popbias.models.saturations.exponential import ExponentialSaturationConfig
+from pyro_popbias.study.validation_config import Validation, ValidationConfig
 from pyro_popbias.validation import Section, part_config
 
 Rate = Annotated[float, Field(strict=True, ge=1e-8, le=10.0, allow_inf_nan=False)]
@@ -97,7 +98,7 @@ class TrainingConfig(Section):
     guide_learning_rate: Rate = 0.05
     phase_two: Annotated[int, Field(strict=True, ge=0, le=100_000)] | Literal["auto"] = "auto"
     particles: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
-    validation: Annotated[float, Field(strict=True, ge=0.0, le=0.9, allow_inf_nan=False)] = 0.1
+    validation: Validation = 0.1
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -105,3 +106,9 @@ class TrainingConfig(Section):
     @classmethod
     def _drawn(cls, seed: Any) -> Any:
         return secrets.randbits(32) if seed is None else seed
+
+    @property
+    def held_out(self) -> ValidationConfig:
+        """Which rows are held out, and how they judge; a number is the share of a random choice."""
+        given = self.validation
+        return given if isinstance(given, ValidationConfig) else ValidationConfig(share=given)

@@ -1,15 +1,15 @@
 """Training in two phases: model and guide together, then the guide and the model's scalars until both are stationary.
 
 Phase one runs epoch by epoch. Where the scales of vectors are learned it runs all its epochs, between which
-`VectorScales` sets scales, variances and the number of dimensions; otherwise it stops early on the held-out log-score
-and returns to its best epoch. Phase two holds the vectors fixed, so that affinities are numbers or have known
-distributions and batches can be large, and trains q and the few scalars (intercept, concentration, slope) further:
-scalars converge only after q has, and a few of them do not overfit. It runs in cycles over which the learning rate
-falls, until a cycle gains next to nothing; on real ratings this takes the exact KL of an item's posterior from about a
-nat to a hundredth. The rows of a cell share several draws: with a single one q scatters about its optimum, scalars
-mistake the scatter for spread of popularity, and slope and concentration end too low. All random numbers come from
-(seed, phase, step), so that a resumed run continues bit for bit from the snapshot of its last epoch. At the very end
-linear response gives the intercept its posterior.
+`VectorScales` sets scales, variances and the number of dimensions; otherwise it stops early on the held-out log-score,
+or on the ranking metric that the study names, and returns to its best epoch. Phase two holds the vectors fixed, so
+that affinities are numbers or have known distributions and batches can be large, and trains q and the few scalars
+(intercept, concentration, slope) further: scalars converge only after q has, and a few of them do not overfit. It runs
+in cycles over which the learning rate falls, until a cycle gains next to nothing; on real ratings this takes the exact
+KL of an item's posterior from about a nat to a hundredth. The rows of a cell share several draws: with a single one q
+scatters about its optimum, scalars mistake the scatter for spread of popularity, and slope and concentration end too
+low. All random numbers come from (seed, phase, step), so that a resumed run continues bit for bit from the snapshot of
+its last epoch. At the very end linear response gives the intercept its posterior.
 """
 
 import math
@@ -31,6 +31,7 @@ from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.iterates import Iterates
+from pyro_popbias.training.judge import RankingJudge
 from pyro_popbias.training.linear_response import find_intercept_response
 from pyro_popbias.training.optimizer import RowAdam
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
@@ -72,6 +73,8 @@ class TrainingLoop:
         self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two)
         self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
         self._scales = VectorScales.of(pair)
+        ranks = pair.study.training.held_out.ranks
+        self._judge = None if ranks is None else RankingJudge(pair, *ranks)
         self._best: dict[str, Tensor] = {}
         self.progress, tensors = resume or (TrainingState(), {})
         self._optimizer = self._new_optimizer()
@@ -173,7 +176,7 @@ class TrainingLoop:
         return max((abs(now - then) for now, then in zip(self.progress.scalars, before, strict=True)), default=0.0)
 
     def _record(self, terms: list[Tensor], rate: float, began: float, kl: float = 0.0, log_prior: float = 0.0) -> float:
-        """Append an epoch to the history; return its held-out log-score.
+        """Append an epoch to the history; return its held-out log-score, or the metric that judges in its place.
 
         Args:
             terms: `(3,)` terms of each step.
@@ -198,7 +201,11 @@ class TrainingLoop:
                 "seconds": time.monotonic() - began,
             }
         )
-        return score
+        if self._judge is None:
+            return score
+        judged = self._judge()
+        progress.history[-1][f"validation_{self._pair.study.training.held_out.metric}"] = judged
+        return judged
 
     def _step(self, batch: Batch, factor: float = 1.0) -> Tensor:
         """Take one step at `factor` times the rate; return the terms of its objective, `(3,)`."""

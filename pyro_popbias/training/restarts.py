@@ -75,8 +75,12 @@ def _show(bar: TrainingProgress, state: TrainingState) -> None:
 
 
 def best_of(histories: Sequence[pd.DataFrame]) -> int:
-    """Return which training ended best: by the held-out log-score, or by the objective where no rows are held out."""
+    """Return which training ended best: by the held-out log-score, or by the objective where no rows are held out.
+
+    Where a ranking metric of held-out rows judges, it is that one.
+    """
     last = pd.DataFrame([history.iloc[-1] for history in histories])
     objective = last["elbo"] if "log_joint" not in last else last["log_joint"]
-    score = last["validation_log_score"].fillna(objective)
+    judged = [name for name in last.columns if "@" in str(name)]
+    score = last[judged[0]] if judged else last["validation_log_score"].fillna(objective)
     return int(np.argmax(score.to_numpy()))

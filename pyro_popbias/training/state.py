@@ -28,7 +28,7 @@ class TrainingState:
     phase: int = 1  # DONE when it is finished
     epoch: int = 0  # epochs done in this phase
     steps: int = 0  # optimizer steps done in this phase
-    best: float = -math.inf  # held-out log-score of phase one's best epoch
+    best: float = -math.inf  # of phase one's best epoch: the held-out log-score, or the metric that judges in its place
     best_epoch: int = 0
     scalars: list[float] = field(default_factory=list)  # of the model, at the end of phase two's last cycle
     settled: list[float] = field(default_factory=list)  # KL and log prior of what phase two holds fixed, in nats
@@ -40,7 +40,8 @@ class TrainingState:
         Args:
             objective: what the guide maximises: "elbo", or the column that takes its place.
         """
-        history = pd.DataFrame(self.history, columns=list(HISTORY)).astype({"phase": int, "epoch": int})
+        own = [name for name in (self.history[0] if self.history else {}) if name not in HISTORY]
+        history = pd.DataFrame(self.history, columns=[*HISTORY, *own]).astype({"phase": int, "epoch": int})
         if objective == "elbo":
             return history
         # where q is not a distribution there is neither an ELBO nor a KL
