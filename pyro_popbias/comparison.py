@@ -10,6 +10,8 @@
 | kl | nats | mean exact KL of q to the posterior of a cell (item and period); NaN where there is none |
 | seconds | s | of training |
 | memory | MiB | of parameters |
+| recall@20, ndcg@20, ... | | on a test: as `Fit.evaluate`, under `popularity` |
+| ndcg@20_difference, ... | | from the first fit, with `_lower` and `_upper` of a paired bootstrap over users |
 | note | | why a number is missing, or how far it can be compared |
 
 `kl` is the figure of `Fit.check`: given the affinities, and over cells with 20 training rows or more.
@@ -18,7 +20,8 @@ Rows of a test are scored under q of their own period: their times are placed be
 times before the first or after the last edge belong to the nearest period.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,31 +34,47 @@ from pyro_popbias.checks.posterior_predictive import Predictive
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.errors import ConfigError
+from pyro_popbias.errors import ConfigError, DataError, DataWarning
+from pyro_popbias.evaluation.evaluate import require_candidates
+from pyro_popbias.evaluation.paired import differences
 from pyro_popbias.prediction.intervention import Mode
 from pyro_popbias.prediction.pairs import Pairs, log_probability
+from pyro_popbias.prediction.posterior_tables import check_interval
 from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.trained import Trained
 
 UNITS = "log_score in nats per row, elbo and kl in nats, seconds in s, memory of parameters in MiB"
+METRICS = ("recall@20", "ndcg@20")
 BINS = 10
 MEBIBYTE = 1024**2
 
 
-def compare(fits: Mapping[str, Trained], test: Interactions | None = None) -> pd.DataFrame:
+def compare(
+    fits: Mapping[str, Trained],
+    test: Interactions | None = None,
+    *,
+    metrics: Sequence[str] = METRICS,
+    popularity: str | float | Mapping[Any, float] = "population",
+    candidates: str = "all",
+    interval: float = 0.9,
+) -> pd.DataFrame:
     """Return one row per fit, the highest log_score first; see the module for its columns and their units.
 
     Args:
         fits: fits by name.
-        test: labelled rows that no fit was trained on; each fit's own held-out rows if omitted.
+        test: rows that no fit was trained on; each fit's own held-out rows, by their log-score alone, if omitted.
+        metrics: of `Fit.evaluate` on the test, with their differences from the first fit; none compares log-scores only.
+        popularity: of the metrics, as in `Fit.predict`.
+        candidates: of the metrics, as in `Fit.evaluate`.
+        interval: probability between lower and upper of a difference.
 
     Raises:
-        ConfigError: there are no fits, or the test has no labels.
-        DataError: the test lacks the score column of a fit.
+        ConfigError: there are no fits, the test has no labels and no metrics are asked for, or there is no such metric.
+        DataError: the test lacks the score column of a fit, or was trained on for the most part.
     """
     if not isinstance(fits, Mapping) or not fits or not all(isinstance(fit, Trained) for fit in fits.values()):
         raise ConfigError("PB-C161: compare takes a mapping from names to fits, with one fit or more")
-    if test is not None and test.label is None:
+    if test is not None and test.label is None and not metrics:
         raise ConfigError("PB-C162: the test has no labels, so there is nothing to score; read it with label=")
     rows = [{"name": name, **_of_fit(fit, test)} for name, fit in fits.items()]
     table = pd.DataFrame(rows)
@@ -64,7 +83,36 @@ def compare(fits: Mapping[str, Trained], test: Interactions | None = None) -> pd
         table["note"] = [_joined(note, "no ELBO: models, priors or data differ") for note in table["note"]]
     if test is None and len({_rows_key(fit) for fit in fits.values()}) > 1:
         table["note"] = [_joined(note, "held-out rows differ between fits") for note in table["note"]]
-    return table.sort_values("log_score", ascending=False, kind="stable", ignore_index=True)
+    if test is not None and metrics:
+        table = _with_metrics(table, fits, test, metrics, popularity, candidates, check_interval(interval))
+    ranked = [metric for metric in metrics if metric in table]
+    by = ranked[0] if ranked and table["log_score"].isna().all() else "log_score"
+    return table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
+
+
+def _with_metrics(
+    table: pd.DataFrame,
+    fits: Mapping[str, Trained],
+    test: Interactions,
+    metrics: Sequence[str],
+    popularity: object,
+    candidates: str,
+    interval: float,
+) -> pd.DataFrame:
+    """Return the table with the metrics of a test beside it; the note says why there are none."""
+    require_candidates(candidates)
+    for fit in fits.values():
+        fit.scorer(popularity)  # a mode that there is not is refused; what a fit cannot do is noted
+    lengths = sorted({int(metric.partition("@")[2].partition("[")[0]) for metric in metrics if "@" in metric}) or [20]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # the note says so
+            judged = {name: fit.judge(test, lengths, popularity, candidates) for name, fit in fits.items()}
+    except (ConfigError, DataError) as error:
+        return table.assign(note=[_joined(note, str(error)) for note in table["note"]])
+    beside = differences(judged, metrics, interval=interval)
+    notes = [_joined(note, *judged[name].notes) for name, note in zip(table["name"], table["note"], strict=True)]
+    return pd.concat([table.drop(columns="note"), beside.reset_index(drop=True)], axis=1).assign(note=notes)
 
 
 def _of_fit(fit: Trained, test: Interactions | None) -> dict[str, Any]:
@@ -93,6 +141,8 @@ def _scores(fit: Trained, test: Interactions | None) -> tuple[dict[str, float], 
     nothing, note = {"log_score": np.nan, "calibration_error": np.nan}, ""
     if fit.model.pairwise:
         return nothing, "its scores are not probabilities"
+    if test is not None and test.label is None:
+        return nothing, "the test has no labels"
     if test is not None:
         label = np.asarray(test.label, dtype=float)
         of_label, found, note = _of_test(fit, test, label)

@@ -13,15 +13,13 @@ from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError
-from pyro_popbias.evaluation.evaluate import Evaluation, evaluate
 from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.inference_data.convert import GROUPS, container
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.prediction.intervention import read_popularity
 from pyro_popbias.prediction.pairs import Pairs, predict_pairs
 from pyro_popbias.prediction.posterior_tables import check_interval
 from pyro_popbias.prediction.recommendation import recommend_items
-from pyro_popbias.prediction.scorer import Scorer, seen_items
+from pyro_popbias.prediction.scorer import seen_items
 from pyro_popbias.storage.reading import read_run
 from pyro_popbias.storage.run_folder import save
 from pyro_popbias.study.study import Study
@@ -67,13 +65,9 @@ class Fit(Trained):
             UnknownNameError: there is no such mode of popularity.
             ConfigError: a value of popularity is outside of its support, or the interval is not between 0 and 1.
         """
-        scorer = self._scorer(popularity, interval)
+        scorer = self.scorer(popularity, interval)
         pairs = Pairs.from_frame(frame, self.catalogue, unseen=unseen)
         return predict_pairs(scorer, pairs, score=given_score(pairs.frame, self.study))
-
-    def _scorer(self, popularity: object, interval: float) -> Scorer:
-        asked = read_popularity(popularity, self.model.latents["popularity"].support)
-        return Scorer(self.model, self.guide, self.catalogue, asked, check_interval(interval))
 
     def recommend(
         self,
@@ -105,7 +99,7 @@ class Fit(Trained):
             ConfigError: k is not an integer >= 1, a value of popularity is outside of its support, or the interval is not
                 between 0 and 1.
         """
-        scorer = self._scorer(popularity, interval)
+        scorer = self.scorer(popularity, interval)
         k = require_integer("k", k, 1)
         if exclude_seen and self.events is None:
             raise DataError(
@@ -152,30 +146,6 @@ class Fit(Trained):
             DataWarning: some rows of the test were trained on.
         """
         return self.judge(test, k=k, popularity=popularity, candidates=candidates).table(check_interval(interval))
-
-    def judge(
-        self,
-        test: Interactions,
-        k: Sequence[int] = (20,),
-        popularity: str | float | Mapping[Any, float] = "population",
-        candidates: str = "all",
-    ) -> Evaluation:
-        """Return the evaluation behind `evaluate`, whose metrics can be paired with those of another fit.
-
-        Args:
-            test: as in `evaluate`.
-            k: as in `evaluate`.
-            popularity: as in `evaluate`.
-            candidates: as in `evaluate`.
-        """
-        if self.events is None:
-            raise DataError(
-                "PB-D106: the run was saved without its interactions (--no-data), so it is not known which rows were trained "
-                "on; fit again with them"
-            )
-        scorer = self._scorer(popularity, 0.9)
-        score = given_score(test.columns, self.study) if isinstance(test, Interactions) else None
-        return evaluate(scorer, test, k=k, candidates=candidates, train=self.events, score=score)
 
     def to_arviz(
         self,

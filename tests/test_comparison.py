@@ -105,12 +105,12 @@ def test_rows_of_a_test_are_scored_in_their_own_period(make_frame):
             for distribution in (fit.guide.popularity.posterior, fit.model.prior.distribution)
         ]
     expected = np.where(fit.catalogue.count[cell] > 0, *under)
-    row = pb.compare({"a": fit}, test=own).iloc[0]
+    row = pb.compare({"a": fit}, test=own, metrics=()).iloc[0]
     assert row["log_score"] == pytest.approx(log_score(expected, own.label), rel=1e-9)
     assert row["note"] == ""
     last = fit.predict(test, popularity="posterior")["score"].to_numpy()
     assert row["log_score"] != pytest.approx(log_score(last, own.label), rel=1e-6)
-    row = pb.compare({"a": fit}, test=pb.Interactions.from_frame(test, label="label")).iloc[0]
+    row = pb.compare({"a": fit}, metrics=(), test=pb.Interactions.from_frame(test, label="label")).iloc[0]
     assert row["log_score"] == pytest.approx(log_score(last, own.label), rel=1e-9)
     assert row["note"] == "the test has no times: rows are scored in their item's last period with rows"
 
@@ -152,7 +152,7 @@ def test_calls_that_cannot_be_answered(frame, fits, tmp_path):
     with pytest.raises(ConfigError, match="PB-C161: compare takes a mapping"):
         pb.compare({})
     with pytest.raises(ConfigError, match="PB-C162: the test has no labels"):
-        pb.compare(fits, test=pb.Interactions.from_frame(frame.drop(columns="label")))
+        pb.compare(fits, test=pb.Interactions.from_frame(frame.drop(columns="label")), metrics=())
     with pytest.raises(ConfigError, match="PB-C161: compare takes a mapping"):
         pb.compare({"a": 3})
     with pytest.raises(ConfigError, match="PB-C163: --guides goes with one study file, not with a, b"):

@@ -25,7 +25,7 @@ from pyro_popbias.validation import require_integer
 
 Candidates = Literal["all", "test"]
 CANDIDATES: tuple[Candidates, ...] = ("all", "test")
-MOST_TRAINED = 0.5  # share of a test's rows that may have been trained on
+MOST_TRAINED = 0.9  # share of a test's rows that may have been trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class Evaluation:
     """A fit judged on a test.
 
     Attributes:
-        users: `(U,)` codes of the users that are judged, in the order of a metric's weights.
+        ids: `(U,)` of the users that are judged, in the order of a metric's weights.
         metrics: by name, from weights of users to values.
         notes: what was left out, and why, in words.
     """
 
-    users: np.ndarray
+    ids: np.ndarray
     metrics: Mapping[str, Metric]
     notes: tuple[str, ...]
 
@@ -48,7 +48,7 @@ class Evaluation:
         Args:
             interval: probability between lower and upper.
         """
-        found = intervals(self.metrics, len(self.users), interval=interval)
+        found = intervals(self.metrics, len(self.ids), interval=interval)
         found.attrs["notes"] = self.notes
         return found
 
@@ -76,7 +76,7 @@ def evaluate(
         DataError: the test is not Interactions, was trained on for the most part, or has no row that can be judged.
         ConfigError: `k` or `candidates` is wrong.
     """
-    lengths, wanted = _lengths(k), _candidates(candidates)
+    lengths, wanted = _lengths(k), require_candidates(candidates)
     if not isinstance(test, Interactions):
         raise DataError(
             f"PB-D001: expected Interactions as test, got {type(test).__name__}; see Interactions.from_frame"
@@ -109,7 +109,7 @@ def evaluate(
     if predicted is not None and not is_relevant.all():
         labelled = LabelledRows(np.searchsorted(users, rows.user), rows.label, predicted, not scorer.model.pairwise)
         metrics |= metrics_of_rows(labelled, len(users))
-    return Evaluation(users, metrics, tuple(notes))
+    return Evaluation(scorer.catalogue.users[users].to_numpy(), metrics, tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +198,12 @@ def _lengths(k: Sequence[int]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(require_integer("k", each, 1) for each in lengths))
 
 
-def _candidates(candidates: str) -> Candidates:
+def require_candidates(candidates: str) -> Candidates:
+    """Return which items a test ranks.
+
+    Raises:
+        ConfigError: there is no such choice.
+    """
     for each in CANDIDATES:
         if candidates == each:
             return each

@@ -1,0 +1,49 @@
+"""Systems side by side on one test: each metric, and its difference from the first system with a paired interval."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.evaluation.bootstrap import estimates, replicates
+from pyro_popbias.evaluation.evaluate import Evaluation
+from pyro_popbias.registry import nearest
+
+
+def differences(systems: Mapping[str, Evaluation], metrics: Sequence[str], *, interval: float = 0.9) -> pd.DataFrame:
+    """Return one row per system: each metric, and `metric_difference` from the first one with `_lower` and `_upper`.
+
+    The interval is a bootstrap over users in which both systems see the same draw: it is far narrower than those of the
+    two values, and does not hold 0 where one is better.
+
+    Args:
+        systems: by name, judged on the same users.
+        metrics: names of metrics that all have.
+        interval: probability between lower and upper.
+
+    Raises:
+        ConfigError: a system has no such metric.
+        DataError: systems were judged on different users.
+    """
+    first = next(iter(systems.values()))
+    for name, system in systems.items():
+        if not np.array_equal(system.ids, first.ids):
+            raise DataError(f"PB-D374: {name!r} was judged on other users than the first; fit all on the same rows")
+        for metric in metrics:
+            if metric not in system.metrics:
+                raise ConfigError(f"PB-C374: {name!r} has no metric {metric!r}{nearest(metric, list(system.metrics))}")
+    users, ends = len(first.ids), ((1 - interval) / 2, (1 + interval) / 2)
+    rows, base = [], None
+    for system in systems.values():
+        chosen = {metric: system.metrics[metric] for metric in metrics}
+        value, drawn = estimates(chosen, users), replicates(chosen, users)
+        base = base or (value, drawn)
+        row: dict[str, float] = {}
+        for metric in metrics:
+            gap, moved = value[metric] - base[0][metric], drawn[metric] - base[1][metric]
+            row |= {metric: value[metric], f"{metric}_difference": gap}
+            for side, end in zip(("lower", "upper"), ends, strict=True):
+                row[f"{metric}_difference_{side}"] = moved.quantile(end) - moved.mean() + gap
+        rows.append(row)
+    return pd.DataFrame(rows, index=list(systems))
