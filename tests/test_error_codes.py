@@ -16,6 +16,7 @@ SHARED = {
     "PB-C081": "the model does not take the saturation",
     "PB-C083": "a number is out of its range",
     "PB-C084": "an argument is not an integer in its range",
+    "PB-C089": "a file is not valid TOML",
     "PB-D001": "the data have the wrong type",
     "PB-D048": "ids are unseen",
     "PB-D050": "a table of ids has one twice",

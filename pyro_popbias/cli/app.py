@@ -248,6 +248,21 @@ def compare(
 
 
 @app.command()
+def tune(
+    study: Declared,
+    space: Annotated[Path, typer.Option(help="TOML file: keys of the study, each with its choices or its range.")],
+    out: Annotated[Path, typer.Option(help="Folder of the search; one that was cut off goes on.")],
+    trials: Annotated[int, typer.Option(min=1, help="Number of settings to try in all.")] = 12,
+    data: Annotated[Path | None, typer.Option(help="File of interactions in place of the study's.")] = None,
+) -> None:
+    """Search a space of settings by the study's [training] validation, and write the best study."""
+    from pyro_popbias.cli.tune import run_tuning
+
+    for line in run_tuning(study, space, out, trials=trials, data=data):
+        typer.echo(line)
+
+
+@app.command()
 def report(
     run: Run,
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the report, an .html file.")],

@@ -17,7 +17,7 @@ from pyro_popbias.progress import TrainingProgress
 
 pytestmark = pytest.mark.usefixtures("short_training")
 COMMANDS = [
-    *["demo", "init", "fit", "popularity", "predict", "recommend", "evaluate", "check", "compare", "report"],
+    *["demo", "init", "fit", "popularity", "predict", "recommend", "evaluate", "check", "compare", "tune", "report"],
     *["simulate", "variants", "doctor"],
 ]
 MAIN = "from pyro_popbias.cli.app import main; main()"

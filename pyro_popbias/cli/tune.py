@@ -1,0 +1,176 @@
+"""`popbias tune`: search a declared space of studies by what judges their training. No test set is read."""
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pyro_popbias.cli.fit_and_compare import declared, read_data
+from pyro_popbias.data.atomic_files import write_atomically
+from pyro_popbias.errors import ConfigError, NumericalError, RunFolderError
+from pyro_popbias.fitted import Fit, fit_study
+from pyro_popbias.study.study import Study
+
+if TYPE_CHECKING:
+    import optuna
+
+RANGE = {"low", "high", "log"}
+
+
+def read_space(path: Path) -> dict[str, Any]:
+    """Return the space of a file: key of a study to a list of choices, or to a range {low, high[, log]}.
+
+    Raises:
+        ConfigError: the file is not TOML, or a key has neither choices nor a range.
+        RunFolderError: it cannot be read.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"PB-C089: {path} is not valid TOML: {error}") from error
+    space = dict(_leaves(content))
+    wrong = [key for key, values in space.items() if not _is_dimension(values)]
+    if wrong or not space:
+        raise ConfigError(
+            f"PB-C375: {path} declares {len(space)} keys, {len(wrong)} of them without choices or a range "
+            f"({', '.join(wrong[:3])}); write training.learning_rate = {{ low = 0.001, high = 0.1, log = true }} or "
+            "model.affinity.dim = [64, 128]"
+        )
+    return space
+
+
+def _leaves(section: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping) and not ({"low", "high"} & set(value)):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _is_dimension(values: Any) -> bool:
+    if isinstance(values, list):
+        return bool(values) and all(isinstance(each, str | int | float) for each in values)
+    numbers = isinstance(values, Mapping) and set(values) <= RANGE and {"low", "high"} <= set(values)
+    return (
+        numbers and all(type(values[end]) in (int, float) for end in ("low", "high")) and values["low"] < values["high"]
+    )
+
+
+def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data: Path | None = None) -> Iterator[str]:
+    """Fit a study under settings of a space, and write the best; yield lines of report.
+
+    A search that was cut off goes on where it was; more trials may be asked for later.
+
+    Args:
+        path: the study file.
+        space_path: the space, a TOML file.
+        folder: where the search keeps its state and its results.
+        trials: number of settings in all.
+        data: a file of interactions in place of the study's.
+
+    Raises:
+        ConfigError: the study or space cannot be used, optuna is missing, or the folder belongs to another search.
+    """
+    optuna = _optuna()
+    study, space = declared(path, data=data), read_space(space_path)
+    if not study.training.held_out.share:
+        raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
+    folder.mkdir(parents=True, exist_ok=True)
+    search = _search(optuna, folder, study, space)
+    events = read_data(study)
+    done = sum(trial.state.is_finished() for trial in search.trials)
+    yield f"{done} of {trials} settings tried, judged by held-out {study.training.held_out.metric}"
+    for number in range(done, trials):
+        trial = search.ask()
+        chosen = {key: _suggest(trial, key, values) for key, values in space.items()}
+        assignments = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
+        try:
+            fitted = fit_study(
+                events, declared(path, data=data, overrides=assignments), title=f"setting {number + 1}, "
+            )
+        except NumericalError as error:
+            search.tell(trial, state=optuna.trial.TrialState.FAIL)
+            yield f"{', '.join(assignments)}: {error}"
+            continue
+        value, epochs = judged(fitted)
+        trial.set_user_attr("epochs", epochs)
+        search.tell(trial, value)
+        yield f"{', '.join(assignments)}: {value:.4f} after {epochs} epochs"
+    yield from _report(search, path, data, folder)
+
+
+def judged(fitted: Fit) -> tuple[float, int]:
+    """Return what a fit's held-out rows say of it, the higher the better, and the epochs of phase one that led there."""
+    history, metric = fitted.history, fitted.study.training.held_out.metric
+    column = f"validation_{metric}" if f"validation_{metric}" in history else "validation_log_score"
+    first = history[history["phase"] == 1][column]
+    whole = fitted.study.model.affinity.learns_scales
+    return float(history[column].iloc[-1]), len(first) if whole else int(first.to_numpy().argmax()) + 1
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError("PB-C377: popbias tune needs optuna; pip install 'pyro-popbias[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -> "optuna.Study":
+    """Return the search of a folder, new or as it was left."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    search: optuna.Study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder / "trials.log"))),
+        study_name="popbias",
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=study.training.seed, n_startup_trials=5),
+    )
+    what = sha256((study.to_toml() + json.dumps(space, sort_keys=True)).encode()).hexdigest()
+    if search.user_attrs.get("of", what) != what:
+        raise ConfigError(f"PB-C378: {folder} holds a search of another study or space; choose another folder")
+    search.set_user_attr("of", what)
+    return search
+
+
+def _suggest(trial: "optuna.Trial", key: str, values: Any) -> Any:
+    if isinstance(values, list):
+        return trial.suggest_categorical(key, values)
+    low, high, log = values["low"], values["high"], bool(values.get("log"))
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(key, low, high, log=log)
+    return trial.suggest_float(key, low, high, log=log)
+
+
+def _report(search: "optuna.Study", path: Path, data: Path | None, folder: Path) -> Iterator[str]:
+    """Write trials.csv and best.toml; yield what they hold."""
+    from pyro_popbias.data.table_files import write_table
+
+    rows = [
+        {"setting": trial.number, **trial.params, "value": trial.value, "epochs": trial.user_attrs.get("epochs")}
+        for trial in search.trials
+        if trial.state.is_finished()
+    ]
+    table = pd.DataFrame(rows)
+    if table["value"].isna().all():
+        raise NumericalError(f"PB-N002: none of {len(table)} settings could be fitted; see above")
+    table = table.sort_values("value", ascending=False, ignore_index=True)
+    write_table(table, folder / "trials.csv")
+    best = search.best_trial
+    chosen = declared(path, data=data, overrides=[f"{key}={json.dumps(value)}" for key, value in best.params.items()])
+    write_atomically(folder / "best.toml", chosen.to_toml().encode())
+    yield table.head(10).to_string(index=False)
+    yield f"the best of {len(table)} settings -> {folder / 'best.toml'}; all of them -> {folder / 'trials.csv'}"
+    yield (
+        f"train it on all rows: popbias fit {folder / 'best.toml'} --out RUN --set training.validation=0.0 "
+        f"--set training.epochs={best.user_attrs['epochs']}"
+    )

@@ -1,0 +1,164 @@
+"""Searching a space of studies: by what judges, resumable, without a test set."""
+
+import builtins
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pyro_popbias as pb
+from pyro_popbias.cli import tune
+from pyro_popbias.cli.app import app
+from pyro_popbias.cli.tune import judged, read_space, run_tuning
+
+SPACE = """
+"model.affinity.dim" = [1, 4]
+[training]
+learning_rate = { low = 0.001, high = 0.1, log = true }
+epochs = { low = 1, high = 2 }
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    frame = pb.simulate(users=40, items=30, interactions=1_200, seed=0).frame
+    frame.to_csv(tmp_path / "events.csv", index=False)
+    study = pb.Study(
+        data={"path": str(tmp_path / "events.csv"), "user": "user", "item": "item", "label": "label"},
+        model={"affinity": {"name": "embedding", "posterior": "point", "dim": 2}},
+        training={
+            "phase_two": 0,
+            "batch_size": 256,
+            "validation": {"split": "item-uniform", "metric": "ndcg@5"},
+            "device": "cpu",
+        },
+    )
+    (tmp_path / "study.toml").write_text(study.to_toml())
+    (tmp_path / "space.toml").write_text(SPACE)
+    return tmp_path
+
+
+def search(files, trials, out="search"):
+    return list(run_tuning(files / "study.toml", files / "space.toml", files / out, trials=trials))
+
+
+def test_the_best_setting_is_written(files):
+    lines = search(files, 4)
+    table = pd.read_csv(files / "search" / "trials.csv")
+    assert len(table) == 4
+    assert table["value"].is_monotonic_decreasing
+    best = pb.Study.from_toml(files / "search" / "best.toml")
+    assert best.model.affinity.dim == table.loc[0, "model.affinity.dim"]
+    assert best.training.learning_rate == pytest.approx(table.loc[0, "training.learning_rate"])
+    # the value is that of the study written, fitted again
+    again = pb.fit(pb.read_interactions(files / "events.csv", label="label"), study=best, progress=False)
+    assert judged(again) == (pytest.approx(table.loc[0, "value"]), table.loc[0, "epochs"])
+    assert f"--set training.epochs={table.loc[0, 'epochs']}" in lines[-1]
+
+
+def test_a_search_goes_on_where_it_was(files, monkeypatch):
+    calls = []
+    whole = tune.fit_study
+
+    def interrupted(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt("stopped")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(tune, "fit_study", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        search(files, 4)
+    lines = search(files, 4)
+    assert lines[0].startswith("2 of 4 settings tried")
+    assert len(calls) == 5
+    assert len(pd.read_csv(files / "search" / "trials.csv")) == 4
+    search(files, 4)
+    assert len(calls) == 5  # nothing is left to do
+
+
+def test_a_setting_that_fails_is_left_out(files, monkeypatch):
+    whole, calls = tune.fit_study, []
+
+    def failing(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise pb.NumericalError("PB-N001: not finite")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(tune, "fit_study", failing)
+    lines = search(files, 2)
+    assert any("PB-N001" in line for line in lines)
+    assert pd.read_csv(files / "search" / "trials.csv")["value"].notna().sum() == 1
+    monkeypatch.setattr(tune, "fit_study", lambda *_, **__: (_ for _ in ()).throw(pb.NumericalError("PB-N001: again")))
+    with pytest.raises(pb.NumericalError, match="PB-N002: none of 2 settings could be fitted"):
+        search(files, 2, out="other")
+
+
+def test_learned_scales_run_all_their_epochs(files):
+    study = pb.Study(training={"epochs": 3, "phase_two": 0, "batch_size": 256, "device": "cpu"})
+    fit = pb.fit(pb.read_interactions(files / "events.csv", label="label"), study=study, progress=False)
+    assert judged(fit) == (fit.history["validation_log_score"].iloc[-1], 3)
+
+
+def test_another_search_needs_another_folder(files):
+    search(files, 1)
+    (files / "space.toml").write_text('"model.affinity.dim" = [3]')
+    with pytest.raises(pb.ConfigError, match=r"PB-C378: .* holds a search of another study or space"):
+        search(files, 1)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("", "PB-C375: .* declares 0 keys"),
+        ("[training]\nepochs = 3", r"PB-C375: .* 1 of them without choices or a range \(training.epochs\)"),
+        ("[training]\nepochs = { low = 3, high = 1 }", "PB-C375"),
+        ("[training]\nepochs = []", "PB-C375"),
+        ("[model]\nprior = [{ name = 'gamma' }]", "PB-C375"),
+        ("= 3", "PB-C089: .* is not valid TOML"),
+        ("[training]\nepoch = [3]", "PB-C077: .*epoch"),
+    ],
+)
+def test_spaces_that_cannot_be_searched(files, space, message):
+    (files / "space.toml").write_text(space)
+    with pytest.raises(pb.ConfigError, match=message):
+        search(files, 1)
+    with pytest.raises(pb.RunFolderError, match="PB-R022"):
+        read_space(files / "nothing.toml")
+
+
+def test_what_cannot_judge_is_refused(files, monkeypatch):
+    study = (files / "study.toml").read_text()
+    (files / "study.toml").write_text(pb.Study.from_bytes(study.encode(), files, ["training.validation=0.0"]).to_toml())
+    with pytest.raises(pb.ConfigError, match="PB-C376"):
+        search(files, 1)
+    imported = builtins.__import__
+
+    def without_optuna(name, *arguments):
+        if name == "optuna":
+            raise ImportError(name)
+        return imported(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", without_optuna)
+    with pytest.raises(pb.ConfigError, match="PB-C377: popbias tune needs optuna"):
+        search(files, 1)
+
+
+def test_the_command(files):
+    done = CliRunner().invoke(
+        app,
+        [
+            "tune",
+            str(files / "study.toml"),
+            "--space",
+            str(files / "space.toml"),
+            "--out",
+            str(files / "s"),
+            "--trials",
+            "1",
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    assert "judged by held-out ndcg@5" in done.output
+    assert (files / "s" / "best.toml").exists()
