@@ -43,7 +43,7 @@ class Factors(Baseline):
         batch: int = 2048,
         negatives: int = 1,
         draw: Draw = "rows",
-        scale: float = 0.1,
+        scale: float = 0.01,
         most_epochs: int = 200,
     ) -> None:
         """Draw the vectors.

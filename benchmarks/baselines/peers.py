@@ -7,7 +7,9 @@ import abc
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from typing import Any, final
 
 import numpy as np
@@ -140,7 +142,7 @@ class CornacPeer(Peer):
         ids = (OrderedDict((code, code) for code in range(number)) for number in (self.log.users, self.log.items))
         rows = Dataset(self.log.users, self.log.items, *ids, self.ratings(), seed=self.seed)
         for epoch in range(CHUNK, self.most_epochs + CHUNK, CHUNK):
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), redirect_stdout(StringIO()):  # HPF prints, whatever `verbose` says
                 # it says that the model is overwritten, but fit begins from the vectors that are there
                 warnings.filterwarnings("ignore", message="Model is already fitted", category=UserWarning)
                 self.model.fit(rows)
