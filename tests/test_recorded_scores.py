@@ -8,6 +8,7 @@ import torch
 import pyro_popbias as pb
 
 RECORDED_ON = "AVX512"  # other instructions round otherwise, and a training carries that on
+ROUNDING = 1e-9  # of a training: processors of one kind differ in the last bits of a step
 TRAINING = {"epochs": 6, "batch_size": 512, "device": "cpu"}
 EMBEDDING = {"name": "embedding", "dim": 4, "posterior": "point", "scale": 0.5, "user_bias": False}
 BAYESIAN = {**EMBEDDING, "posterior": "mean-field"}
@@ -53,4 +54,4 @@ def test_held_out_log_score_is_the_recorded_one(variant, pairs_of_ids):
     study = pb.Study(model=model, guide={"name": guide}, training=TRAINING)
     fit = pb.fit(pairs_of_ids, study=study, seed=1, progress=False)
     same = torch.backends.cpu.get_cpu_capability() == RECORDED_ON
-    assert fit.history["validation_log_score"].iloc[-1] == pytest.approx(recorded, abs=1e-12 if same else 2e-3)
+    assert fit.history["validation_log_score"].iloc[-1] == pytest.approx(recorded, abs=ROUNDING if same else 2e-3)

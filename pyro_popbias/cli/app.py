@@ -3,6 +3,8 @@
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -312,24 +314,30 @@ def doctor() -> None:
         typer.echo(f"{name:14} {finding}")
 
 
-def _show_log() -> None:
-    """Show progress as lines on standard error unless it is a terminal, which has a bar."""
-    log = logging.getLogger("pyro_popbias")
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Show progress as lines on standard error meanwhile, unless it is a terminal, which has a bar."""
+    log, handler = logging.getLogger("pyro_popbias"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    level, shows = log.level, not sys.stderr.isatty() and not log.handlers
     log.setLevel(logging.INFO)
-    if not sys.stderr.isatty() and not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    if shows:
         log.addHandler(handler)
+    try:
+        yield
+    finally:  # the stream may be closed when the log is next written to
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def main() -> None:
     """Run the command line; an error of the package is one line on standard error and its own exit code."""
     from pyro_popbias.errors import PopBiasError
 
-    _show_log()
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"
     try:
-        app()
+        with _log_on_stderr():
+            app()
     except PopBiasError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
