@@ -121,7 +121,7 @@ def _summary(fitted: Fit) -> Iterator[str]:
     score = history["validation_log_score"]
     if score.notna().any():
         # phase one returns to its best epoch, but where it runs all of them
-        whole = fitted.study.model.affinity.learns_scales
+        whole = fitted.study.training.runs_whole(learns_scales=fitted.study.model.affinity.learns_scales)
         metric = fitted.study.training.held_out.metric
         if f"validation_{metric}" in history:
             yield f"held-out {metric} {history[f'validation_{metric}'].iloc[-1]:.4f}"

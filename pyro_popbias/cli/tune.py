@@ -110,7 +110,7 @@ def judged(fitted: Fit) -> tuple[float, int]:
     history, metric = fitted.history, fitted.study.training.held_out.metric
     column = f"validation_{metric}" if f"validation_{metric}" in history else "validation_log_score"
     first = history[history["phase"] == 1][column]
-    whole = fitted.study.model.affinity.learns_scales
+    whole = fitted.study.training.runs_whole(learns_scales=fitted.study.model.affinity.learns_scales)
     return float(history[column].iloc[-1]), len(first) if whole else int(first.to_numpy().argmax()) + 1
 
 

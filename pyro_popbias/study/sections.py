@@ -95,6 +95,7 @@ class TrainingConfig(Section):
     epochs: Count = 40
     batch_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 4096
     learning_rate: Rate = 0.01
+    schedule: Literal["constant", "linear"] = "constant"
     guide_learning_rate: Rate = 0.05
     phase_two: Annotated[int, Field(strict=True, ge=0, le=100_000)] | Literal["auto"] = "auto"
     particles: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
@@ -106,6 +107,14 @@ class TrainingConfig(Section):
     @classmethod
     def _drawn(cls, seed: Any) -> Any:
         return secrets.randbits(32) if seed is None else seed
+
+    def runs_whole(self, *, learns_scales: bool) -> bool:
+        """Return whether phase one runs all its epochs, and the last one counts: where its rate falls.
+
+        Args:
+            learns_scales: whether scales of vectors are learned, whose training has a schedule of its own.
+        """
+        return learns_scales or self.schedule == "linear"
 
     @property
     def held_out(self) -> ValidationConfig:

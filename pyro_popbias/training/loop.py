@@ -116,17 +116,29 @@ class TrainingLoop:
         """Return the global parameters of the model: intercept, concentration and the like."""
         return [parameter for parameter in self._pair.model.parameters() if parameter.dim() == 0]
 
+    @property
+    def _runs_whole(self) -> bool:
+        """Whether the last epoch of phase one counts, and not the best one."""
+        return self._pair.study.training.runs_whole(learns_scales=self._scales is not None)
+
+    def _factor(self, epoch: int) -> float:
+        """Return the factor of phase one's learning rates after some epochs."""
+        if self._scales is not None:
+            return self._scales.factor(epoch)
+        training = self._pair.study.training
+        return 1.0 if training.schedule == "constant" else 1.0 - epoch / training.epochs
+
     def _fit_epoch(self) -> None:
         """Run an epoch of phase one, keep the best parameters, and pass to phase two when it is time."""
         progress, training = self.progress, self._pair.study.training
         began = time.monotonic()
         self._pair.update_mean_affinity()
-        factor = 1.0 if self._scales is None else self._scales.factor(progress.epoch)
+        factor = self._factor(progress.epoch)
         terms = [self._step(batch, factor) for batch in self._pair.batches(epoch=progress.epoch)]
         if self._scales is not None and self._scales.update(progress.epoch + 1):
             self._optimizer = self._new_optimizer()
         score = self._record(terms, training.learning_rate * factor, began)
-        if self._scales is None and (not self._best or not score <= progress.best):
+        if not self._runs_whole and (not self._best or not score <= progress.best):
             # without held-out rows the score is NaN, and the last epoch is the best
             progress.best, progress.best_epoch = score, progress.epoch
             self._best = {name: tensor.clone() for name, tensor in self._loss.state_dict().items()}

@@ -188,3 +188,19 @@ def test_early_stopping_goes_back_to_the_best_epoch(make, monkeypatch):
         {k: v for k, v in state(made).items() if "vectors" in k},
         {k: v for k, v in states[1].items() if "vectors" in k},
     )
+
+
+def test_linear_schedule_runs_all_epochs_at_falling_rates_and_keeps_the_last(make, monkeypatch):
+    epochs = loop.PATIENCE + 4
+    scores = iter([-0.5, *[-0.9] * epochs])  # by early stopping the first epoch would be kept
+    monkeypatch.setattr(loop, "log_score", lambda *_: next(scores, -1.0))
+    made, last = make("point", epochs=epochs, schedule="linear"), {}
+
+    def on_epoch(progress):
+        if progress.epoch == epochs or progress.phase == 2:  # after the last epoch of phase one
+            last.setdefault("state", copy.deepcopy(state(made)))
+
+    history = train(made, on_epoch=on_epoch).history.query("phase == 1")
+    assert history["learning_rate"].tolist() == pytest.approx([0.01 * (1 - k / epochs) for k in range(epochs)])
+    vectors = {name: value for name, value in last["state"].items() if "vectors" in name}
+    assert_same({name: state(made)[name] for name in vectors}, vectors)

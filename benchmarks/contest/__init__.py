@@ -1,0 +1,1 @@
+"""What `unbiased.py` is made of: the problems, the systems, and the file of results."""
