@@ -20,7 +20,7 @@ from . import BASELINES, SKIPPED
 from .trials import Trial, adressa, adressa_at_random, coat
 
 LOOKS = 12  # at most, at the test, over a training
-FAST: dict[str, Any] = {"learning_rate": 5e-3, "l2": 1e-5}
+FAST: dict[str, Any] = {"learning_rate": 5e-3, "l2": 1e-5, "batch": 2048}
 SMALL: dict[str, Any] = {"dim": 16, "learning_rate": 5e-3, "batch": 512, "bias": True}  # for a log of 6,960 rows
 PAIRS: dict[str, Any] = {"dim": 16, "learning_rate": 1e-2, "batch": 256}  # and its 1,905 positives
 
@@ -50,7 +50,7 @@ ADRESSA = (
     Line("ips", "MACR paper, IPW", (0.128, 0.096, 0.039), FAST | {"eta": 0.25}, 60),
     Line("macr", "MACR paper, MACR on MF", (0.140, 0.109, 0.050), FAST | {"c": 20.0}, 70),
     Line("dice", "MACR paper, DICE", (0.133, 0.098, 0.041), FAST, 40),
-    Line("bpr", "beside implicit_bpr", None, {"learning_rate": 5e-3, "l2": 1e-3}, 60),
+    Line("bpr", "beside implicit_bpr", None, FAST | {"l2": 1e-3}, 60),
     Line("implicit_bpr", "peer", None, {}, 100),
     Line("implicit_als", "peer", None, {"regularization": 10.0}, 20),
 )
@@ -64,7 +64,7 @@ COAT = (
     Line("cornac_hpf", "peer", None, {"dim": 16}, 60),
 )
 BIASED = tuple(
-    Line(method, "claim: bpr_popularity above bpr, pda above pd", None, {"learning_rate": 5e-3, "l2": 1e-3}, 20)
+    Line(method, "claim: bpr_popularity above bpr, pda above pd", None, FAST | {"l2": 1e-3}, 20)
     for method in ("bpr", "bpr_popularity", "pd", "pda")
 )
 

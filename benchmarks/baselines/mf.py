@@ -68,4 +68,9 @@ class MF(LogisticFactors):
     Koren, Bell, Volinsky (2009), Matrix factorization techniques for recommender systems, with a logistic loss.
     """
 
-    grid = [{"l2": l2, "learning_rate": 1e-3, "bias": bias} for l2 in (1e-3, 1e-2, 1e-1) for bias in (False, True)]  # noqa: RUF012
+    grid = [  # noqa: RUF012
+        {"l2": l2, "bias": bias, "negatives": number}
+        for l2 in (1e-4, 1e-2, 1e-1)
+        for bias in (False, True)
+        for number in (1, 4)
+    ]
