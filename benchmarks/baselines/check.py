@@ -75,7 +75,7 @@ def best_figures(line: Line, trial: Trial, *, times: int = 1) -> tuple[int, tupl
     limit = {} if line.most_epochs is None else {"most_epochs": most}
     baseline = BASELINES[line.method](trial.log, seed=0, **limit, **line.setting)
     every = max(most // LOOKS, 1)
-    best, figures, seconds, done, due = 0, tuple(0.0 for _ in trial.names), 0.0, 1, min(every, most)
+    best, figures, seconds, done, due = 0, tuple(0.0 for _ in trial.names), 0.0, 1, every
     began = time.perf_counter()
     for done in baseline.epochs():
         seconds += time.perf_counter() - began

@@ -143,7 +143,7 @@ class Factors(Baseline):
 
 
 def affinity(u: Tensor, v: Tensor) -> Tensor:
-    """Return u.v of each user with his items, `(B, W)`."""
+    """Return u.v of each row's user and items, `(B, W)`."""
     return torch.bmm(v, u[:, :, None]).squeeze(2)
 
 

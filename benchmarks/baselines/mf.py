@@ -30,7 +30,7 @@ class LogisticFactors(Factors):
         self.bias, self.scored = bias, scored
         super().__init__(log, seed=seed, **setting)
         with torch.no_grad():
-            for name in ("base", "user_bias", "item_bias")[: 3 * bias]:
+            for name in self.parameters.keys() - {"user", "item"}:
                 self.parameters[name].zero_()
 
     def shapes(self, dim: int) -> dict[str, tuple[int, ...]]:

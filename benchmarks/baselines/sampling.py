@@ -67,8 +67,8 @@ class Sampler:
     """Draws the positives of an epoch, and negatives for them.
 
     Positives come in random order, each once ("rows"), or from users drawn uniformly ("users", as in PDA and MACR).
-    Negatives are items of which the user has no positive; in a labelled log, the user's own rows of label 0, which he
-    is known to have seen.
+    Negatives are items of which the user has no positive; in a labelled log, the user's own rows of label 0, items
+    that the user is known to have seen.
     """
 
     def __init__(self, log: Log, *, draw: Draw, seed: int) -> None:
