@@ -150,6 +150,14 @@ def test_sampled_negatives_are_no_positives():
             assert not pairs & set(negative)
 
 
+def test_popular_negatives_are_drawn_as_often_as_they_are_positives():
+    log = log_of("positives")
+    sampler = baselines.BASELINES["bpr"](log, seed=0, against="popular").sampler
+    drawn = np.bincount(sampler.any_items((20_000,)).numpy(), minlength=ITEMS) / 20_000
+    share = np.bincount(log.item, minlength=ITEMS) / len(log.item)
+    assert (np.abs(drawn - share) < 4.5 * np.sqrt(share * (1 - share) / 20_000) + 1e-12).all()
+
+
 def test_negatives_of_a_labelled_log_are_the_users_own_zeros():
     log = log_of("labelled")
     zeros = set(zip(log.user[log.label == 0].tolist(), log.item[log.label == 0].tolist(), strict=True))

@@ -50,7 +50,10 @@ ADRESSA = (
     Line("ips", "MACR paper, IPW", (0.128, 0.096, 0.039), FAST | {"eta": 0.25}, 60),
     Line("macr", "MACR paper, MACR on MF", (0.140, 0.109, 0.050), FAST | {"c": 20.0}, 70),
     Line("dice", "MACR paper, DICE", (0.133, 0.098, 0.041), FAST, 40),
-    Line("bpr", "beside implicit_bpr", None, FAST | {"l2": 1e-3}, 60),
+    Line("bpr", "uniform negatives", None, FAST | {"l2": 1e-3}, 30),
+    Line(
+        "bpr", "beside implicit_bpr, whose negatives are popular", None, FAST | {"l2": 1e-3, "against": "popular"}, 60
+    ),
     Line("implicit_bpr", "peer", None, {}, 100),
     Line("implicit_als", "peer", None, {"regularization": 10.0}, 20),
 )

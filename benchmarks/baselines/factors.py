@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from .baseline import Baseline
 from .log import Log
-from .sampling import Batch, Draw, Sampler
+from .sampling import Against, Batch, Draw, Sampler
 
 
 class Factors(Baseline):
@@ -43,6 +43,7 @@ class Factors(Baseline):
         batch: int | None = None,
         negatives: int = 1,
         draw: Draw = "rows",
+        against: Against = "uniform",
         scale: float = 0.01,
         most_epochs: int = 200,
     ) -> None:
@@ -58,13 +59,14 @@ class Factors(Baseline):
                 to 2,048.
             negatives: for each positive.
             draw: "rows" or "users", see `Sampler`.
+            against: "uniform" or "popular" negatives, see `Sampler`.
             scale: standard deviation of the first vectors' elements.
             most_epochs: after how many training ends.
         """
         super().__init__(log, seed=seed)
         self.l2, self.number, self.most_epochs = l2, negatives, most_epochs
         self.batch = batch or min(max(len(log.positive if self.pairwise else log.user) // 50, 64), 2048)
-        self.sampler = Sampler(log, draw=draw, seed=seed)
+        self.sampler = Sampler(log, draw=draw, seed=seed, against=against)
         generator = torch.Generator().manual_seed(seed + 1)
         self.parameters = {
             name: (torch.randn(shape, generator=generator) * scale).requires_grad_()

@@ -69,8 +69,8 @@ class MF(LogisticFactors):
     """
 
     grid = [  # noqa: RUF012
-        {"l2": l2, "bias": bias, "negatives": number}
+        {"l2": l2, "bias": bias, "against": against}
         for l2 in (1e-4, 1e-2, 1e-1)
         for bias in (False, True)
-        for number in (1, 4)
+        for against in ("uniform", "popular")
     ]
