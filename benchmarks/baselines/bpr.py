@@ -32,7 +32,7 @@ class BPR(PairwiseFactors):
 
     grid = [  # noqa: RUF012
         {"l2": l2, "learning_rate": rate, "against": against}
-        for l2 in (1e-3, 1e-2, 1e-1)
+        for l2 in (1e-3, 2e-2, 2e-1)
         for rate in (2e-3, 1e-2)
         for against in ("uniform", "popular")
     ]

@@ -52,7 +52,7 @@ ADRESSA = (
     Line("dice", "MACR paper, DICE", (0.133, 0.098, 0.041), FAST, 40),
     Line("bpr", "uniform negatives", None, FAST | {"l2": 1e-3}, 30),
     Line(
-        "bpr", "beside implicit_bpr, whose negatives are popular", None, FAST | {"l2": 1e-3, "against": "popular"}, 60
+        "bpr", "beside implicit_bpr, whose negatives are popular", None, FAST | {"l2": 2e-2, "against": "popular"}, 60
     ),
     Line("implicit_bpr", "peer", None, {}, 100),
     Line("implicit_als", "peer", None, {"regularization": 10.0}, 20),

@@ -70,7 +70,7 @@ class MF(LogisticFactors):
 
     grid = [  # noqa: RUF012
         {"l2": l2, "bias": bias, "against": against}
-        for l2 in (1e-4, 1e-2, 1e-1)
+        for l2 in (1e-4, 2e-2, 1e-1)
         for bias in (False, True)
         for against in ("uniform", "popular")
     ]
