@@ -1,11 +1,15 @@
 """The methods of benchmarks/baselines on small simulated logs."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+
+import pyro_popbias as pb
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "baselines"
 USERS, ITEMS = 60, 40
@@ -23,6 +27,7 @@ def load():
 
 
 baselines = load()
+check, trials = (importlib.import_module(f"baselines.{name}") for name in ("check", "trials"))
 OWN = ["most_popular", "item_mean", "mf", "bpr", "bpr_popularity", "ips", "pd", "pda", "macr", "dice"]
 PEERS = [name for name in baselines.BASELINES if name not in OWN]
 TRAINED = OWN[2:]
@@ -145,6 +150,14 @@ def test_sampled_negatives_are_no_positives():
             assert not pairs & set(negative)
 
 
+def test_popular_negatives_are_drawn_as_often_as_they_are_positives():
+    log = log_of("positives")
+    sampler = baselines.BASELINES["bpr"](log, seed=0, against="popular").sampler
+    drawn = np.bincount(sampler.any_items((20_000,)).numpy(), minlength=ITEMS) / 20_000
+    share = np.bincount(log.item, minlength=ITEMS) / len(log.item)
+    assert (np.abs(drawn - share) < 4.5 * np.sqrt(share * (1 - share) / 20_000) + 1e-12).all()
+
+
 def test_negatives_of_a_labelled_log_are_the_users_own_zeros():
     log = log_of("labelled")
     zeros = set(zip(log.user[log.label == 0].tolist(), log.item[log.label == 0].tolist(), strict=True))
@@ -158,9 +171,9 @@ def test_negatives_of_a_labelled_log_are_the_users_own_zeros():
 
 def test_dice_draws_negatives_beyond_its_margins():
     log = log_of("positives")
-    model = baselines.BASELINES["dice"](log, seed=0, margin=3.0, negatives=8)
+    model = baselines.BASELINES["dice"](log, seed=0, margin=3.0, negatives=8, batch=1024)
     count = np.bincount(log.item, minlength=ITEMS)
-    uniform = baselines.BASELINES["bpr"](log, seed=0, negatives=8)
+    uniform = baselines.BASELINES["bpr"](log, seed=0, negatives=8, batch=1024)
     share = []
     for each in (model, uniform):
         (batch,) = each.batches()
@@ -189,3 +202,57 @@ def test_ips_weights_average_to_one():
     assert np.average(weight, weights=count) == pytest.approx(1, rel=1e-5)
     ratio = weight / weight[count.argmax()]
     np.testing.assert_allclose(ratio, 1 / np.maximum(count / count.max(), 0.2), rtol=1e-5)
+
+
+def events(text, label=None):
+    """Return interactions of "user item" pairs, and their labels."""
+    user, item = zip(*(pair for pair in text.split()), strict=True)
+    frame = pd.DataFrame({"user": user, "item": item, **({} if label is None else {"label": label})})
+    return pb.Interactions.from_frame(frame, **({} if label is None else {"label": "label"}))
+
+
+def test_a_log_has_the_rows_of_interactions():
+    log = baselines.Log.from_interactions(events("ax bx by cz"))
+    assert (log.users, log.items, log.label, log.time) == (3, 3, None, None)
+    np.testing.assert_array_equal(log.item_counts(positives=True), [2, 1, 1])
+    labelled = baselines.Log.from_interactions(events("ax bx by cz", [1, 0, 1, 0]))
+    np.testing.assert_array_equal(labelled.item_counts(positives=True), [1, 1, 0])
+    np.testing.assert_array_equal(labelled.item_counts(positives=False), [2, 1, 1])
+
+
+def test_rankings_leave_out_training_rows_and_rows_of_unknown_users():
+    trial = trials.Ranked(events("ax bx by cz"), events("ay bz dz"), k=1)
+    hits, recall, ndcg = trial.metrics(baselines.BASELINES["most_popular"](trial.log, seed=0))
+    # a's list is y or z, which have one row each, b's is z
+    assert hits == recall == ndcg
+    assert hits in (0.5, 1.0)
+
+
+def test_rated_rows_are_ranked_within_each_user():
+    train = events("ax bx ay by az bz", [1, 1, 1, 0, 0, 0])
+    trial = trials.Rated(train, events("ax ay bx bz", [1, 0, 0, 1]), k=1)
+    area, ndcg = trial.metrics(baselines.BASELINES["item_mean"](trial.log, seed=0, shrinkage=0.0))
+    assert (area, ndcg) == (0.5, 0.5)  # right for a, wrong for b
+
+
+def test_the_check_prints_ours_beside_theirs(capsys, monkeypatch):
+    trial = trials.Ranked(events("ax bx by cz"), events("ay bz"), k=1)
+    lines = (
+        check.Line("most_popular", "a paper", (0.1, 0.2, 0.3)),
+        check.Line("mf", "a peer", None, {"dim": 2}, 3),
+        check.Line("gone", "a peer"),
+    )
+    monkeypatch.setitem(check.SKIPPED, "gone", "it is not installed")
+    check.print_block("tiny", lines, trial)
+    printed = capsys.readouterr().out
+    assert "tiny: 4 rows, 3 users, 3 items" in printed
+    assert "0.100/0.200/0.300" in printed
+    assert "skipped: it is not installed" in printed
+
+
+def test_the_check_keeps_the_best_epoch():
+    trial = trials.Ranked(events("ax bx by cz"), events("ay bz"), k=1)
+    found = iter([0.1, 0.4, 0.3])
+    trial.metrics = lambda _: (0.0, next(found), 0.0)
+    epoch, figures, _ = check.best_figures(check.Line("bpr", "a peer", None, {"dim": 2}, 3), trial)
+    assert (epoch, figures) == (2, (0.0, 0.4, 0.0))

@@ -30,4 +30,9 @@ class BPR(PairwiseFactors):
     Rendle, Freudenthaler, Gantner, Schmidt-Thieme (2009), BPR: Bayesian personalized ranking from implicit feedback.
     """
 
-    grid = [{"l2": l2, "learning_rate": rate} for l2 in (1e-3, 1e-2, 1e-1) for rate in (1e-3, 5e-3)]  # noqa: RUF012
+    grid = [  # noqa: RUF012
+        {"l2": l2, "learning_rate": rate, "against": against}
+        for l2 in (1e-3, 2e-2, 2e-1)
+        for rate in (2e-3, 1e-2)
+        for against in ("uniform", "popular")
+    ]

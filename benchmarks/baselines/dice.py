@@ -27,8 +27,8 @@ class DICE(Factors):
 
     grid = [  # noqa: RUF012
         {"l2": l2, "branches": w, "scored": s}
-        for l2 in (1e-3, 1e-2)
-        for w in (0.1, 0.5, 1.0)
+        for l2 in (1e-3, 1e-2, 1e-1)
+        for w in (0.1, 1.0)
         for s in ("total", "interest")
     ]
     pairwise = True

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from .baseline import Baseline
 from .log import Log
-from .sampling import Batch, Draw, Sampler
+from .sampling import Against, Batch, Draw, Sampler
 
 
 class Factors(Baseline):
@@ -38,11 +38,12 @@ class Factors(Baseline):
         *,
         seed: int,
         dim: int = 64,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 5e-3,
         l2: float = 1e-3,
-        batch: int = 2048,
+        batch: int | None = None,
         negatives: int = 1,
         draw: Draw = "rows",
+        against: Against = "uniform",
         scale: float = 0.01,
         most_epochs: int = 200,
     ) -> None:
@@ -54,15 +55,18 @@ class Factors(Baseline):
             dim: of a vector.
             learning_rate: of Adam.
             l2: weight of the squared norms.
-            batch: B, positives (rows, where labels are trained on) in a step.
+            batch: B, positives (rows, where labels are trained on) in a step; None takes a fiftieth of the log's, from 64
+                to 2,048.
             negatives: for each positive.
             draw: "rows" or "users", see `Sampler`.
+            against: "uniform" or "popular" negatives, see `Sampler`.
             scale: standard deviation of the first vectors' elements.
             most_epochs: after how many training ends.
         """
         super().__init__(log, seed=seed)
-        self.l2, self.batch, self.number, self.most_epochs = l2, batch, negatives, most_epochs
-        self.sampler = Sampler(log, draw=draw, seed=seed)
+        self.l2, self.number, self.most_epochs = l2, negatives, most_epochs
+        self.batch = batch or min(max(len(log.positive if self.pairwise else log.user) // 50, 64), 2048)
+        self.sampler = Sampler(log, draw=draw, seed=seed, against=against)
         generator = torch.Generator().manual_seed(seed + 1)
         self.parameters = {
             name: (torch.randn(shape, generator=generator) * scale).requires_grad_()
@@ -141,7 +145,7 @@ class Factors(Baseline):
 
 
 def affinity(u: Tensor, v: Tensor) -> Tensor:
-    """Return u.v of each user with his items, `(B, W)`."""
+    """Return u.v of each row's user and items, `(B, W)`."""
     return torch.bmm(v, u[:, :, None]).squeeze(2)
 
 

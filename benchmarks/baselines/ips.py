@@ -19,7 +19,12 @@ class IPS(LogisticFactors):
     feedback. A positive's negatives have its weight.
     """
 
-    grid = [{"l2": l2, "eta": eta} for l2 in (1e-3, 1e-2, 1e-1) for eta in (0.25, 0.5, 0.75, 1.0)]  # noqa: RUF012
+    grid = [  # noqa: RUF012
+        {"l2": l2, "eta": eta, "bias": bias}
+        for l2 in (1e-3, 1e-1)
+        for eta in (0.25, 0.5, 1.0)
+        for bias in (False, True)
+    ]
 
     def __init__(self, log: Log, *, seed: int, eta: float = 0.5, clip: float = 0.01, **setting: Any) -> None:
         """Draw the vectors.

@@ -30,7 +30,7 @@ class LogisticFactors(Factors):
         self.bias, self.scored = bias, scored
         super().__init__(log, seed=seed, **setting)
         with torch.no_grad():
-            for name in ("base", "user_bias", "item_bias")[: 3 * bias]:
+            for name in self.parameters.keys() - {"user", "item"}:
                 self.parameters[name].zero_()
 
     def shapes(self, dim: int) -> dict[str, tuple[int, ...]]:
@@ -68,4 +68,9 @@ class MF(LogisticFactors):
     Koren, Bell, Volinsky (2009), Matrix factorization techniques for recommender systems, with a logistic loss.
     """
 
-    grid = [{"l2": l2, "learning_rate": 1e-3, "bias": bias} for l2 in (1e-3, 1e-2, 1e-1) for bias in (False, True)]  # noqa: RUF012
+    grid = [  # noqa: RUF012
+        {"l2": l2, "bias": bias, "against": against}
+        for l2 in (1e-4, 2e-2, 1e-1)
+        for bias in (False, True)
+        for against in ("uniform", "popular")
+    ]

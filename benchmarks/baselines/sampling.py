@@ -11,6 +11,7 @@ from torch import Tensor
 from .log import Log
 
 Draw = Literal["rows", "users"]
+Against = Literal["uniform", "popular"]
 REDRAWS = 4  # of a negative that is one of the user's positives; a user may have positives of all items
 
 
@@ -67,13 +68,14 @@ class Sampler:
     """Draws the positives of an epoch, and negatives for them.
 
     Positives come in random order, each once ("rows"), or from users drawn uniformly ("users", as in PDA and MACR).
-    Negatives are items of which the user has no positive; in a labelled log, the user's own rows of label 0, which he
-    is known to have seen.
+    Negatives are items of which the user has no positive, uniformly, or as often as they are positives ("popular", as in
+    implicit's BPR: popular items then win no more pairs than they lose); in a labelled log, the user's own rows of label 0, items
+    that the user is known to have seen.
     """
 
-    def __init__(self, log: Log, *, draw: Draw, seed: int) -> None:
+    def __init__(self, log: Log, *, draw: Draw, seed: int, against: Against = "uniform") -> None:
         self.items = log.items
-        self.draw = draw
+        self.draw, self.against = draw, against
         self.generator = torch.Generator().manual_seed(seed)
         self.user, self.item = (torch.as_tensor(each, dtype=torch.int64) for each in (log.user, log.item))
         self.label = None if log.label is None else torch.as_tensor(log.label, dtype=torch.float32)
@@ -109,13 +111,19 @@ class Sampler:
         place = torch.searchsorted(self.known, pair).clamp(max=len(self.known) - 1)
         return self.known[place] == pair
 
+    def any_items(self, shape: tuple[int, ...]) -> Tensor:
+        """Return items, whether or not they are positives of some user."""
+        if self.against == "uniform":
+            return torch.randint(self.items, shape, generator=self.generator)
+        return self.positives.item[torch.randint(len(self.positives.item), shape, generator=self.generator)]
+
     def negatives(self, user: Tensor, number: int) -> Tensor:
         """Return negatives of each user, `(B, number)`."""
         each = user[:, None].expand(-1, number)
-        item = torch.randint(self.items, each.shape, generator=self.generator)
+        item = self.any_items(each.shape)
         for _ in range(REDRAWS):
             again = torch.nonzero(self.is_known(each, item), as_tuple=True)
-            item[again] = torch.randint(self.items, again[0].shape, generator=self.generator)
+            item[again] = self.any_items(again[0].shape)
         if not len(self.zeros.item):
             return item
         own = self.zeros.item[self.zeros.choose(each.reshape(-1), self.uniform(each.numel()))].view_as(item)
