@@ -32,9 +32,11 @@ def recommend_items(
     columns = {"user": str, "rank": int, "item": str, **dict.fromkeys(SCORE_COLUMNS, float)}
     blocks = [pd.DataFrame(columns=list(columns)).astype(columns)]
     for user, item, found in scorer.top(user_codes(catalogue.users, users), k, seen):
-        frame = pd.DataFrame({"user": catalogue.users[user], "item": catalogue.items[item]})
-        frame.insert(1, "rank", frame.groupby("user", sort=False).cumcount() + 1)
-        blocks.append(frame.assign(**score_columns(found)))
+        # users' rows are together
+        first = np.flatnonzero(np.diff(user, prepend=-1))
+        rank = np.arange(len(user)) - np.repeat(first, np.diff(first, append=len(user))) + 1
+        own = {"user": catalogue.users[user], "rank": rank, "item": catalogue.items[item]}
+        blocks.append(pd.DataFrame({**own, **score_columns(found)}))
     return pd.concat(blocks[1:] or blocks, ignore_index=True)
 
 
