@@ -26,12 +26,16 @@ class Ranking:
         probability: from affinities to scores, increasing, where it is the same for all items; None where each item has its
             own.
         own: from affinities `(U, K)` to scores, where each item has its own.
+        items: K.
+        device: where the affinity is.
     """
 
     affinity: Affinity
     weights: Weights
     probability: Callable[[Tensor], Tensor] | None
     own: Callable[[AffinityDistribution], Tensor]
+    items: int
+    device: torch.device
 
     @property
     def by_mean(self) -> bool:
@@ -45,23 +49,25 @@ class Ranking:
         affinity = self.affinity.table(user, self.weights)
         return self.own(affinity) if self.probability is None else expected(affinity, self.probability)
 
+    def scores_of_means(self, user: Tensor) -> Tensor:
+        """Return numbers in the order of the scores that the means of affinities have, `(U, K)` to be changed freely."""
+        if self.probability is not None:
+            return self.affinity.order(user, self.weights)
+        return self.own(AffinityDistribution(self.affinity.table(user, self.weights).mean))
+
     @torch.no_grad()
-    def lists(
-        self, users: np.ndarray, k: int, seen: sparse.csr_array | None, *, items: int, device: torch.device
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def lists(self, users: np.ndarray, k: int, seen: sparse.csr_array | None) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Yield, block after block, users and their best items, best first, `(U, k)` codes; `NOTHING` where there are no more.
 
         Args:
             users: codes.
             k: length of the lists.
             seen: `(users, items)` what to leave out.
-            items: K.
-            device: where the affinity is.
         """
-        user, k = torch.from_numpy(users.astype(np.int64)).to(device), min(k, items)
+        user, k = torch.from_numpy(users.astype(np.int64)).to(self.device), min(k, self.items)
         bounds = None if self.by_mean or self.probability is None else self.affinity.variance_range(user, self.weights)
         start = 0
-        for block in user_blocks(users, items):
+        for block in user_blocks(users, self.items):
             rows = slice(start, start + len(block))
             start += len(block)
             without = None if seen is None else seen[block]

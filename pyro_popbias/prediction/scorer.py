@@ -21,6 +21,7 @@ from pyro_popbias.prediction.best_expectations import expected
 from pyro_popbias.prediction.do_value import DoValue
 from pyro_popbias.prediction.forecast import Forecast
 from pyro_popbias.prediction.intervention import Popularity, Scores, scores, scores_at
+from pyro_popbias.prediction.list_probability import list_probability
 from pyro_popbias.prediction.ranking import NOTHING, Ranking
 from pyro_popbias.prediction.tabulated import Tabulated
 
@@ -228,6 +229,8 @@ class Scorer:
             self.guide.weights(),
             self.shared_probability(),
             lambda affinity: self.mean_scores(affinity, item, given=given),
+            items=len(item),
+            device=item.device,
         )
 
     def ranking_scores(self) -> Callable[[np.ndarray], Tensor]:
@@ -251,8 +254,7 @@ class Scorer:
             seen: `(users, items)` what to leave out, as of `seen_items`.
         """
         weights, given = self.guide.weights(), self.given(self.catalogue.items)
-        ranking, items = self.ranking(), len(self.catalogue.items)
-        for block, column in ranking.lists(users, k, seen, items=items, device=self.guide.device):
+        for block, column in self.ranking().lists(users, k, seen):
             with torch.no_grad():
                 row, place = (column != NOTHING).nonzero().unbind(1)
                 item, user = column[row, place], self.tensor(block)[row]
@@ -262,6 +264,14 @@ class Scorer:
             # products of matrices and of pairs round differently: what is shown is in order
             order = np.lexsort((item.cpu().numpy(), -found.score.cpu().numpy(), row.cpu().numpy()))
             yield block[row.cpu().numpy()], item.cpu().numpy()[order], found.at(self.tensor(order))
+
+    def list_probability(
+        self, users: np.ndarray, listed: np.ndarray, k: int, seen: sparse.csr_array | None, *, seed: int
+    ) -> np.ndarray:
+        """Return the probability of items to be among a user's k best, `(U, L)`, as `prediction.list_probability` does."""
+        guide = self.guide.affinity
+        of_users = () if guide is None else guide.sites_of("user")
+        return list_probability(self.ranking(), users, listed, k, seen, of_users=of_users, seed=seed)
 
 
 def seen_items(events: Interactions) -> sparse.csr_array:

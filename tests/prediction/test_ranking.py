@@ -1,52 +1,21 @@
 """Lists of best items equal those of scoring every item, over models, affinities and popularity modes."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 import pyro_popbias as pb
+from pyro_popbias.models import AffinityDistribution
 from pyro_popbias.prediction import best_expectations
 from pyro_popbias.prediction.scorer import seen_items
 
-AFFINITIES = {
-    "point": {"name": "embedding", "dim": 3, "posterior": "point"},
-    "mean-field": {"name": "embedding", "dim": 3, "posterior": "mean-field"},
-    "linear": {"name": "linear"},
-    "factorization-machine": {"name": "factorization-machine", "dim": 3},
-}
 USERS, ITEMS, K = 25, 400, 7
 MODES = ("population", "prior", "posterior", "none", 0.7)
 
 
-def trained_as(model, affinity):
-    """Return a fit whose vectors and variances are random and far from their starts."""
-    sim = pb.simulate(users=USERS, items=ITEMS, interactions=3_000, seed=0)
-    rng = np.random.default_rng(1)
-    user_features = pd.DataFrame({"age": rng.normal(size=USERS)}, index=sim.events.users)
-    item_features = pd.DataFrame(rng.normal(size=(ITEMS, 2)).round(1), index=sim.events.items, columns=["a", "b"])
-    events = pb.Interactions.from_frame(
-        sim.frame, label="label", user_features=user_features, item_features=item_features
-    )
-    study = pb.Study(model={"name": model, "affinity": AFFINITIES[affinity]})
-    pair = pb.pair(events, study=study)
-    generator = torch.Generator().manual_seed(2)
-    for module in (pair.model, pair.guide):
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-            # standard deviations of rows between a hundredth and a few units
-            parameter.data.add_(noise * (1.5 if "log_scale" in name and parameter.dim() else 0.7))
-    return pb.Fit(pair.study, events.catalogue, pair.model, pair.guide, None, pd.DataFrame(), events)
-
-
-@pytest.fixture(scope="module", params=AFFINITIES)
-def affinity(request):
-    return request.param
-
-
 @pytest.fixture(scope="module", params=list(pb.MODELS))
-def fit(request, affinity):
-    return trained_as(request.param, affinity)
+def fit(request, affinity, random_fit):
+    return random_fit(request.param, affinity, ITEMS)
 
 
 @torch.no_grad()
@@ -86,3 +55,21 @@ def test_scores_of_all_items_have_the_order_of_scores(fit):
         order = scorer.ranking_scores()(np.arange(3)).argsort(1, descending=True).numpy()
         found = np.take_along_axis(score, order, 1)
         assert (np.diff(found, axis=1) <= 2e-5 * found[:, 1:]).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("popularity", ["population", "none", 0.7])
+def test_one_popularity_for_all_items_ranks_as_the_affinity(fit, popularity):
+    mean = fit.model.affinity.table(torch.arange(USERS), fit.guide.weights()).mean
+    if not fit.model.affinity.ranks_by_mean:
+        # with equal variances
+        own = fit.scorer(popularity).ranking()
+        score = own.own(AffinityDistribution(mean, torch.full_like(mean, 0.8)))
+    else:
+        score = fit.scorer(popularity).mean_scores(
+            fit.model.affinity.table(torch.arange(USERS), fit.guide.weights()),
+            torch.arange(ITEMS),
+            given=None if isinstance(popularity, str) else torch.full((ITEMS,), popularity).double(),
+        )
+    order = mean.argsort(1)
+    assert (score.gather(1, order).diff() >= -1e-7 * score.amax()).all()
