@@ -156,12 +156,11 @@ class BayesianEmbeddingAffinity(Affinity):
     def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of users with some items of each, `(U, M)`."""
         u, u_variance = (part.unsqueeze(-1) for part in self._moments(weights["user_vectors"], user))
-        i, i_variance = (
-            part.reshape(*item.shape, self.dim) for part in self._moments(weights["item_vectors"], item.reshape(-1))
-        )
+        q, rows, shape = weights["item_vectors"], item.reshape(-1), (*item.shape, self.dim)
+        i, i_variance = q.loc.index_select(0, rows).view(shape), q.scale.index_select(0, rows).view(shape).square_()
         mean = (i @ u).squeeze(-1).double() + self.intercept
         # the same three terms as of `relative`, summed as products of matrices
-        variance = (i_variance @ (u.square() + u_variance) + i.square() @ u_variance).squeeze(-1)
+        variance = (i_variance @ (u.square() + u_variance) + i.square_() @ u_variance).squeeze(-1)
         return self.with_user_bias(AffinityDistribution(mean, variance.double()), user, weights)
 
     def variance_range(self, user: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from pyro_popbias.models import AffinityDistribution
 from pyro_popbias.models.affinities.affinity import NODES
 from pyro_popbias.prediction.best_items import best_items, largest
 
-FIRST = 64  # items of highest mean that are scored first, at least
+FIRST = 128  # items of highest mean that are scored first, at least
 GROWTH = 4  # how many times as many are scored where these do not suffice
 LAST_SHARE = 8  # all items are scored where an eighth of them is too few
 INTERVALS = 16  # of the variances
@@ -78,7 +78,7 @@ class Expectations:
             k: length of the lists.
             number: of items of highest mean, at least k.
         """
-        value, item = largest(order, number)
+        value, item = largest(order, number, falling=False)
         item, place = item.sort(dim=1)  # so that of equal scores the lower code is the first
         value = value.gather(1, place)
         affinity = self.among(row, item)

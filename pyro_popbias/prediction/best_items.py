@@ -8,7 +8,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-BLOCK_ELEMENTS = 4_000_000  # of a users x items block
+BLOCK_ELEMENTS = 8_000_000  # of a users x items block
 LEAST_GROUP = 4  # columns in a group: below, looking for the best groups first saves nothing
 
 
@@ -53,8 +53,8 @@ def leave_out(score: Tensor, seen: sparse.csr_array | None) -> None:
         score[row, column] = -torch.inf
 
 
-def largest(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest numbers of each row, falling, and their columns, `(U, k)` each.
+def largest(score: Tensor, k: int, *, falling: bool = True) -> tuple[Tensor, Tensor]:
+    """Return the k largest numbers of each row and their columns, `(U, k)` each.
 
     Columns are dealt into groups. The k largest numbers lie in the k groups of the largest maxima, and these maxima take one
     pass that runs along the rows.
@@ -62,17 +62,18 @@ def largest(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Args:
         score: `(U, K)`.
         k: at most K.
+        falling: whether they must be in order.
     """
     size = isqrt(score.shape[1] // k)
     if size < LEAST_GROUP:
-        return torch.topk(score, k, dim=1)
+        return torch.topk(score, k, dim=1, sorted=falling)
     groups = score.shape[1] // size
     whole = size * groups
     top = torch.topk(score[:, :whole].unflatten(1, (size, groups)).amax(1), k, dim=1, sorted=False).indices
     member = torch.arange(0, whole, groups, device=score.device)
     left = torch.arange(whole, score.shape[1], device=score.device).expand(len(score), -1)
     column = torch.cat([(top.unsqueeze(1) + member.unsqueeze(1)).flatten(1), left], dim=1)
-    best, place = torch.topk(score.gather(1, column), k, dim=1)
+    best, place = torch.topk(score.gather(1, column), k, dim=1, sorted=falling)
     return best, column.gather(1, place)
 
 

@@ -14,6 +14,7 @@ from pyro_popbias.prediction.best_expectations import Expectations, expected
 from pyro_popbias.prediction.best_items import best_items, leave_out, user_blocks
 
 NOTHING = -1  # the item code of a place that no item fills
+BATCH = 50_000  # places of lists that are scored at a time, by a thousand small steps whatever their number
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,17 @@ class Ranking:
             most,
         )
         return found.best(order, k)
+
+
+def in_batches(lists: Iterator[tuple[np.ndarray, Tensor]]) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yield users and their lists as they come, several blocks at a time."""
+    blocks, columns, places = [], [], 0
+    for block, column in lists:
+        blocks.append(block)
+        columns.append(column)
+        places += column.numel()
+        if places >= BATCH:
+            yield np.concatenate(blocks), torch.cat(columns)
+            blocks, columns, places = [], [], 0
+    if blocks:
+        yield np.concatenate(blocks), torch.cat(columns)

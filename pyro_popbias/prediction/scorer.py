@@ -22,7 +22,7 @@ from pyro_popbias.prediction.do_value import DoValue
 from pyro_popbias.prediction.forecast import Forecast
 from pyro_popbias.prediction.intervention import Popularity, Scores, scores, scores_at
 from pyro_popbias.prediction.list_probability import list_probability
-from pyro_popbias.prediction.ranking import NOTHING, Ranking
+from pyro_popbias.prediction.ranking import NOTHING, Ranking, in_batches
 from pyro_popbias.prediction.tabulated import Tabulated
 
 
@@ -246,7 +246,7 @@ class Scorer:
     def top(
         self, users: np.ndarray, k: int, seen: sparse.csr_array | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Scores]]:
-        """Yield, block after block of users, user codes, item codes and scores, best first.
+        """Yield, batch after batch of users, user codes, item codes and scores, best first.
 
         Args:
             users: codes.
@@ -254,7 +254,7 @@ class Scorer:
             seen: `(users, items)` what to leave out, as of `seen_items`.
         """
         weights, given = self.guide.weights(), self.given(self.catalogue.items)
-        for block, column in self.ranking().lists(users, k, seen):
+        for block, column in in_batches(self.ranking().lists(users, k, seen)):
             with torch.no_grad():
                 row, place = (column != NOTHING).nonzero().unbind(1)
                 item, user = column[row, place], self.tensor(block)[row]
