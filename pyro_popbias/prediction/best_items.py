@@ -9,7 +9,7 @@ from scipy import sparse
 from torch import Tensor
 
 BLOCK_ELEMENTS = 8_000_000  # of a users x items block
-LEAST_GROUP = 4  # columns in a group: below, looking for the best groups first saves nothing
+LEAST_GROUP, MOST_GROUP = 4, 12  # columns in a group: below, looking for the best groups first saves nothing
 
 
 def user_blocks(users: np.ndarray, items: int) -> Iterator[np.ndarray]:
@@ -64,7 +64,7 @@ def largest(score: Tensor, k: int, *, falling: bool = True) -> tuple[Tensor, Ten
         k: at most K.
         falling: whether they must be in order.
     """
-    size = isqrt(score.shape[1] // k)
+    size = min(isqrt(score.shape[1] // k), MOST_GROUP)
     if size < LEAST_GROUP:
         return torch.topk(score, k, dim=1, sorted=falling)
     groups = score.shape[1] // size
