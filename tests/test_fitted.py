@@ -103,7 +103,7 @@ def test_predict_keeps_rows_and_order(fit, pairs):
     untouched = pairs.copy(deep=True)
     result = fit.predict(pairs)
     pd.testing.assert_frame_equal(pairs, untouched)
-    assert list(result.columns) == ["user", "item", *SCORE_COLUMNS, "score_sd"]
+    assert list(result.columns) == ["user", "item", *SCORE_COLUMNS, "score_sd", "cold"]
     assert result.index.equals(pd.RangeIndex(len(pairs)))
     assert result["user"].tolist() == pairs["user"].tolist()
     assert result["item"].tolist() == pairs["item"].tolist()
@@ -191,7 +191,7 @@ def test_unknown_words_are_refused(fit, pairs):
 def test_no_rows_give_no_rows(fit, pairs, popularity):
     for empty in (pairs.iloc[:0], pd.DataFrame(columns=["user", "item"])):
         table = fit.predict(empty, popularity=popularity)
-        assert list(table.columns) == ["user", "item", *SCORE_COLUMNS, "score_sd"]
+        assert list(table.columns) == ["user", "item", *SCORE_COLUMNS, "score_sd", "cold"]
         assert not len(table)
     dropped = fit.predict(UNSEEN.iloc[1:], popularity=popularity, unseen="drop")
     assert dropped.shape == (0, len(table.columns))
@@ -318,7 +318,7 @@ BY_ITEM = {f"i{k}": 0.1 + k % 7 for k in range(15)}
 def test_recommend(fit, frame, popularity):
     k = 3
     table = fit.recommend(k=k, popularity=popularity)
-    assert list(table.columns) == ["user", "rank", "item", *SCORE_COLUMNS]
+    assert list(table.columns) == ["user", "rank", "item", *SCORE_COLUMNS, "cold"]
     assert not table.merge(frame, on=["user", "item"]).size
     predicted = fit.predict(table, popularity=popularity)
     for name in SCORE_COLUMNS:

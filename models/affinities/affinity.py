@@ -208,6 +208,27 @@ class Affinity(Variant, PyroModule):
         """Return x_ui of some users with all items, `(U, K)`."""
         raise NotImplementedError
 
+    def order(self, user: Tensor, weights: Weights) -> Tensor:
+        """Return numbers in the order of each user's means of x_ui, and as far apart, `(U, K)` to be changed freely."""
+        return self.table(user, weights).mean.clone()
+
+    def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:
+        """Return x_ui of users with some items of each, `(U, M)`.
+
+        Args:
+            user: `(U,)` codes.
+            item: `(U, M)` codes.
+            weights: q of each site, whole tables.
+        """
+        found = self.pairs(user.repeat_interleave(item.shape[1]), item.reshape(-1), None, weights)
+        return AffinityDistribution(
+            found.mean.reshape(item.shape), None if found.variance is None else found.variance.reshape(item.shape)
+        )
+
+    def variance_range(self, user: Tensor, weights: Weights) -> tuple[Tensor, Tensor] | None:
+        """Return numbers between which the variances of each user's x_ui lie, `(U,)` each; None where none are known."""
+        return None
+
     @torch.no_grad()
     def forget(self, side: Literal["user", "item"], rows: Tensor) -> None:
         """Put the point-estimated rows of users or items at their prior mean, as those of unseen ids are.
@@ -279,8 +300,12 @@ class VectorAffinity(Affinity):
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return u . i + b0 of some users with all items, `(U, K)`."""
-        products = (self.user_vectors.index_select(0, user) @ self.item_vectors.T).double()
+        products = self.order(user, weights).double()
         return self.with_user_bias(AffinityDistribution(products + self.intercept), user, weights)
+
+    def order(self, user: Tensor, weights: Weights) -> Tensor:
+        """Return u . i of some users with all items, `(U, K)`."""
+        return self.user_vectors.index_select(0, user) @ self.item_vectors.T
 
 
 AFFINITIES: Registry[Affinity] = Registry("affinity", "pyro_popbias.affinities", Affinity, plural="affinities")

@@ -149,6 +149,33 @@ class BayesianEmbeddingAffinity(Affinity):
         rest = AffinityDistribution((u @ i.T).double() + self.intercept, variance.double())
         return self.with_user_bias(rest, user, weights)
 
+    def order(self, user: Tensor, weights: Weights) -> Tensor:
+        """Return the mean of u . i of some users with all items, `(U, K)`."""
+        return weights["user_vectors"].loc.index_select(0, user) @ weights["item_vectors"].loc.T
+
+    def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:
+        """Return x_ui of users with some items of each, `(U, M)`."""
+        u, u_variance = (part.unsqueeze(-1) for part in self._moments(weights["user_vectors"], user))
+        q, rows, shape = weights["item_vectors"], item.reshape(-1), (*item.shape, self.dim)
+        i, i_variance = q.loc.index_select(0, rows).view(shape), q.scale.index_select(0, rows).view(shape).square_()
+        mean = (i @ u).squeeze(-1).double() + self.intercept
+        # the same three terms as of `relative`, summed as products of matrices
+        variance = (i_variance @ (u.square() + u_variance) + i.square_() @ u_variance).squeeze(-1)
+        return self.with_user_bias(AffinityDistribution(mean, variance.double()), user, weights)
+
+    def variance_range(self, user: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return the variances of users with two items that do not exist: the least, and the most, of each coordinate."""
+        u, u_variance = self._moments(weights["user_vectors"], user)
+        i_variance = weights["item_vectors"].scale.square()
+        both = weights["item_vectors"].loc.square() + i_variance
+        biases = self.with_user_bias(AffinityDistribution(u.new_zeros(len(u), dtype=torch.float64)), user, weights)
+
+        def end(of_variance: Tensor, of_both: Tensor) -> Tensor:
+            own = (u.square() @ of_variance + u_variance @ of_both).double()
+            return own if biases.variance is None else own + biases.variance
+
+        return end(i_variance.amin(0), both.amin(0)), end(i_variance.amax(0), both.amax(0))
+
     def estimates(self) -> dict[str, Tensor]:
         """Return the point-estimated global parameters by name, scalars; the effective rank is the number of scales."""
         if not self.learned:

@@ -164,7 +164,11 @@ class FactorizationAffinity(Affinity):
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
+        rest = self.order(user, weights).double() + self.intercept
+        return self.with_user_bias(AffinityDistribution(rest), user, weights)
+
+    def order(self, user: Tensor, weights: Weights) -> Tensor:
+        """Return x_ui - w_u - b0 of some users with all items, `(U, K)`."""
         p, user_linear = self._side("user", user)
         q, item_linear = self._side("item", torch.arange(self.items, device=user.device))
-        rest = (p @ q.T + user_linear.unsqueeze(1) + item_linear).double() + self.intercept
-        return self.with_user_bias(AffinityDistribution(rest), user, weights)
+        return torch.addmm(item_linear, p, q.T).add_(user_linear.unsqueeze(1))

@@ -121,3 +121,13 @@ class LinearAffinity(Affinity):
         (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", items, weights)
         rest = AffinityDistribution(u.unsqueeze(1) + i + self.intercept, u_variance.unsqueeze(1) + i_variance)
         return self.with_user_bias(rest, user, weights)
+
+    def variance_range(self, user: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return the variance of each user with the items whose own is the least and the most."""
+        items = torch.arange(self.items, device=user.device)
+        _, of_user = self._side("user", user, weights)
+        _, of_item = self._side("item", items, weights)
+        rest = AffinityDistribution(torch.zeros_like(of_user), of_user)
+        variance = self.with_user_bias(rest, user, weights).variance
+        assert variance is not None  # noqa: S101  the features' weights have one
+        return variance + of_item.amin(), variance + of_item.amax()

@@ -182,13 +182,16 @@ def recommend(
     users: Annotated[Path | None, typer.Option(help="File with a column user; all users if left out.")] = None,
     k: Annotated[int, typer.Option("-k", help="Number of items per user.")] = 10,
     popularity: Mode = "population",
+    p_top_k: Annotated[
+        bool, typer.Option("--p-top-k", help="Add the probability of each item to be in the list; takes longer.")
+    ] = False,
 ) -> None:
     """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
     from pyro_popbias.data.table_files import read_table
 
     refuse_input_as_output(output, run, users)
     ids = None if users is None else read_table(users, text=("user",))["user"]
-    _emit(_load(run).recommend(ids, k=k, popularity=_popularity(popularity)), output)
+    _emit(_load(run).recommend(ids, k=k, popularity=_popularity(popularity), p_top_k=p_top_k), output)
 
 
 @app.command()

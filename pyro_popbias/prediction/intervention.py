@@ -13,9 +13,9 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from textwrap import shorten
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,6 +54,13 @@ class Scores:
     popularity_lower: Tensor
     popularity_upper: Tensor
     score_sd: Tensor | None
+
+    def at(self, index: Tensor) -> "Scores":
+        """Return the scores at some positions."""
+        found: dict[str, Any] = {
+            each.name: None if (value := getattr(self, each.name)) is None else value[index] for each in fields(self)
+        }
+        return Scores(**found)
 
     def where(self, replaced: Tensor, other: "Scores") -> "Scores":
         """Return these scores, and others where a mask says so."""

@@ -82,7 +82,7 @@ def _refuse_unseen(ids: pd.DataFrame, user: np.ndarray, item: np.ndarray) -> Non
 def predict_pairs(
     scorer: Scorer, pairs: Pairs, *, score: np.ndarray | None = None, period: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Return user, item, the columns of `score_columns`, and score_sd of pairs, in their order.
+    """Return user, item, the columns of `score_columns`, score_sd and cold of pairs, in their order.
 
     Args:
         scorer: the trained pair, and what to integrate over.
@@ -96,7 +96,8 @@ def predict_pairs(
     affinity, item, of_period = _inputs(scorer, pairs, score, period)
     given, user = scorer.given(pd.Index(pairs.ids["item"])), scorer.tensor(pairs.user)
     found = scorer.scores_with_interval(affinity, user, item, given=given, period=of_period)
-    return pairs.ids.assign(**score_columns(found), score_sd=_numbers(found.score_sd))
+    cold = (pairs.item < 0) | cold_items(scorer.catalogue)[pairs.item]
+    return pairs.ids.assign(**score_columns(found), score_sd=_numbers(found.score_sd), cold=cold)
 
 
 def log_probability(
@@ -135,6 +136,11 @@ def _inputs(
 def score_columns(found: Scores) -> dict[str, np.ndarray | float]:
     """Return the columns of `SCORE_COLUMNS`; the score's own interval is NaN where affinities are point estimates."""
     return {name: _numbers(getattr(found, name)) for name in SCORE_COLUMNS}
+
+
+def cold_items(catalogue: Catalogue) -> np.ndarray:
+    """Return which items have no training row in any period, `(K,)` truth values."""
+    return catalogue.count.reshape(-1, catalogue.periods).sum(1) == 0
 
 
 def _numbers(values: Tensor | None) -> np.ndarray | float:

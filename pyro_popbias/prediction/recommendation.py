@@ -9,33 +9,59 @@ from scipy import sparse
 
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.prediction.pairs import SCORE_COLUMNS, score_columns
+from pyro_popbias.prediction.pairs import SCORE_COLUMNS, cold_items, score_columns
 from pyro_popbias.prediction.scorer import Scorer
 
 
 def recommend_items(
-    scorer: Scorer, users: Iterable[Any] | None, k: int, *, seen: sparse.csr_array | None
+    scorer: Scorer,
+    users: Iterable[Any] | None,
+    k: int,
+    *,
+    seen: sparse.csr_array | None,
+    p_top_k: bool = False,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Return user, rank (from 1), item and the columns of `score_columns` of each user's k best items.
+    """Return user, rank (from 1), item, the columns of `score_columns` and cold of each user's k best items.
 
     Args:
         scorer: the trained pair, and what to integrate over.
         users: ids; a user listed more than once is answered once, in the place of the first. None is all users.
         k: items per user.
         seen: `(users, items)` what to leave out; None leaves nothing out.
+        p_top_k: whether to add the probability of each item to be in the list, as the last column.
+        seed: decides the draws that this takes.
 
     Raises:
         ConfigError: users are a single string or a table.
         DataError: users are unseen, or popularity is a mapping and lacks items.
     """
     catalogue = scorer.catalogue
-    columns = {"user": str, "rank": int, "item": str, **dict.fromkeys(SCORE_COLUMNS, float)}
-    blocks = [pd.DataFrame(columns=list(columns)).astype(columns)]
-    for user, item, found in scorer.top(user_codes(catalogue.users, users), k, seen):
-        frame = pd.DataFrame({"user": catalogue.users[user], "item": catalogue.items[item]})
-        frame.insert(1, "rank", frame.groupby("user", sort=False).cumcount() + 1)
-        blocks.append(frame.assign(**score_columns(found)))
-    return pd.concat(blocks[1:] or blocks, ignore_index=True)
+    columns = {"user": str, "rank": int, "item": str, **dict.fromkeys(SCORE_COLUMNS, float), "cold": bool}
+    blocks, listed = [pd.DataFrame(columns=list(columns)).astype(columns)], [np.empty((0, 3), dtype=np.int64)]
+    codes, cold = user_codes(catalogue.users, users), cold_items(catalogue)
+    for user, item, found in scorer.top(codes, k, seen):
+        # users' rows are together
+        first = np.flatnonzero(np.diff(user, prepend=-1))
+        rank = np.arange(len(user)) - np.repeat(first, np.diff(first, append=len(user)))
+        own = {"user": catalogue.users[user], "rank": rank + 1, "item": catalogue.items[item]}
+        blocks.append(pd.DataFrame({**own, **score_columns(found), "cold": cold[item]}))
+        listed.append(np.stack([user, rank, item], axis=1))
+    table = pd.concat(blocks[1:] or blocks, ignore_index=True)
+    if p_top_k:
+        table["p_top_k"] = _list_probability(scorer, codes, np.concatenate(listed), k, seen=seen, seed=seed)
+    return table
+
+
+def _list_probability(
+    scorer: Scorer, codes: np.ndarray, listed: np.ndarray, k: int, *, seen: sparse.csr_array | None, seed: int
+) -> np.ndarray:
+    """Return the probability of rows `(R, 3)` of user, rank from 0 and item to be in their lists, `(R,)`."""
+    user, rank, item = listed.T
+    row = pd.Index(codes).get_indexer(pd.Index(user))
+    lists = np.zeros((len(codes), rank.max(initial=-1) + 1), dtype=np.int64)
+    lists[row, rank] = item
+    return np.asarray(scorer.list_probability(codes, lists, k, seen, seed=seed)[row, rank])
 
 
 def user_codes(known: "pd.Index[str]", users: Iterable[Any] | None) -> np.ndarray:

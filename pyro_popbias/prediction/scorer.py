@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import cast
 
 import numpy as np
@@ -16,10 +16,14 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import AffinityDistribution, PopularityModel
-from pyro_popbias.prediction.best_items import best_items, user_blocks
+from pyro_popbias.models.priors.prior import SharedPrior
+from pyro_popbias.prediction.best_expectations import expected
 from pyro_popbias.prediction.do_value import DoValue
 from pyro_popbias.prediction.forecast import Forecast
 from pyro_popbias.prediction.intervention import Popularity, Scores, scores, scores_at
+from pyro_popbias.prediction.list_probability import list_probability
+from pyro_popbias.prediction.ranking import NOTHING, Ranking, in_batches
+from pyro_popbias.prediction.tabulated import Tabulated
 
 
 @dataclass(frozen=True)
@@ -182,56 +186,92 @@ class Scorer:
         last = periods - 1 - np.argmax(count[:, ::-1] > 0, axis=1)
         return self.tensor(np.arange(len(count)) * periods + last).index_select(0, known)
 
-    @property
-    def _increases(self) -> bool:
-        """Whether the score of a user's items increases with the mean of the affinity: then only the top needs scores."""
-        # under one distribution or value for all items the score of a point increases with it
-        shared = self.popularity.is_shared if isinstance(self.popularity, DoValue) else False
-        shared = shared or self.popularity in ("population", "none")
-        return shared and (not self.guide.weights() or self.model.affinity.ranks_by_mean)
+    def mean_scores(self, affinity: AffinityDistribution, item: Tensor, *, given: Tensor | None = None) -> Tensor:
+        """Return `scores(...).score` without the rest of it."""
+        model = self.model
+        if given is not None:
+            return expected(affinity, lambda x: model.conditional_probability(x, given))
+        if self.popularity == "none":
+            return expected(affinity, model.affinity_score)
+        if self.popularity == "population":
+            return expected(affinity, lambda x: model.marginal_probability(x, model.prior.population()))
+        found, *others = (
+            (rows, expected(affinity, partial(model.marginal_probability, distribution=distribution, cell_index=index)))
+            for rows, distribution, index in self._of_cells(item, self._cell(item, None), None)
+        )
+        return reduce(lambda own, other: torch.where(other[0], other[1], own), others, found[1])
 
-    def _ranking(self, affinity: AffinityDistribution, given: Tensor | None) -> Tensor:
-        """Return numbers that are in the order of the scores of users with all items, `(U, K)`, to be changed freely."""
-        if self._increases:
-            return affinity.mean.clone()
-        item = self.tensor(np.arange(len(self.catalogue.items)))
-        return self.scores(affinity, item, given=given).score
+    def shared_probability(self) -> Callable[[Tensor], Tensor] | None:
+        """Return what takes affinities to scores where it is the same for all items, an increasing function; else None."""
+        model, popularity = self.model, self.popularity
+        if isinstance(popularity, DoValue) and isinstance(popularity.value, float):
+            z = torch.tensor(popularity.value, dtype=torch.float64, device=self.guide.device)
+            return lambda x: model.conditional_probability(x, z)
+        if popularity == "none":
+            return model.affinity_score
+        if popularity == "population" or (popularity == "prior" and isinstance(model.prior, SharedPrior)):
+            population = model.prior.population()
+            exact = partial(model.marginal_probability, distribution=population)
+            closed = model.integrates_in_closed_form(type(population))
+            return exact if closed else Tabulated(exact, population.mean)
+        return None
+
+    @torch.no_grad()
+    def ranking(self) -> Ranking:
+        """Return what orders all items of users.
+
+        Raises:
+            DataError: popularity is a mapping and lacks items.
+        """
+        item, given = self.tensor(np.arange(len(self.catalogue.items))), self.given(self.catalogue.items)
+        return Ranking(
+            self.model.affinity,
+            self.guide.weights(),
+            self.shared_probability(),
+            lambda affinity: self.mean_scores(affinity, item, given=given),
+            items=len(item),
+            device=item.device,
+        )
 
     def ranking_scores(self) -> Callable[[np.ndarray], Tensor]:
         """Return what ranks all items: from user codes `(U,)` to numbers `(U, K)` in the order of the scores."""
-        given, weights = self.given(self.catalogue.items), self.guide.weights()
+        ranking = self.ranking()
 
         def of(users: np.ndarray) -> Tensor:
             with torch.no_grad():
-                return self._ranking(self.model.affinity.table(self.tensor(users), weights), given)
+                return ranking.scores(self.tensor(users))
 
         return of
 
     def top(
         self, users: np.ndarray, k: int, seen: sparse.csr_array | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Scores]]:
-        """Yield, block after block of users, user codes, item codes and scores, best first.
+        """Yield, batch after batch of users, user codes, item codes and scores, best first.
 
         Args:
             users: codes.
             k: items per user; a user who has seen all but a few gets fewer.
             seen: `(users, items)` what to leave out, as of `seen_items`.
         """
-        given, weights = self.given(self.catalogue.items), self.guide.weights()
-        items = len(self.catalogue.items)
-        for block in user_blocks(users, items):
+        weights, given = self.guide.weights(), self.given(self.catalogue.items)
+        for block, column in in_batches(self.ranking().lists(users, k, seen)):
             with torch.no_grad():
-                affinity = self.model.affinity.table(self.tensor(block), weights)
-                best, column = best_items(
-                    self._ranking(affinity, given), min(k, items), None if seen is None else seen[block]
-                )
-                there = best > -torch.inf
-                row = torch.arange(len(block), device=column.device).unsqueeze(1).expand_as(column)[there]
-                column = column[there]
-                z = None if given is None else given.index_select(0, column)
-                user = self.tensor(block).index_select(0, row)
-                found = self.scores_with_interval(affinity.at(row, column), user, column, given=z)
-            yield block[row.cpu().numpy()], column.cpu().numpy(), found
+                row, place = (column != NOTHING).nonzero().unbind(1)
+                item, user = column[row, place], self.tensor(block)[row]
+                affinity = self.model.affinity.pairs(user, item, None, weights)
+                z = None if given is None else given.index_select(0, item)
+                found = self.scores_with_interval(affinity, user, item, given=z)
+            # products of matrices and of pairs round differently: what is shown is in order
+            order = np.lexsort((item.cpu().numpy(), -found.score.cpu().numpy(), row.cpu().numpy()))
+            yield block[row.cpu().numpy()], item.cpu().numpy()[order], found.at(self.tensor(order))
+
+    def list_probability(
+        self, users: np.ndarray, listed: np.ndarray, k: int, seen: sparse.csr_array | None, *, seed: int
+    ) -> np.ndarray:
+        """Return the probability of items to be among a user's k best, `(U, L)`, as `prediction.list_probability` does."""
+        guide = self.guide.affinity
+        of_users = () if guide is None else guide.sites_of("user")
+        return list_probability(self.ranking(), users, listed, k, seen, of_users=of_users, seed=seed)
 
 
 def seen_items(events: Interactions) -> sparse.csr_array:

@@ -105,6 +105,9 @@ def test_popularity_is_a_mode_or_a_number(popbias, folder):
     pairs = pd.read_csv("pairs.csv")
     assert popbias("predict", "run", "pairs.csv", "--popularity", "1.5", "-o", "predict.csv")[0] == 0
     pd.testing.assert_frame_equal(pd.read_csv("predict.csv"), fit.predict(pairs, 1.5), check_dtype=False)
+    assert popbias("recommend", "run", "-k", "2", "--users", "pairs.csv", "--p-top-k", "-o", "top.csv")[0] == 0
+    sure = fit.recommend(pairs["user"], k=2, p_top_k=True)
+    pd.testing.assert_frame_equal(pd.read_csv("top.csv"), sure, check_dtype=False)
     assert popbias("recommend", "run", "-k", "2", "--popularity", "1e-1", "-o", "top.csv")[0] == 0
     pd.testing.assert_frame_equal(pd.read_csv("top.csv"), fit.recommend(k=2, popularity=0.1), check_dtype=False)
     for mode, message in (

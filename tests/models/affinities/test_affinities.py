@@ -76,6 +76,25 @@ def test_table_holds_the_pairs(name):
             torch.testing.assert_close(table.variance[code], row.variance, rtol=1e-5, atol=1e-9)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", AFFINITIES)
+def test_parts_of_the_table_are_the_table(name):
+    p = small_pair(name)
+    affinity, weights = p.model.affinity, p.guide.weights()
+    user, item = torch.tensor([7, 2, 11]), torch.tensor([[3, 0, 19], [5, 5, 1], [8, 2, 4]])
+    table, some = affinity.table(user, weights), affinity.among(user, item, weights)
+    torch.testing.assert_close(some.mean, table.mean.gather(1, item), rtol=1e-5, atol=1e-6)
+    order = affinity.order(user, weights).double()
+    torch.testing.assert_close(order.diff(), table.mean.diff(), rtol=1e-4, atol=1e-5)
+    bounds = affinity.variance_range(user, weights)
+    assert (bounds is None) == affinity.ranks_by_mean
+    if bounds is not None:
+        torch.testing.assert_close(some.variance, table.variance.gather(1, item), rtol=1e-5, atol=1e-9)
+        least, most = (end.unsqueeze(1) for end in bounds)
+        assert (least <= table.variance * (1 + 1e-6)).all()
+        assert (table.variance <= most * (1 + 1e-6)).all()
+
+
 @pytest.mark.parametrize("name", ["mean-field", "linear"])
 def test_moments_are_those_of_the_program(name):
     p = small_pair(name, validation=0.0)
