@@ -51,6 +51,9 @@ Mode = Annotated[
         help="Popularity to integrate over: population, prior, posterior or none; or a number, or forecast=0.5, to set it to."
     ),
 ]
+Ranked = Annotated[
+    Candidates, typer.Option(help="Rank all items without those already seen, or the user's test rows only.")
+]
 Output = Annotated[Path, typer.Option("-o", "--output", help=f"Where to write the table, {TABLE_FILE}.")]
 OptionalOutput = Annotated[
     Path | None, typer.Option("-o", "--output", help=f"Write the table to {TABLE_FILE} instead of printing it.")
@@ -197,9 +200,7 @@ def evaluate(
     ],
     k: Annotated[list[int] | None, typer.Option("-k", help="Length of lists, 20 by default; may be repeated.")] = None,
     popularity: Mode = "population",
-    candidates: Annotated[
-        Candidates, typer.Option(help="Rank all items without those already seen, or the user's test rows only.")
-    ] = Candidates.all,
+    candidates: Ranked = Candidates.all,
     output: OptionalOutput = None,
 ) -> None:
     """Show how good a run ranks a test, and how far its lists lean towards popular items, with 90 % intervals."""
@@ -243,7 +244,11 @@ def compare(
         data = declared(paths[0]).data if names and paths[0].is_file() else None
         read = [] if data is None else [data.path, data.user_features, data.item_features]
         refuse_input_as_output(output, *paths, test, *(Path(file) for file in read if file))
-    _emit(run_comparison(paths, guides=names, test=test), output)
+    table = run_comparison(paths, guides=names, test=test)
+    _emit(table, output)
+    for name, note in zip(table["name"], table["note"], strict=True):
+        if output is not None and note:  # else it stands in the table
+            typer.echo(f"{name}: {note}")
     typer.echo(UNITS)
 
 
@@ -267,10 +272,16 @@ def report(
     run: Run,
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the report, an .html file.")],
     titles: Annotated[Path | None, typer.Option(help="File with columns item and title, to show names.")] = None,
+    test: Annotated[Path | None, typer.Option(help="File of interactions to evaluate the fit on.")] = None,
+    candidates: Ranked = Candidates.all,
 ) -> None:
     """Write a report of a run: one self-contained HTML file without scripts."""
-    refuse_input_as_output(output, run, titles)
-    _load(run).report(output, titles=titles)
+    from pyro_popbias.cli.fit_and_compare import read_test
+
+    refuse_input_as_output(output, run, titles, test)
+    fitted = _load(run)
+    rows = None if test is None else read_test(fitted.study, test)
+    fitted.report(output, titles=titles, test=rows, candidates=candidates.value)
     typer.echo(f"wrote {output}")
 
 

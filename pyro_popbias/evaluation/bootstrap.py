@@ -37,10 +37,7 @@ def estimates(metrics: Mapping[str, Metric], users: int) -> pd.Series:
 
 
 def intervals(metrics: Mapping[str, Metric], users: int, *, interval: float = 0.9, seed: int = 0) -> pd.DataFrame:
-    """Return metric, value, lower and upper: percentiles of a bootstrap over users, moved by the bootstrap's bias.
-
-    What depends on how many users there are, such as coverage, is lower in every draw of them; the mean over draws is
-    therefore moved to the value, and the percentiles with it.
+    """Return metric, value, lower and upper, as `bounds` finds them in a bootstrap over users.
 
     Args:
         metrics: by name.
@@ -48,12 +45,26 @@ def intervals(metrics: Mapping[str, Metric], users: int, *, interval: float = 0.
         interval: probability between lower and upper.
         seed: of the draws; the same for two systems makes them paired.
     """
-    drawn = replicates(metrics, users, seed=seed)
-    ends = ((1 - interval) / 2, (1 + interval) / 2)
     value = estimates(metrics, users)
-    lower, upper = (drawn.quantile(end) - drawn.mean() + value for end in ends)
-    lower, upper = lower.clip(upper=value), upper.clip(lower=value)
+    lower, upper = bounds(replicates(metrics, users, seed=seed), value, interval)
     return pd.DataFrame({"value": value, "lower": lower, "upper": upper}).rename_axis("metric").reset_index()
+
+
+def bounds(
+    drawn: pd.DataFrame, value: "pd.Series[float]", interval: float
+) -> tuple["pd.Series[float]", "pd.Series[float]"]:
+    """Return the percentiles of draws, moved such that the mean over draws is the value.
+
+    What depends on how many users there are, such as coverage, is lower in every draw of them: the bootstrap's bias.
+
+    Args:
+        drawn: `(REPLICATES, metrics)`.
+        value: of each metric.
+        interval: probability between the two.
+    """
+    ends = ((1 - interval) / 2, (1 + interval) / 2)
+    lower, upper = (drawn.quantile(end) - drawn.mean() + value for end in ends)
+    return lower.clip(upper=value), upper.clip(lower=value)
 
 
 def replicates(metrics: Mapping[str, Metric], users: int, *, seed: int = 0) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def top_lists(
 def lists_of_rows(user: np.ndarray, item: np.ndarray, score: np.ndarray, users: np.ndarray, k: int) -> np.ndarray:
     """Return the items of highest score among each user's own rows, as `top_lists` does; ties in the order of a seed.
 
-    An item is listed once, however many rows a user has of it.
+    An item is listed once, however many rows a user has of it. Lists are no longer than the longest.
 
     Args:
         user: `(N,)` codes.
@@ -56,6 +56,7 @@ def lists_of_rows(user: np.ndarray, item: np.ndarray, score: np.ndarray, users: 
     order = order[np.isin(user[order], users)]
     row = np.searchsorted(users, user[order])
     rank = np.arange(len(order)) - np.searchsorted(row, row)
+    k = min(k, rank.max(initial=0) + 1)
     found = np.full((len(users), k), NOTHING, dtype=np.int64)
     inside = rank < k
     found[row[inside], rank[inside]] = item[order[inside]]

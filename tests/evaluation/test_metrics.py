@@ -32,8 +32,11 @@ def lists_of(score, seen, k):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("k", [1, 5, 20, 40])
-def test_ranking_metrics_are_those_of_ir_measures(seed, k):
+@pytest.mark.parametrize("ties", [False, True])
+def test_ranking_metrics_are_those_of_ir_measures(seed, k, ties):
+    """Where scores are tied, those of the order in which the lists have put them."""
     score, relevant, seen = random_case(seed)
+    score = score.round() if ties else score
     lists = lists_of(score, seen, k)
     hits = hits_of(lists, np.arange(len(score)), relevant)
     found = ranking_metrics(hits, relevant.sum(1), k)
