@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyro_popbias.cli.outputs import refuse_input_as_output
+from pyro_popbias.cli.outputs import refuse_input_as_output, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,12 +128,7 @@ def fit(
         resume=resume,
         keep_data=not no_data,
     )
-    try:
-        for line in lines:
-            typer.echo(line)
-    except KeyboardInterrupt:  # typer would end without a word
-        typer.echo("interrupted; continue with --resume", err=True)
-        raise typer.Exit(130) from None
+    say(lines, "continue with --resume")
 
 
 def _popularity(mode: str) -> "str | float | dict[str, float]":
@@ -263,8 +258,7 @@ def tune(
     """Search a space of settings by the study's [training] validation, and write the best study."""
     from pyro_popbias.cli.tune import run_tuning
 
-    for line in run_tuning(study, space, out, trials=trials, data=data):
-        typer.echo(line)
+    say(run_tuning(study, space, out, trials=trials, data=data), "the same command goes on")
 
 
 @app.command()
