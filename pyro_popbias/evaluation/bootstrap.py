@@ -3,12 +3,14 @@
 A metric is a function of weights of users: how often each was drawn. Differences are paired: both systems see one draw.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 REPLICATES, BLOCK = 1_000, 50
+# of metrics that are not shares or probabilities
+RANGES = {"average_popularity": (0.0, np.inf), "log_loss": (0.0, np.inf), "popularity_correlation": (-1.0, 1.0)}
 Metric = Callable[[np.ndarray], np.ndarray]  # from weights of users (B, U) to values (B,)
 
 
@@ -65,6 +67,18 @@ def bounds(
     ends = ((1 - interval) / 2, (1 + interval) / 2)
     lower, upper = (drawn.quantile(end) - drawn.mean() + value for end in ends)
     return lower.clip(upper=value), upper.clip(lower=value)
+
+
+def inside(ends: "pd.Series[float]", names: Sequence[str]) -> "pd.Series[float]":
+    """Return ends of intervals, none of which a metric cannot have: `bounds` may move them out of its range.
+
+    Args:
+        ends: of the intervals.
+        names: of their metrics.
+    """
+    base = [name.partition("@")[0] for name in names]
+    low, high = zip(*(RANGES.get(each, (0.0, 1.0)) for each in base), strict=True)
+    return ends.clip(lower=pd.Series(low, index=ends.index), upper=pd.Series(high, index=ends.index))
 
 
 def replicates(metrics: Mapping[str, Metric], users: int, *, seed: int = 0) -> pd.DataFrame:

@@ -16,9 +16,9 @@ from scipy import sparse
 
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning
-from pyro_popbias.evaluation.bootstrap import Metric, intervals
+from pyro_popbias.evaluation.bootstrap import Metric, inside, intervals
 from pyro_popbias.evaluation.judgement import LabelledRows, metrics_of_lists, metrics_of_rows
-from pyro_popbias.evaluation.lists import lists_of_rows, top_lists
+from pyro_popbias.evaluation.lists import lists_and_ties, lists_of_rows
 from pyro_popbias.evaluation.trained_rows import refuse_trained, trained_rows
 from pyro_popbias.prediction.pairs import Pairs, predict_pairs
 from pyro_popbias.prediction.scorer import Scorer
@@ -70,6 +70,8 @@ class Evaluation:
             interval: probability between lower and upper.
         """
         found = intervals(self.metrics, len(self.ids), interval=interval)
+        for end in ("lower", "upper"):
+            found[end] = inside(found[end], list(found["metric"]))
         found.attrs["notes"] = self.notes
         return found
 
@@ -119,9 +121,17 @@ def evaluate(
         ].to_numpy()
     longest = max(lengths)
     if wanted == "test" and predicted is not None:
-        lists = lists_of_rows(rows.user, rows.item, predicted, judged, longest)
+        lists, ties = (
+            lists_of_rows(rows.user, rows.item, predicted, judged, longest),
+            _are_alike(rows, predicted, judged),
+        )
     else:
-        lists = top_lists(scorer.ranking_scores(), judged, longest, items=seen.shape[1], seen=seen)
+        lists, ties = lists_and_ties(scorer.ranking_scores(), judged, longest, items=seen.shape[1], seen=seen)
+    if ties.any():
+        notes.append(
+            f"{int(ties.sum())} of {len(judged)} users have more items of equal score than places in their lists, which hold "
+            "some of them at random"
+        )
     place = np.searchsorted(users, judged)
     metrics: dict[str, Metric] = {}
     for length in lengths:
@@ -171,6 +181,12 @@ def _rows(scorer: Scorer, test: Interactions, train: Interactions, candidates: C
         notes.append(f"{len(kept)} rows of {len(np.unique(pairs.user[kept]))} users are left")
     frame, ids = (each.iloc[kept].reset_index(drop=True) for each in (pairs.frame, pairs.ids))
     return _Rows(Pairs(frame, ids, pairs.user[kept], pairs.item[kept]), label[kept], kept), notes
+
+
+def _are_alike(rows: _Rows, score: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Return which users have one score for all their rows, several items, `(U,)` truth values."""
+    by_user = pd.DataFrame({"item": rows.item, "score": score}).groupby(rows.user).nunique().loc[users]
+    return np.asarray((by_user["score"] == 1) & (by_user["item"] > 1))
 
 
 def _pairs(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataWarning
-from pyro_popbias.evaluation.bootstrap import bounds, estimates, replicates
+from pyro_popbias.evaluation.bootstrap import bounds, estimates, inside, replicates
 from pyro_popbias.evaluation.evaluate import Evaluation, evaluate, lengths_of
 from pyro_popbias.prediction.intervention import Mode, Popularity
 from pyro_popbias.prediction.partial_popularity import PartialPopularity
@@ -65,7 +65,10 @@ class TradeOff:
         gap, moved = value - value.to_numpy()[first], drawn - drawn.to_numpy()[:, first]
         columns: dict[str, np.ndarray] = {}
         for ending, of, draws in (("", value, drawn), ("_difference", gap, moved)):
-            ends = {"": of} | dict(zip(("_lower", "_upper"), bounds(draws, of, interval), strict=True))
+            lower, upper = bounds(draws, of, interval)
+            if not ending:
+                lower, upper = (inside(end, names * len(self.systems)) for end in (lower, upper))
+            ends = {"": of, "_lower": lower, "_upper": upper}
             for place, name in enumerate(names):
                 columns |= {
                     f"{name}{ending}{end}": each.to_numpy().reshape(shape)[:, place] for end, each in ends.items()

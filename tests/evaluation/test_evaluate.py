@@ -157,6 +157,30 @@ def test_what_is_left_is_counted(case):
     assert not any("are left" in note for note in fit.evaluate(test).attrs["notes"])
 
 
+@pytest.mark.parametrize("candidates", ["all", "test"])
+def test_scores_that_are_all_alike_are_said(case, candidates):
+    """Without vectors a user's items have one affinity, and only their own popularity tells them apart."""
+    train, test, _ = case
+    empty = {f"{side}_vectors": pd.DataFrame({"id": getattr(train, f"{side}s"), "a": 0.0}) for side in ("user", "item")}
+    study = pb.Study(model={"affinity": {"name": "fixed", **empty}}, training=BRIEF)
+    fit = pb.fit(train, study=study, progress=False)
+    notes = fit.evaluate(test, k=5, candidates=candidates).attrs["notes"]
+    assert any("users have more items of equal score than places in their lists" in note for note in notes)
+    notes = fit.evaluate(test, k=5, candidates=candidates, popularity="posterior").attrs["notes"]
+    assert not any("equal score" in note for note in notes)
+
+
+def test_intervals_stay_where_a_metric_can_be(case):
+    _, test, fit = case
+    for popularity in ("population", "posterior"):
+        table = fit.evaluate(test, k=(3, 25), popularity=popularity, interval=0.99).set_index("metric").dropna()
+        shares = table.drop([name for name in table.index if name.startswith(("average", "log", "popularity"))])
+        assert (shares["lower"] >= 0).all()
+        assert (shares["upper"] <= 1).all()
+        assert (table["lower"] <= table["value"]).all()
+        assert (table["value"] <= table["upper"]).all()
+
+
 def test_nobody_that_is_known(case):
     train, _, fit = case
     frame = pd.DataFrame({"user": ["nobody", "no one"], "item": [train.items[0]] * 2, "label": [1, 0]})
