@@ -121,25 +121,13 @@ def evaluate(
         ].to_numpy()
     longest = max(lengths)
     if wanted == "test" and predicted is not None:
-        lists, ties = (
-            lists_of_rows(rows.user, rows.item, predicted, judged, longest),
-            _are_alike(rows, predicted, judged),
-        )
+        lists = lists_of_rows(rows.user, rows.item, predicted, judged, longest)
+        ties = _are_alike(rows, predicted, judged)
     else:
         lists, ties = lists_and_ties(scorer.ranking_scores(), judged, longest, items=seen.shape[1], seen=seen)
     if ties.any():
-        notes.append(
-            f"{int(ties.sum())} of {len(judged)} users have more items of equal score than places in their lists, which hold "
-            "some of them at random"
-        )
-    place = np.searchsorted(users, judged)
-    metrics: dict[str, Metric] = {}
-    for length in lengths:
-        of_lists = metrics_of_lists(lists, judged, relevant, seen, length)
-        metrics |= {name: _at(metric, place) for name, metric in of_lists.items()}
-    if predicted is not None and not is_relevant.all():
-        labelled = LabelledRows(np.searchsorted(users, rows.user), rows.label, predicted, not scorer.model.pairwise)
-        metrics |= metrics_of_rows(labelled, len(users))
+        notes.append(f"for {int(ties.sum())} of {len(judged)} users chance decides between items of equal score")
+    metrics = _metrics(scorer, rows, lists, judged, relevant, seen, lengths, predicted)
     return Evaluation(scorer.catalogue.users[users].to_numpy(), metrics, tuple(notes))
 
 
@@ -181,6 +169,29 @@ def _rows(scorer: Scorer, test: Interactions, train: Interactions, candidates: C
         notes.append(f"{len(kept)} rows of {len(np.unique(pairs.user[kept]))} users are left")
     frame, ids = (each.iloc[kept].reset_index(drop=True) for each in (pairs.frame, pairs.ids))
     return _Rows(Pairs(frame, ids, pairs.user[kept], pairs.item[kept]), label[kept], kept), notes
+
+
+def _metrics(
+    scorer: Scorer,
+    rows: _Rows,
+    lists: np.ndarray,
+    judged: np.ndarray,
+    relevant: sparse.csr_array,
+    seen: sparse.csr_array,
+    lengths: Sequence[int],
+    predicted: np.ndarray | None,
+) -> dict[str, Metric]:
+    """Return all metrics by name, as functions of weights of the users with rows."""
+    users = np.unique(rows.user)
+    place = np.searchsorted(users, judged)
+    metrics: dict[str, Metric] = {}
+    for length in lengths:
+        of_lists = metrics_of_lists(lists, judged, relevant, seen, length)
+        metrics |= {name: _at(metric, place) for name, metric in of_lists.items()}
+    if predicted is not None and not rows.label.all():
+        labelled = LabelledRows(np.searchsorted(users, rows.user), rows.label, predicted, not scorer.model.pairwise)
+        metrics |= metrics_of_rows(labelled, len(users))
+    return metrics
 
 
 def _are_alike(rows: _Rows, score: np.ndarray, users: np.ndarray) -> np.ndarray:

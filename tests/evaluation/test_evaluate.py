@@ -165,7 +165,7 @@ def test_scores_that_are_all_alike_are_said(case, candidates):
     study = pb.Study(model={"affinity": {"name": "fixed", **empty}}, training=BRIEF)
     fit = pb.fit(train, study=study, progress=False)
     notes = fit.evaluate(test, k=5, candidates=candidates).attrs["notes"]
-    assert any("users have more items of equal score than places in their lists" in note for note in notes)
+    assert any("users chance decides between items of equal score" in note for note in notes)
     notes = fit.evaluate(test, k=5, candidates=candidates, popularity="posterior").attrs["notes"]
     assert not any("equal score" in note for note in notes)
 
