@@ -3,34 +3,19 @@
 import logging
 import sys
 import warnings
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pyro_popbias.cli.choices import Candidates, Unseen
 from pyro_popbias.cli.outputs import refuse_input_as_output, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pyro_popbias.fitted import Fit
-
-
-class Unseen(StrEnum):
-    """What to do with pairs of users or items that a fit has not seen."""
-
-    error = "error"
-    prior = "prior"
-    drop = "drop"
-
-
-class Candidates(StrEnum):
-    """Which items a test ranks."""
-
-    all = "all"
-    test = "test"
 
 
 app = typer.Typer(
