@@ -35,8 +35,9 @@ from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning
-from pyro_popbias.evaluation.evaluate import require_candidates
+from pyro_popbias.evaluation.evaluate import lengths_of, require_candidates
 from pyro_popbias.evaluation.paired import differences
+from pyro_popbias.evaluation.trained_rows import refuse_trained, trained_rows
 from pyro_popbias.prediction.intervention import Mode
 from pyro_popbias.prediction.pairs import Pairs, log_probability
 from pyro_popbias.prediction.posterior_tables import check_interval
@@ -76,6 +77,8 @@ def compare(
         raise ConfigError("PB-C161: compare takes a mapping from names to fits, with one fit or more")
     if test is not None and test.label is None and not metrics:
         raise ConfigError("PB-C162: the test has no labels, so there is nothing to score; read it with label=")
+    if test is not None and metrics:
+        _refuse(fits, test, popularity, candidates)
     rows = [{"name": name, **_of_fit(fit, test)} for name, fit in fits.items()]
     table = pd.DataFrame(rows)
     if len({_objective_key(fit) for fit in fits.values()}) > 1:
@@ -90,6 +93,20 @@ def compare(
     return table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
 
 
+def _refuse(fits: Mapping[str, Trained], test: Interactions, popularity: object, candidates: str) -> None:
+    """Refuse what no fit could answer; what one of them cannot do is noted.
+
+    Raises:
+        ConfigError: there is no such mode, or choice of candidates.
+        DataError: a fit was trained on the test for the most part.
+    """
+    require_candidates(candidates)
+    for name, fit in fits.items():
+        fit.scorer(popularity)
+        if fit.events is not None:
+            refuse_trained(trained_rows(test, fit.events), whose=repr(name))
+
+
 def _with_metrics(
     table: pd.DataFrame,
     fits: Mapping[str, Trained],
@@ -100,14 +117,10 @@ def _with_metrics(
     interval: float,
 ) -> pd.DataFrame:
     """Return the table with the metrics of a test beside it; the note says why there are none."""
-    require_candidates(candidates)
-    for fit in fits.values():
-        fit.scorer(popularity)  # a mode that there is not is refused; what a fit cannot do is noted
-    lengths = sorted({int(metric.partition("@")[2].partition("[")[0]) for metric in metrics if "@" in metric}) or [20]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # the note says so
-            judged = {name: fit.judge(test, lengths, popularity, candidates) for name, fit in fits.items()}
+            judged = {name: fit.judge(test, lengths_of(metrics), popularity, candidates) for name, fit in fits.items()}
     except (ConfigError, DataError) as error:
         return table.assign(note=[_joined(note, str(error)) for note in table["note"]])
     beside = differences(judged, metrics, interval=interval)
@@ -168,6 +181,9 @@ def _of_test(fit: Trained, test: Interactions, label: np.ndarray) -> tuple[np.nd
     unseen = int(((pairs.user < 0) | (pairs.item < 0)).sum())
     if unseen:
         notes.append(f"{unseen} of {len(frame)} rows of the test have unseen ids")
+    trained = 0 if fit.events is None else int(trained_rows(test, fit.events).sum())
+    if trained:
+        notes.append(f"{trained} of {len(frame)} rows of the test were trained on, and count in log_score")
     if catalogue.periods > 1 and test.time is not None:
         period = replace(test, periods=catalogue.periods, edges=catalogue.edges).period
     elif catalogue.periods > 1:

@@ -120,7 +120,7 @@ class Fit(Trained):
     def evaluate(
         self,
         test: Interactions,
-        k: Sequence[int] = (20,),
+        k: int | Sequence[int] = (20,),
         popularity: str | float | Mapping[Any, float] = "population",
         candidates: str = "all",
         *,
@@ -133,7 +133,7 @@ class Fit(Trained):
 
         Args:
             test: rows that were not trained on.
-            k: lengths of lists.
+            k: length of lists, or several.
             popularity: as in `predict`.
             candidates: "all" ranks the catalogue, without what a user has a training row of; "test" ranks only the user's
                 test rows.
@@ -206,20 +206,28 @@ class Fit(Trained):
         """
         return check(self, seed=seed)
 
-    def report(self, path: str | Path, titles: Any = None) -> None:
+    def report(
+        self, path: str | Path, titles: Any = None, test: Interactions | None = None, candidates: str = "all"
+    ) -> None:
         """Write a report to look at: one HTML file that holds all it shows and runs nothing.
 
         Args:
             path: the file.
             titles: item to title: a mapping, a table with columns item and title, or its file.
+            test: rows that were not trained on; with them the report shows `evaluate` and `trade_off`.
+            candidates: as in `evaluate`.
 
         Raises:
-            DataError: titles cannot be used.
+            DataError: titles or the test cannot be used.
+            ConfigError: candidates is not one of the choices.
             RunFolderError: the file cannot be written.
+
+        Warns:
+            DataWarning: some rows of the test were trained on.
         """
         from pyro_popbias.report.html import write_report  # matplotlib takes a while to import
 
-        write_report(self, path, titles=titles)
+        write_report(self, path, titles=titles, test=test, candidates=candidates)
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.

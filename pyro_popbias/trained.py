@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from pyro_popbias.assembly.training_data import given_score
@@ -13,9 +14,11 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError
 from pyro_popbias.evaluation.evaluate import Evaluation, evaluate
+from pyro_popbias.evaluation.trade_off import ACCURACY, BIAS, SHARES, TradeOff, judge_trade_off
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.intervention import read_popularity
+from pyro_popbias.prediction.partial_popularity import PartialPopularity
 from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table, users_table
 from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.study.study import Study
@@ -63,26 +66,117 @@ class Trained:
         return Scorer(self.model, self.guide, self.catalogue, asked, check_interval(interval))
 
     def judge(
-        self, test: Interactions, k: Sequence[int] = (20,), popularity: object = "population", candidates: str = "all"
+        self,
+        test: Interactions,
+        k: int | Sequence[int] = (20,),
+        popularity: object = "population",
+        candidates: str = "all",
     ) -> Evaluation:
         """Return the evaluation behind `Fit.evaluate`, whose metrics can be paired with those of another fit.
 
         Args:
             test: rows that were not trained on.
-            k: lengths of lists.
+            k: length of lists, or several.
             popularity: as in `Fit.predict`.
             candidates: "all" or "test", as in `Fit.evaluate`.
 
         Raises:
             DataError: the test cannot be judged, or the run was saved without its interactions.
         """
+        train, score = self._known_rows(test)
+        return evaluate(self.scorer(popularity), test, k=k, candidates=candidates, train=train, score=score)
+
+    def judge_trade_off(
+        self,
+        test: Interactions,
+        *,
+        shares: Sequence[float] = SHARES,
+        accuracy: str = ACCURACY,
+        bias: str = BIAS,
+        candidates: str = "all",
+    ) -> TradeOff:
+        """Return the evaluations behind `trade_off`, by popularity; the arguments are the same.
+
+        Raises:
+            DataError: the test cannot be judged, or the run was saved without its interactions.
+            ConfigError: an argument is out of its range.
+        """
+        train, score = self._known_rows(test)
+        return judge_trade_off(
+            self.scorer("none"),
+            test,
+            train=train,
+            candidates=candidates,
+            shares=shares,
+            accuracy=accuracy,
+            bias=bias,
+            score=score,
+        )
+
+    def _known_rows(self, test: Interactions) -> tuple[Interactions, np.ndarray | None]:
+        """Return the rows trained on, and the affinities of a test's rows where the study has a score column.
+
+        Raises:
+            DataError: the run was saved without its interactions.
+        """
         if self.events is None:
             raise DataError(
                 "PB-D106: the run was saved without its interactions (--no-data), so it is not known which rows were trained "
                 "on; fit again with them"
             )
-        score = given_score(test.columns, self.study) if isinstance(test, Interactions) else None
-        return evaluate(self.scorer(popularity), test, k=k, candidates=candidates, train=self.events, score=score)
+        return self.events, given_score(test.columns, self.study) if isinstance(test, Interactions) else None
+
+    def trade_off(
+        self,
+        test: Interactions,
+        *,
+        shares: Sequence[float] = SHARES,
+        accuracy: str = ACCURACY,
+        bias: str = BIAS,
+        candidates: str = "all",
+        interval: float = 0.9,
+    ) -> pd.DataFrame:
+        """Return accuracy and popularity bias on a test under each popularity mode, and along a knob between two of them.
+
+        `pyro_popbias.report.trade_off_plot` draws the table.
+
+        Args:
+            test: as in `Fit.evaluate`.
+            shares: positions of the knob, as in `partial_popularity`.
+            accuracy: name of a metric of `Fit.evaluate`; its length of lists may be any.
+            bias: likewise.
+            candidates: as in `Fit.evaluate`.
+            interval: probability between lower and upper.
+
+        Returns:
+            popularity (a mode, or "share" for the knob), share (NaN for modes), the two metrics and, as `_difference`, their
+            differences from "none"; each with `_lower` and `_upper` of a bootstrap over users that is paired.
+
+        Raises:
+            DataError: as in `Fit.evaluate`.
+            ConfigError: there is no such metric, or an argument is out of its range.
+
+        Warns:
+            DataWarning: some rows of the test were trained on.
+        """
+        found = self.judge_trade_off(test, shares=shares, accuracy=accuracy, bias=bias, candidates=candidates)
+        return found.table(check_interval(interval))
+
+    def partial_popularity(self, share: float) -> dict[str, float]:
+        """Return a popularity for each item, between the population's and the item's own, to pass as `popularity=`.
+
+        Args:
+            share: 0 gives all items the popularity of the population, which ranks as "population" does, and 1 each item its
+                own, which ranks as "posterior" does (`additive` and `inverse-logistic`: nearly). In between popularity is
+                their weighted mean, of logarithms except in `additive`. Below 0 popular items are held back, above 1 they
+                are pushed further.
+
+        Raises:
+            ConfigError: the share is not a finite number.
+        """
+        items = self.catalogue.items
+        values = PartialPopularity.of(self.scorer("none")).at(share).of(items)
+        return dict(zip(items, values.tolist(), strict=True))
 
     def popularity(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the popularity posteriors, one row per cell; the report says what their intervals include.

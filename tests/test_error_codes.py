@@ -21,6 +21,7 @@ SHARED = {
     "PB-D048": "ids are unseen",
     "PB-D050": "a table of ids has one twice",
     "PB-D106": "the run was saved without its interactions",
+    "PB-D370": "rows of a test were trained on",
     "PB-R022": "a file cannot be read",
     "PB-R094": "a checkpoint or a file of a run is damaged",
     "PB-R095": "a file of a run is not what was written",

@@ -5,34 +5,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyro_popbias.cli.outputs import refuse_input_as_output
+from pyro_popbias.cli.choices import Candidates, Unseen
+from pyro_popbias.cli.outputs import refuse_input_as_output, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pyro_popbias.fitted import Fit
-
-
-class Unseen(StrEnum):
-    """What to do with pairs of users or items that a fit has not seen."""
-
-    error = "error"
-    prior = "prior"
-    drop = "drop"
-
-
-class Candidates(StrEnum):
-    """Which items a test ranks."""
-
-    all = "all"
-    test = "test"
 
 
 app = typer.Typer(
@@ -52,6 +37,9 @@ Mode = Annotated[
     typer.Option(
         help="Popularity to integrate over: population, prior, posterior or none; or a number, or forecast=0.5, to set it to."
     ),
+]
+Ranked = Annotated[
+    Candidates, typer.Option(help="Rank all items without those already seen, or the user's test rows only.")
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help=f"Where to write the table, {TABLE_FILE}.")]
 OptionalOutput = Annotated[
@@ -127,12 +115,7 @@ def fit(
         resume=resume,
         keep_data=not no_data,
     )
-    try:
-        for line in lines:
-            typer.echo(line)
-    except KeyboardInterrupt:  # typer would end without a word
-        typer.echo("interrupted; continue with --resume", err=True)
-        raise typer.Exit(130) from None
+    say(lines, "continue with --resume")
 
 
 def _popularity(mode: str) -> "str | float | dict[str, float]":
@@ -202,9 +185,7 @@ def evaluate(
     ],
     k: Annotated[list[int] | None, typer.Option("-k", help="Length of lists, 20 by default; may be repeated.")] = None,
     popularity: Mode = "population",
-    candidates: Annotated[
-        Candidates, typer.Option(help="Rank all items without those already seen, or the user's test rows only.")
-    ] = Candidates.all,
+    candidates: Ranked = Candidates.all,
     output: OptionalOutput = None,
 ) -> None:
     """Show how good a run ranks a test, and how far its lists lean towards popular items, with 90 % intervals."""
@@ -248,7 +229,11 @@ def compare(
         data = declared(paths[0]).data if names and paths[0].is_file() else None
         read = [] if data is None else [data.path, data.user_features, data.item_features]
         refuse_input_as_output(output, *paths, test, *(Path(file) for file in read if file))
-    _emit(run_comparison(paths, guides=names, test=test), output)
+    table = run_comparison(paths, guides=names, test=test)
+    _emit(table, output)
+    for name, note in zip(table["name"], table["note"], strict=True):
+        if output is not None and note:  # else it stands in the table
+            typer.echo(f"{name}: {note}")
     typer.echo(UNITS)
 
 
@@ -263,8 +248,7 @@ def tune(
     """Search a space of settings by the study's [training] validation, and write the best study."""
     from pyro_popbias.cli.tune import run_tuning
 
-    for line in run_tuning(study, space, out, trials=trials, data=data):
-        typer.echo(line)
+    say(run_tuning(study, space, out, trials=trials, data=data), "the same command goes on")
 
 
 @app.command()
@@ -272,10 +256,16 @@ def report(
     run: Run,
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the report, an .html file.")],
     titles: Annotated[Path | None, typer.Option(help="File with columns item and title, to show names.")] = None,
+    test: Annotated[Path | None, typer.Option(help="File of interactions to evaluate the fit on.")] = None,
+    candidates: Ranked = Candidates.all,
 ) -> None:
     """Write a report of a run: one self-contained HTML file without scripts."""
-    refuse_input_as_output(output, run, titles)
-    _load(run).report(output, titles=titles)
+    from pyro_popbias.cli.fit_and_compare import read_test
+
+    refuse_input_as_output(output, run, titles, test)
+    fitted = _load(run)
+    rows = None if test is None else read_test(fitted.study, test)
+    fitted.report(output, titles=titles, test=rows, candidates=candidates.value)
     typer.echo(f"wrote {output}")
 
 

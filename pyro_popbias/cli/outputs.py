@@ -1,9 +1,11 @@
-"""Outputs of commands: refused before any work where they would overwrite what the command reads."""
+"""Outputs of commands: lines as they come, and files, refused before any work where they would overwrite what is read."""
 
 import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+import typer
 
 from pyro_popbias.errors import ConfigError
 
@@ -39,3 +41,13 @@ def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()
+
+
+def say(lines: Iterator[str], remedy: str) -> None:
+    """Print lines as they come; where they are interrupted, say how to go on, since typer would end without a word."""
+    try:
+        for line in lines:
+            typer.echo(line)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; {remedy}", err=True)
+        raise typer.Exit(130) from None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import optuna
 
 RANGE = {"low", "high", "log"}
+RANDOM_SETTINGS = 5  # before the first that the sampler proposes by what it has seen
+LOCKED = 5  # seconds after which the lock of the log, which is held for milliseconds, is that of a process no more
 
 
 def read_space(path: Path) -> dict[str, Any]:
@@ -87,6 +89,8 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
     done = sum(trial.state.is_finished() for trial in search.trials)
     yield f"{done} of {trials} settings tried, judged by held-out {study.training.held_out.metric}"
     for number in range(done, trials):
+        # a sampler of its own for each setting: a search that was cut off proposes what it would have, and nothing twice
+        search.sampler = optuna.samplers.TPESampler(seed=study.training.seed + number, n_startup_trials=RANDOM_SETTINGS)
         trial = search.ask()
         chosen = {key: _suggest(trial, key, values) for key, values in space.items()}
         assignments = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
@@ -126,14 +130,16 @@ def _optuna() -> Any:
 def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -> "optuna.Study":
     """Return the search of a folder, new or as it was left."""
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+    # the lock is a link to this path, which leads nowhere from the folder if it is relative; a process that was killed
+    # may leave it behind
+    log = str((folder / "trials.log").absolute())
     search: optuna.Study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / "trials.log"))),
+        storage=JournalStorage(JournalFileBackend(log, JournalFileSymlinkLock(log, grace_period=LOCKED))),
         study_name="popbias",
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=study.training.seed, n_startup_trials=5),
     )
     what = sha256((study.to_toml() + json.dumps(space, sort_keys=True)).encode()).hexdigest()
     if search.user_attrs.get("of", what) != what:

@@ -3,12 +3,14 @@
 A metric is a function of weights of users: how often each was drawn. Differences are paired: both systems see one draw.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 REPLICATES, BLOCK = 1_000, 50
+# of metrics that are not shares or probabilities
+RANGES = {"average_popularity": (0.0, np.inf), "log_loss": (0.0, np.inf), "popularity_correlation": (-1.0, 1.0)}
 Metric = Callable[[np.ndarray], np.ndarray]  # from weights of users (B, U) to values (B,)
 
 
@@ -37,10 +39,7 @@ def estimates(metrics: Mapping[str, Metric], users: int) -> pd.Series:
 
 
 def intervals(metrics: Mapping[str, Metric], users: int, *, interval: float = 0.9, seed: int = 0) -> pd.DataFrame:
-    """Return metric, value, lower and upper: percentiles of a bootstrap over users, moved by the bootstrap's bias.
-
-    What depends on how many users there are, such as coverage, is lower in every draw of them; the mean over draws is
-    therefore moved to the value, and the percentiles with it.
+    """Return metric, value, lower and upper, as `bounds` finds them in a bootstrap over users.
 
     Args:
         metrics: by name.
@@ -48,12 +47,38 @@ def intervals(metrics: Mapping[str, Metric], users: int, *, interval: float = 0.
         interval: probability between lower and upper.
         seed: of the draws; the same for two systems makes them paired.
     """
-    drawn = replicates(metrics, users, seed=seed)
-    ends = ((1 - interval) / 2, (1 + interval) / 2)
     value = estimates(metrics, users)
-    lower, upper = (drawn.quantile(end) - drawn.mean() + value for end in ends)
-    lower, upper = lower.clip(upper=value), upper.clip(lower=value)
+    lower, upper = bounds(replicates(metrics, users, seed=seed), value, interval)
     return pd.DataFrame({"value": value, "lower": lower, "upper": upper}).rename_axis("metric").reset_index()
+
+
+def bounds(
+    drawn: pd.DataFrame, value: "pd.Series[float]", interval: float
+) -> tuple["pd.Series[float]", "pd.Series[float]"]:
+    """Return the percentiles of draws, moved such that the mean over draws is the value.
+
+    What depends on how many users there are, such as coverage, is lower in every draw of them: the bootstrap's bias.
+
+    Args:
+        drawn: `(REPLICATES, metrics)`.
+        value: of each metric.
+        interval: probability between the two.
+    """
+    ends = ((1 - interval) / 2, (1 + interval) / 2)
+    lower, upper = (drawn.quantile(end) - drawn.mean() + value for end in ends)
+    return lower.clip(upper=value), upper.clip(lower=value)
+
+
+def inside(ends: "pd.Series[float]", names: Sequence[str]) -> "pd.Series[float]":
+    """Return ends of intervals, none of which a metric cannot have: `bounds` may move them out of its range.
+
+    Args:
+        ends: of the intervals.
+        names: of their metrics.
+    """
+    base = [name.partition("@")[0] for name in names]
+    low, high = zip(*(RANGES.get(each, (0.0, 1.0)) for each in base), strict=True)
+    return ends.clip(lower=pd.Series(low, index=ends.index), upper=pd.Series(high, index=ends.index))
 
 
 def replicates(metrics: Mapping[str, Metric], users: int, *, seed: int = 0) -> pd.DataFrame:

@@ -4,8 +4,9 @@ A test row is relevant where its label is 1, or where there are no labels. Users
 the lists; rows of users and items without training rows are left out of all; `notes` counts them.
 """
 
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,10 @@ from scipy import sparse
 
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning
-from pyro_popbias.evaluation.bootstrap import Metric, intervals
+from pyro_popbias.evaluation.bootstrap import Metric, inside, intervals
 from pyro_popbias.evaluation.judgement import LabelledRows, metrics_of_lists, metrics_of_rows
-from pyro_popbias.evaluation.lists import lists_of_rows, top_lists
+from pyro_popbias.evaluation.lists import lists_and_ties, lists_of_rows
+from pyro_popbias.evaluation.trained_rows import refuse_trained, trained_rows
 from pyro_popbias.prediction.pairs import Pairs, predict_pairs
 from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.registry import nearest
@@ -25,7 +27,8 @@ from pyro_popbias.validation import require_integer
 
 Candidates = Literal["all", "test"]
 CANDIDATES: tuple[Candidates, ...] = ("all", "test")
-MOST_TRAINED = 0.9  # share of a test's rows that may have been trained on
+LENGTH = 20  # of lists, where nothing else is asked for
+AT = re.compile(r"@([1-9]\d{0,5})(?:\[|$)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,24 @@ class Evaluation:
     metrics: Mapping[str, Metric]
     notes: tuple[str, ...]
 
+    def metric(self, name: str, *, whose: str = "the fit") -> Metric:
+        """Return a metric by its name.
+
+        Args:
+            name: as in the table.
+            whose: metric it is, for the message.
+
+        Raises:
+            ConfigError: there is no such metric.
+        """
+        if name not in self.metrics:
+            known = ", ".join(each for each in self.metrics if "[" not in each)
+            raise ConfigError(
+                f"PB-C374: {whose} has no metric {name!r} on this test{nearest(str(name), list(self.metrics))} Metrics: {known}; "
+                "and by group, such as 'recall@20[decile 1]'"
+            )
+        return self.metrics[name]
+
     def table(self, interval: float = 0.9) -> pd.DataFrame:
         """Return metric, value, lower and upper, from a bootstrap over users; `attrs["notes"]` says what was left out.
 
@@ -49,6 +70,8 @@ class Evaluation:
             interval: probability between lower and upper.
         """
         found = intervals(self.metrics, len(self.ids), interval=interval)
+        for end in ("lower", "upper"):
+            found[end] = inside(found[end], list(found["metric"]))
         found.attrs["notes"] = self.notes
         return found
 
@@ -57,7 +80,7 @@ def evaluate(
     scorer: Scorer,
     test: Interactions,
     *,
-    k: Sequence[int],
+    k: int | Sequence[int],
     candidates: str,
     train: Interactions,
     score: np.ndarray | None = None,
@@ -67,7 +90,7 @@ def evaluate(
     Args:
         scorer: the trained pair, and what to integrate over.
         test: rows that were not trained on.
-        k: lengths of lists.
+        k: length of lists, or several.
         candidates: "all" ranks the whole catalogue without what a user has a training row of, "test" each user's test rows.
         train: the rows trained on.
         score: `(N,)` given affinities of the test's rows, where the study has a score column.
@@ -82,7 +105,7 @@ def evaluate(
             f"PB-D001: expected Interactions as test, got {type(test).__name__}; see Interactions.from_frame"
         )
     seen = _numbers(train)
-    rows, notes = _rows(scorer, test, seen, wanted)
+    rows, notes = _rows(scorer, test, train, wanted)
     is_relevant = rows.label > 0
     relevant = _pairs(rows.user[is_relevant], rows.item[is_relevant], seen.shape)
     users = np.unique(rows.user)
@@ -99,16 +122,12 @@ def evaluate(
     longest = max(lengths)
     if wanted == "test" and predicted is not None:
         lists = lists_of_rows(rows.user, rows.item, predicted, judged, longest)
+        ties = _are_alike(rows, predicted, judged)
     else:
-        lists = top_lists(scorer.ranking_scores(), judged, longest, items=seen.shape[1], seen=seen)
-    place = np.searchsorted(users, judged)
-    metrics: dict[str, Metric] = {}
-    for length in lengths:
-        of_lists = metrics_of_lists(lists, judged, relevant, seen, length)
-        metrics |= {name: _at(metric, place) for name, metric in of_lists.items()}
-    if predicted is not None and not is_relevant.all():
-        labelled = LabelledRows(np.searchsorted(users, rows.user), rows.label, predicted, not scorer.model.pairwise)
-        metrics |= metrics_of_rows(labelled, len(users))
+        lists, ties = lists_and_ties(scorer.ranking_scores(), judged, longest, items=seen.shape[1], seen=seen)
+    if ties.any():
+        notes.append(f"for {int(ties.sum())} of {len(judged)} users chance decides between items of equal score")
+    metrics = _metrics(scorer, rows, lists, judged, relevant, seen, lengths, predicted)
     return Evaluation(scorer.catalogue.users[users].to_numpy(), metrics, tuple(notes))
 
 
@@ -137,19 +156,48 @@ class _Rows:
         return self.pairs.item
 
 
-def _rows(
-    scorer: Scorer, test: Interactions, seen: sparse.csr_array, candidates: Candidates
-) -> tuple[_Rows, list[str]]:
+def _rows(scorer: Scorer, test: Interactions, train: Interactions, candidates: Candidates) -> tuple[_Rows, list[str]]:
     """Return the rows that are judged, and notes on the others."""
     frame = pd.DataFrame({"user": test.users[test.user], "item": test.items[test.item]})
     pairs = Pairs.from_frame(frame, scorer.catalogue, unseen="prior")
     label = np.ones(len(test)) if test.label is None else test.label.astype(float)
     known = (pairs.user >= 0) & (pairs.item >= 0)
-    trained = known & (np.asarray(seen[pairs.user, pairs.item]).ravel() > 0)
+    trained = trained_rows(test, train)
     notes = _notes(pairs, known, trained, candidates)
     kept = np.flatnonzero(known & ~trained if candidates == "all" else known)
+    if len(kept) < len(test):
+        notes.append(f"{len(kept)} rows of {len(np.unique(pairs.user[kept]))} users are left")
     frame, ids = (each.iloc[kept].reset_index(drop=True) for each in (pairs.frame, pairs.ids))
     return _Rows(Pairs(frame, ids, pairs.user[kept], pairs.item[kept]), label[kept], kept), notes
+
+
+def _metrics(
+    scorer: Scorer,
+    rows: _Rows,
+    lists: np.ndarray,
+    judged: np.ndarray,
+    relevant: sparse.csr_array,
+    seen: sparse.csr_array,
+    lengths: Sequence[int],
+    predicted: np.ndarray | None,
+) -> dict[str, Metric]:
+    """Return all metrics by name, as functions of weights of the users with rows."""
+    users = np.unique(rows.user)
+    place = np.searchsorted(users, judged)
+    metrics: dict[str, Metric] = {}
+    for length in lengths:
+        of_lists = metrics_of_lists(lists, judged, relevant, seen, length)
+        metrics |= {name: _at(metric, place) for name, metric in of_lists.items()}
+    if predicted is not None and not rows.label.all():
+        labelled = LabelledRows(np.searchsorted(users, rows.user), rows.label, predicted, not scorer.model.pairwise)
+        metrics |= metrics_of_rows(labelled, len(users))
+    return metrics
+
+
+def _are_alike(rows: _Rows, score: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Return which users have one score for all their rows, several items, `(U,)` truth values."""
+    by_user = pd.DataFrame({"item": rows.item, "score": score}).groupby(rows.user).nunique().loc[users]
+    return np.asarray((by_user["score"] == 1) & (by_user["item"] > 1))
 
 
 def _pairs(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
@@ -179,11 +227,7 @@ def _notes(pairs: Pairs, known: np.ndarray, trained: np.ndarray, candidates: Can
     for name, codes in (("users", pairs.user), ("items", pairs.item)):
         if (codes < 0).any():
             notes.append(f"{int((codes < 0).sum())} of {rows} rows are of {name} without training rows, and left out")
-    if trained.mean() > MOST_TRAINED:
-        raise DataError(
-            f"PB-D370: {int(trained.sum())} of the {rows} rows of the test were trained on; evaluate on rows that were held "
-            "out, such as of Interactions.split"
-        )
+    refuse_trained(trained)
     if trained.any():
         what = "left out, as users are not shown them again" if candidates == "all" else "ranked like all others"
         notes.append(f"{int(trained.sum())} of {rows} rows were trained on, and {what}")
@@ -191,8 +235,19 @@ def _notes(pairs: Pairs, known: np.ndarray, trained: np.ndarray, candidates: Can
     return notes
 
 
-def _lengths(k: Sequence[int]) -> tuple[int, ...]:
-    lengths = (k,) if isinstance(k, int) else tuple(k)
+def lengths_of(metrics: Sequence[str]) -> tuple[int, ...]:
+    """Return the lengths of lists that names of metrics ask for, such as 5 of "ndcg@5"; 20 where none does."""
+    found = [AT.search(name) for name in metrics]
+    return tuple(dict.fromkeys(int(each[1]) for each in found if each)) or (LENGTH,)
+
+
+def _lengths(k: int | Sequence[int]) -> tuple[int, ...]:
+    """Return lengths of lists, each once.
+
+    Raises:
+        ConfigError: there are none, or one is not an integer >= 1.
+    """
+    lengths = tuple(k) if isinstance(k, Iterable) and not isinstance(k, str) else (k,)
     if not lengths:
         raise ConfigError("PB-C370: k is empty; give lengths of lists, such as k=(20,)")
     return tuple(dict.fromkeys(require_integer("k", each, 1) for each in lengths))

@@ -22,6 +22,9 @@ def top_lists(
 ) -> np.ndarray:
     """Return the items of highest score of each user, best first, `(U, k)` codes; `NOTHING` where there are no more.
 
+    Items of equal score that do not all have a place are drawn by a seed: codes are in the order of ids, which may well
+    go with time or popularity.
+
     Args:
         score: from user codes `(n,)` to the scores of all items, `(n, K)`; it may be changed.
         users: `(U,)` codes.
@@ -29,18 +32,46 @@ def top_lists(
         items: K.
         seen: `(users, items)` what to leave out.
     """
+    return lists_and_ties(score, users, k, items=items, seen=seen)[0]
+
+
+def lists_and_ties(
+    score: Callable[[np.ndarray], Tensor],
+    users: np.ndarray,
+    k: int,
+    *,
+    items: int,
+    seen: sparse.csr_array | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `top_lists` does, and whose lists hold some of several items of equal score, `(U,)` truth values."""
     k = min(k, items)
-    found = [np.empty((0, k), dtype=np.int64)]
+    found, ties = [np.empty((0, k), dtype=np.int64)], [np.empty(0, dtype=bool)]
+    generator = torch.Generator().manual_seed(0)
     for block in user_blocks(users, items):
-        best, item = best_items(score(block), k, None if seen is None else seen[block])
+        scores = score(block)
+        best, item = best_items(scores, k, None if seen is None else seen[block])
+        last = best[:, -1:]
+        tied = ((scores >= last).sum(1) > k) & (last > -torch.inf).squeeze(1)
+        if tied.any():
+            item[tied] = _drawn(scores[tied], best[tied], item[tied], generator)
         found.append(torch.where(best > -torch.inf, item, NOTHING).cpu().numpy())
-    return np.concatenate(found)
+        ties.append(tied.cpu().numpy())
+    return np.concatenate(found), np.concatenate(ties)
+
+
+def _drawn(score: Tensor, best: Tensor, item: Tensor, generator: torch.Generator) -> Tensor:
+    """Return lists whose last places, of items of equal score, are drawn among all items of this score, `(n, k)`."""
+    last, k = best[:, -1:], best.shape[1]
+    chance = torch.rand(score.shape, generator=generator).to(score.device)
+    drawn = torch.where(score == last, chance, -1.0).topk(k, dim=1).indices
+    place = torch.arange(k, device=score.device) - (best > last).sum(1, keepdim=True)
+    return torch.where(place < 0, item, drawn.gather(1, place.clamp(min=0)))
 
 
 def lists_of_rows(user: np.ndarray, item: np.ndarray, score: np.ndarray, users: np.ndarray, k: int) -> np.ndarray:
     """Return the items of highest score among each user's own rows, as `top_lists` does; ties in the order of a seed.
 
-    An item is listed once, however many rows a user has of it.
+    An item is listed once, however many rows a user has of it. Lists are no longer than the longest.
 
     Args:
         user: `(N,)` codes.
@@ -56,6 +87,7 @@ def lists_of_rows(user: np.ndarray, item: np.ndarray, score: np.ndarray, users: 
     order = order[np.isin(user[order], users)]
     row = np.searchsorted(users, user[order])
     rank = np.arange(len(order)) - np.searchsorted(row, row)
+    k = min(k, rank.max(initial=0) + 1)
     found = np.full((len(users), k), NOTHING, dtype=np.int64)
     inside = rank < k
     found[row[inside], rank[inside]] = item[order[inside]]

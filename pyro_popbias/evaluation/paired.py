@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.evaluation.bootstrap import estimates, replicates
+from pyro_popbias.errors import DataError
+from pyro_popbias.evaluation.bootstrap import bounds, estimates, replicates
 from pyro_popbias.evaluation.evaluate import Evaluation
-from pyro_popbias.registry import nearest
 
 
 def differences(systems: Mapping[str, Evaluation], metrics: Sequence[str], *, interval: float = 0.9) -> pd.DataFrame:
@@ -30,20 +29,16 @@ def differences(systems: Mapping[str, Evaluation], metrics: Sequence[str], *, in
     for name, system in systems.items():
         if not np.array_equal(system.ids, first.ids):
             raise DataError(f"PB-D374: {name!r} was judged on other users than the first; fit all on the same rows")
-        for metric in metrics:
-            if metric not in system.metrics:
-                raise ConfigError(f"PB-C374: {name!r} has no metric {metric!r}{nearest(metric, list(system.metrics))}")
-    users, ends = len(first.ids), ((1 - interval) / 2, (1 + interval) / 2)
-    rows, base = [], None
-    for system in systems.values():
-        chosen = {metric: system.metrics[metric] for metric in metrics}
+    rows, base, users = [], None, len(first.ids)
+    for name, system in systems.items():
+        chosen = {metric: system.metric(metric, whose=repr(name)) for metric in metrics}
         value, drawn = estimates(chosen, users), replicates(chosen, users)
         base = base or (value, drawn)
+        gap = value - base[0]
+        lower, upper = bounds(drawn - base[1], gap, interval)
         row: dict[str, float] = {}
         for metric in metrics:
-            gap, moved = value[metric] - base[0][metric], drawn[metric] - base[1][metric]
-            row |= {metric: value[metric], f"{metric}_difference": gap}
-            for side, end in zip(("lower", "upper"), ends, strict=True):
-                row[f"{metric}_difference_{side}"] = moved.quantile(end) - moved.mean() + gap
+            of_gap = {"": gap, "_lower": lower, "_upper": upper}
+            row |= {metric: value[metric]} | {f"{metric}_difference{end}": each[metric] for end, each in of_gap.items()}
         rows.append(row)
     return pd.DataFrame(rows, index=list(systems))

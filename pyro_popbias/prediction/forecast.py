@@ -44,25 +44,37 @@ class Forecast:
         Raises:
             ConfigError: there is one period.
         """
-        periods = catalogue.periods
-        if periods == 1:
+        if catalogue.periods == 1:
             raise ConfigError(
                 "PB-C372: a forecast needs two periods or more, and the fit has one; fit with a time column and periods, or "
                 "choose another popularity"
             )
         with torch.no_grad():
             mean, of_prior = (each.mean.expand(catalogue.cells).cpu().numpy() for each in (posterior, prior))
-        there = catalogue.count.reshape(-1, periods) > 0
-        mean, of_prior = mean.reshape(-1, periods), of_prior.reshape(-1, periods)
-        latest = np.maximum.accumulate(
-            np.where(there, np.arange(periods), -1), axis=1
-        )  # period with rows, -1 before any
-        now, before = latest[:, -1], latest[:, -2]
-        item = np.arange(len(mean))
-        last = np.where(now >= 0, mean[item, now], of_prior[:, -1])
-        move = np.where(before >= 0, last - mean[item, before], 0.0)
+        last, move = last_values(mean, of_prior, catalogue)
         found = last + self.share * move
         return np.maximum(found, LEAST) if is_positive else found
+
+
+def last_values(of_q: np.ndarray, of_prior: np.ndarray, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray]:
+    """Return each item's value in its last period with rows, and how far it has moved since the one before, `(K,)` each.
+
+    An item without rows has the value of its prior, and one without an earlier period does not move.
+
+    Args:
+        of_q: `(K * T,)` such as the mean of q of each cell.
+        of_prior: `(K * T,)` the same of its prior.
+        catalogue: it counts the rows of cells.
+    """
+    periods = catalogue.periods
+    of_q, of_prior = of_q.reshape(-1, periods), of_prior.reshape(-1, periods)
+    there = catalogue.count.reshape(-1, periods) > 0
+    # the latest period with rows up to each, -1 before any
+    latest = np.maximum.accumulate(np.where(there, np.arange(periods), -1), axis=1)
+    now, before = latest[:, -1], latest[:, -2] if periods > 1 else np.full(len(latest), -1)
+    item = np.arange(len(of_q))
+    last = np.where(now >= 0, of_q[item, now], of_prior[:, -1])
+    return last, np.where(before >= 0, last - of_q[item, before], 0.0)
 
 
 def read_forecast(popularity: object) -> Forecast | None:

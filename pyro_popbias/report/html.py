@@ -7,7 +7,6 @@ only embedded images and the one style sheet whose hash it names. All text is es
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,17 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from matplotlib.axes import Axes
 
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.atomic_files import write_atomically
+from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.report import check_plots
 from pyro_popbias.report import fit_plots as plots
-from pyro_popbias.report.figure import as_png, clean
+from pyro_popbias.report.evaluation_section import evaluation_section
+from pyro_popbias.report.figure import clean
+from pyro_popbias.report.picture import Picture
 from pyro_popbias.report.titles import read_titles
 from pyro_popbias.storage.card import card
 from pyro_popbias.storage.run_folder import versions
@@ -45,20 +46,15 @@ th:nth-child(2), td:nth-child(2) { text-align: left; }
 """
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An embedded image: its data URL and its alternative text."""
-
-    source: str
-    words: str
-
-    @classmethod
-    def of(cls, ax: Axes) -> "Picture":
-        """Return the image of some axes, with their title as alternative text."""
-        return cls(f"data:image/png;base64,{base64.b64encode(as_png(ax)).decode()}", ax.get_title())
-
-
-def write_report(fit: Trained, path: str | Path, *, titles: Any = None, checked: Check | None = None) -> None:
+def write_report(
+    fit: Trained,
+    path: str | Path,
+    *,
+    titles: Any = None,
+    checked: Check | None = None,
+    test: Interactions | None = None,
+    candidates: str = "all",
+) -> None:
     """Write the report of a fit atomically.
 
     Args:
@@ -66,19 +62,38 @@ def write_report(fit: Trained, path: str | Path, *, titles: Any = None, checked:
         path: path of the HTML file.
         titles: titles of items: a mapping, a table with columns item and title, or the path of such a table.
         checked: the checks of the fit; run here if left out.
+        test: rows that were not trained on, to evaluate the fit on.
+        candidates: as in `Fit.evaluate`.
 
     Raises:
-        DataError: the titles are not usable.
+        DataError: the titles or the test are not usable.
+        ConfigError: candidates is not one of the choices.
         RunFolderError: the file cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise RunFolderError(f"PB-R100: cannot write {path}: folder {path.parent} does not exist; create it first")
-    write_atomically(path, render(fit, read_titles(titles), checked).encode())
+    names = read_titles(titles)
+    evaluation = evaluation_section(
+        fit, test, candidates
+    )  # a test that cannot be used is refused before the checks run
+    write_atomically(path, render(fit, names, checked, evaluation).encode())
 
 
-def render(fit: Trained, titles: Mapping[str, str], checked: Check | None = None) -> str:
-    """Return the report as HTML."""
+def render(
+    fit: Trained,
+    titles: Mapping[str, str],
+    checked: Check | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the report as HTML.
+
+    Args:
+        fit: the fit.
+        titles: titles of items.
+        checked: the checks of the fit; run here if left out.
+        evaluation: what `evaluation_section` returns.
+    """
     template = (files("pyro_popbias.report") / "template.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     heading, *lines = (part for part in card(fit).split("\n") if part)
@@ -91,6 +106,7 @@ def render(fit: Trained, titles: Mapping[str, str], checked: Check | None = None
         style_hash=style_hash,
         study=fit.study.with_names_of_files().to_toml(),
         versions=", ".join(f"{name} {version}" for name, version in versions().items()),
+        evaluation=evaluation,
         **_checks(fit, checked),
         **_popularity(fit, titles),
         **_training(fit),

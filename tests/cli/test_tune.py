@@ -1,12 +1,18 @@
 """Searching a space of studies: by what judges, resumable, without a test set."""
 
 import builtins
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import pyro_popbias as pb
+from pyro_popbias.cli import fit_and_compare as running
 from pyro_popbias.cli import tune
 from pyro_popbias.cli.app import app
 from pyro_popbias.cli.tune import judged, read_space, run_tuning
@@ -75,6 +81,52 @@ def test_a_search_goes_on_where_it_was(files, monkeypatch):
     assert len(pd.read_csv(files / "search" / "trials.csv")) == 4
     search(files, 4)
     assert len(calls) == 5  # nothing is left to do
+
+
+def finished(folder):
+    log = folder / "trials.log"
+    return log.read_text().count('"state":1') if log.exists() else 0
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(files):
+    arguments = ["tune", "study.toml", "--space", "space.toml", "--out", "killed", "--trials", "200"]
+    command = [sys.executable, "-c", "from pyro_popbias.cli.app import main; main()", *arguments]
+    child = subprocess.Popen(command, cwd=files, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while finished(files / "killed") < 2 and child.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.kill()
+    assert child.wait(timeout=60) == -signal.SIGKILL
+    done = finished(files / "killed")
+    lines = search(files, done + 2, out="killed")
+    assert lines[0].startswith(f"{done} of {done + 2} settings tried")
+    search(files, done + 2, out="whole")
+    tables = [
+        pd.read_csv(files / out / "trials.csv").drop(columns="setting").sort_values("value", ignore_index=True)
+        for out in ("killed", "whole")
+    ]
+    pd.testing.assert_frame_equal(*tables)
+    assert len(tables[0]) == len(tables[0].drop_duplicates()) == done + 2
+
+
+@pytest.mark.slow
+def test_a_lock_that_was_left_behind_is_taken_over(files, monkeypatch):
+    monkeypatch.chdir(files)
+    once = [Path("study.toml"), Path("space.toml"), Path("search")]
+    list(run_tuning(*once, trials=1))
+    (files / "search" / "trials.log.lock").symlink_to((files / "search" / "trials.log").absolute())
+    began = time.monotonic()
+    assert next(run_tuning(*once, trials=2)).startswith("1 of 2 settings tried")
+    assert time.monotonic() - began < 60
+
+
+def test_only_the_data_of_the_study_are_read(files, monkeypatch):
+    read, whole = [], running.read_interactions
+    monkeypatch.setattr(running, "read_interactions", lambda path, **keys: read.append(path) or whole(path, **keys))
+    search(files, 2)
+    assert read == [str(files / "events.csv")]
 
 
 def test_a_setting_that_fails_is_left_out(files, monkeypatch):

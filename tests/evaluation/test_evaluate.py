@@ -133,14 +133,70 @@ def test_unseen_ids_and_users_without_a_positive_are_counted(case):
     assert "users have no relevant row and no list" in notes
 
 
+def test_one_length_is_a_number(case):
+    _, test, fit = case
+    for one in (5, np.int64(5), [5], np.array([5, 5])):
+        pd.testing.assert_frame_equal(fit.evaluate(test, k=one), fit.evaluate(test, k=(5,)))
+
+
+@pytest.mark.parametrize("candidates", ["all", "test"])
+def test_a_test_of_one_class_has_no_metrics_of_probabilities(case, candidates):
+    _, test, fit = case
+    ones = pb.Interactions.from_frame(test.to_frame().query("label == 1").drop(columns=["label", "time"]))
+    metrics = set(fit.evaluate(ones, candidates=candidates)["metric"])
+    assert "ndcg@20" in metrics
+    assert not metrics & {"auc", "user_auc", "log_loss", "brier", "calibration_error"}
+
+
+def test_what_is_left_is_counted(case):
+    train, test, fit = case
+    strange = pd.DataFrame({"user": ["nobody"] * 3, "item": [train.items[0]] * 3, "label": [1, 1, 0]})
+    frame = pd.concat([test.to_frame()[["user", "item", "label"]], strange])
+    notes = fit.evaluate(pb.Interactions.from_frame(frame, label="label")).attrs["notes"]
+    assert f"{len(test)} rows of {test.to_frame()['user'].nunique()} users are left" in notes
+    assert not any("are left" in note for note in fit.evaluate(test).attrs["notes"])
+
+
+@pytest.mark.parametrize("candidates", ["all", "test"])
+def test_scores_that_are_all_alike_are_said(case, candidates):
+    """Without vectors a user's items have one affinity, and only their own popularity tells them apart."""
+    train, test, _ = case
+    empty = {f"{side}_vectors": pd.DataFrame({"id": getattr(train, f"{side}s"), "a": 0.0}) for side in ("user", "item")}
+    study = pb.Study(model={"affinity": {"name": "fixed", **empty}}, training=BRIEF)
+    fit = pb.fit(train, study=study, progress=False)
+    notes = fit.evaluate(test, k=5, candidates=candidates).attrs["notes"]
+    assert any("users chance decides between items of equal score" in note for note in notes)
+    notes = fit.evaluate(test, k=5, candidates=candidates, popularity="posterior").attrs["notes"]
+    assert not any("equal score" in note for note in notes)
+
+
+def test_intervals_stay_where_a_metric_can_be(case):
+    _, test, fit = case
+    for popularity in ("population", "posterior"):
+        table = fit.evaluate(test, k=(3, 25), popularity=popularity, interval=0.99).set_index("metric").dropna()
+        shares = table.drop([name for name in table.index if name.startswith(("average", "log", "popularity"))])
+        assert (shares["lower"] >= 0).all()
+        assert (shares["upper"] <= 1).all()
+        assert (table["lower"] <= table["value"]).all()
+        assert (table["value"] <= table["upper"]).all()
+
+
+def test_nobody_that_is_known(case):
+    train, _, fit = case
+    frame = pd.DataFrame({"user": ["nobody", "no one"], "item": [train.items[0]] * 2, "label": [1, 0]})
+    with pytest.raises(pb.DataError, match="PB-D371: no user with training rows has a relevant row among the 2 of the"):
+        fit.evaluate(pb.Interactions.from_frame(frame, label="label"))
+
+
 def test_wrong_arguments_are_refused(case):
     _, test, fit = case
     with pytest.raises(pb.ConfigError, match="PB-C371: unknown candidates 'al'; did you mean 'all'"):
         fit.evaluate(test, candidates="al")
     with pytest.raises(pb.ConfigError, match="PB-C370: k is empty"):
         fit.evaluate(test, k=())
-    with pytest.raises(pb.ConfigError, match="PB-C084: k must be an integer >= 1"):
-        fit.evaluate(test, k=(0,))
+    for wrong in ((0,), 0, True, 20.0, "20", ("20",)):
+        with pytest.raises(pb.ConfigError, match="PB-C084: k must be an integer >= 1"):
+            fit.evaluate(test, k=wrong)
     with pytest.raises(pb.DataError, match="PB-D001: expected Interactions as test, got DataFrame"):
         fit.evaluate(test.to_frame())
     negative = pb.Interactions.from_frame(test.to_frame().query("label == 0").assign(time=0), label="label")

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from pyro_popbias.evaluation import popularity_bias, probabilities
 from pyro_popbias.evaluation.bootstrap import estimates, intervals, ratio, replicates
 from pyro_popbias.evaluation.judgement import LabelledRows, metrics_of_lists, metrics_of_rows
-from pyro_popbias.evaluation.lists import NOTHING, hits_of, lists_of_rows, top_lists
+from pyro_popbias.evaluation.lists import NOTHING, hits_of, lists_and_ties, lists_of_rows, top_lists
 from pyro_popbias.evaluation.ranking import ranking_metrics
 
 OF_IR_MEASURES = {"hit": "Success", "recall": "R", "precision": "P", "ndcg": "nDCG", "mrr": "RR", "map": "AP"}
@@ -32,8 +32,11 @@ def lists_of(score, seen, k):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("k", [1, 5, 20, 40])
-def test_ranking_metrics_are_those_of_ir_measures(seed, k):
+@pytest.mark.parametrize("ties", [False, True])
+def test_ranking_metrics_are_those_of_ir_measures(seed, k, ties):
+    """Where scores are tied, those of the order in which the lists have put them."""
     score, relevant, seen = random_case(seed)
+    score = score.round() if ties else score
     lists = lists_of(score, seen, k)
     hits = hits_of(lists, np.arange(len(score)), relevant)
     found = ranking_metrics(hits, relevant.sum(1), k)
@@ -61,6 +64,40 @@ def test_lists_are_sorted_and_leave_out_what_is_seen(seed):
     for user, row in enumerate(lists):
         expected = [item for item in np.argsort(-score[user]) if not seen[user, item]]
         assert [item for item in row if item != NOTHING] == expected
+
+
+@pytest.mark.parametrize("k", [1, 5, 25])
+def test_ties_at_the_end_of_a_list_are_broken_at_random(k):
+    """Two items stand out, 27 are alike and one is seen: each of the 27 has as many places as any other."""
+    import torch
+
+    users, items = 3_000, 30
+    score = np.zeros((users, items))
+    score[:, [7, 3]] = 2.0, 1.0
+    seen = sparse.csr_array(
+        (np.ones(users, dtype=bool), (np.arange(users), np.zeros(users, dtype=int))), (users, items)
+    )
+    lists, ties = lists_and_ties(
+        lambda block: torch.from_numpy(score[block]), np.arange(users), k, items=items, seen=seen
+    )
+    assert (lists[:, :2] == [7, 3][: min(k, 2)]).all()
+    assert ties.all() == ties.any() == (k > 2)
+    assert all(len(set(row)) == k for row in lists)
+    if k > 2:
+        share = np.bincount(lists[:, 2:].ravel(), minlength=items) / users
+        assert share[[0, 3, 7]].max() == 0
+        expected = (k - 2) / 27
+        np.testing.assert_allclose(
+            np.delete(share, [0, 3, 7]), expected, atol=4 * (expected * (1 - expected) / users) ** 0.5
+        )
+
+
+def test_a_list_that_holds_all_there_is_has_no_ties():
+    import torch
+
+    lists, ties = lists_and_ties(lambda block: torch.zeros(len(block), 4), np.arange(3), 9, items=4)
+    assert (np.sort(lists) == np.arange(4)).all()
+    assert not ties.any()
 
 
 def test_lists_of_rows_have_each_item_once():

@@ -1,6 +1,7 @@
 """Fits side by side on a test: differences with paired intervals."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pyro_popbias as pb
@@ -65,7 +66,7 @@ def test_a_paired_difference_is_sharper_than_the_values():
 def test_systems_need_the_same_users_and_metrics():
     with pytest.raises(pb.DataError, match="PB-D374: 'b' was judged on other users than the first"):
         differences({"a": system(np.ones(3)), "b": system(np.ones(4))}, ["mean"])
-    with pytest.raises(pb.ConfigError, match="PB-C374: 'a' has no metric 'maen'; did you mean 'mean'"):
+    with pytest.raises(pb.ConfigError, match="PB-C374: 'a' has no metric 'maen' on this test; did you mean 'mean'"):
         differences({"a": system(np.ones(3))}, ["maen"])
 
 
@@ -85,11 +86,51 @@ def test_logs_of_positives_are_compared_by_their_rankings():
 
 def test_what_cannot_be_judged_is_noted(case):
     test, fits = case
-    own = fits["2"].events
-    table = pb.compare(fits, own)
-    assert table["note"].str.contains("PB-D370: .* rows of the test were trained on").all()
+    unseen = pb.Interactions.from_frame(
+        pd.DataFrame({"user": ["x", "y"], "item": ["x", "y"], "label": [0, 1]}), label="label"
+    )
+    table = pb.compare(fits, unseen)
+    assert (
+        table["note"]
+        .str.contains("PB-D371: no user with training rows has a relevant row among the 2 of the test")
+        .all()
+    )
     assert "ndcg@20" not in table
     with pytest.raises(pb.UnknownNameError, match="PB-C011"):
         pb.compare(fits, test, popularity="posteriori")
     with pytest.raises(pb.ConfigError, match="PB-C371"):
         pb.compare(fits, test, candidates="al")
+
+
+def test_rows_that_a_fit_was_trained_on_are_refused_or_counted(case):
+    test, fits = case
+    own = fits["2"].events
+    with pytest.raises(
+        pb.DataError, match=r"PB-D370: \d+ of the \d+ rows of the test were trained on by '2'; evaluate on rows"
+    ):
+        pb.compare(fits, own)
+    frame = pd.concat([test.to_frame(), own.to_frame().head(7)])
+    table = pb.compare(fits, pb.Interactions.from_frame(frame, label="label"))
+    assert (
+        table["note"].str.contains(f"7 of {len(frame)} rows of the test were trained on, and count in log_score").all()
+    )
+    assert table["note"].str.contains(f"7 of {len(frame)} rows were trained on, and left out").all()
+    assert not pb.compare(fits, test)["note"].str.contains("trained on").any()
+
+
+@pytest.mark.parametrize(
+    ("metric", "nearest"),
+    [
+        ("ndgc@20", "ndcg@20"),
+        ("ndcg", "ndcg@20"),
+        ("ndcg@x", "ndcg@20"),
+        ("recal@5", "recall@5"),
+        ("log-loss", "log_loss"),
+    ],
+)
+def test_an_unknown_metric_is_answered_with_the_nearest(case, metric, nearest):
+    test, fits = case
+    with pytest.raises(
+        pb.ConfigError, match=f"PB-C374: '2' has no metric '{metric}' on this test; did you mean '{nearest}'"
+    ):
+        pb.compare(fits, test, metrics=(metric,))

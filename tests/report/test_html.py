@@ -128,6 +128,50 @@ def test_a_run_without_data_says_why_there_are_no_checks(fit, tmp_path):
     assert "Not checked: " in render(replace(fit, events=None), {})
 
 
+@pytest.fixture
+def unseen_rows(fit):
+    """Return pairs that were not trained on, with both labels."""
+    known = set(zip(fit.events.to_frame()["user"], fit.events.to_frame()["item"], strict=True))
+    pairs = [(u, i) for u in fit.catalogue.users for i in fit.catalogue.items if (u, i) not in known][:60]
+    frame = pd.DataFrame(pairs, columns=["user", "item"])
+    return pb.Interactions.from_frame(frame.assign(label=frame.index % 2), label="label")
+
+
+@pytest.mark.parametrize("candidates", ["all", "test"])
+def test_a_test_is_evaluated_in_the_report(fit, unseen_rows, tmp_path, candidates):
+    fit.report(tmp_path / "report.html", test=unseen_rows, candidates=candidates)
+    html = (tmp_path / "report.html").read_text()
+    found = assert_inert(html)
+    assert "<h2>Evaluation</h2>" in html
+    rows = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td></tr>", html)
+    shown = {metric: cells for metric, *cells in rows}
+    for place, mode in enumerate(("population", "posterior", "none")):
+        table = fit.evaluate(unseen_rows, popularity=mode, candidates=candidates).set_index("metric")
+        assert set(table.index) <= shown.keys()
+        for metric, row in table.iterrows():
+            expected = "" if pd.isna(row["value"]) else "{value:.3g} ({lower:.3g} to {upper:.3g})".format(**row)
+            assert shown[metric][place] == expected, (metric, mode)
+    for note in fit.evaluate(unseen_rows, candidates=candidates).attrs["notes"]:
+        assert note in html
+    words = [value for tag, name, value in found.attributes if name == "alt"]
+    assert any(each.startswith("Accuracy against popularity bias: ndcg@20 at average_popularity@20") for each in words)
+
+
+def test_without_a_test_there_is_no_evaluation(fit):
+    assert "Evaluation" not in render(fit, {}, fit_checks(fit))
+
+
+def test_a_test_that_cannot_be_used_is_refused_before_the_checks(fit, tmp_path, monkeypatch):
+    from pyro_popbias.report import html as report
+
+    monkeypatch.setattr(report, "check", None)
+    with pytest.raises(pb.DataError, match="PB-D370: 400 of the 400 rows of the test were trained on"):
+        fit.report(tmp_path / "report.html", test=fit.events)
+    with pytest.raises(pb.ConfigError, match="PB-C371: unknown candidates 'al'"):
+        fit.report(tmp_path / "report.html", test=fit.events, candidates="al")
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_report_that_cannot_be_written(fit, tmp_path):
     with pytest.raises(RunFolderError, match="PB-R100: cannot write"):
         fit.report(tmp_path / "missing" / "report.html")

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import pyro_popbias as pb
-from pyro_popbias.report import check_plots
+from pyro_popbias.report import check_plots, trade_off_plot
 from pyro_popbias.report import fit_plots as plots
 from pyro_popbias.report.figure import LONGEST, as_png, clean, new_axes
 
@@ -47,6 +47,37 @@ def test_pictures_of_checks(picture):
     observed = next(line for line in ax.get_lines() if line.get_label() == "observed")
     assert len(observed.get_ydata()) == 10
     assert as_png(picture(check_table())).startswith(b"\x89PNG")
+
+
+def trade_off_table():
+    modes = ["none", "population", "prior", "posterior"]
+    table = pd.DataFrame({"popularity": [*modes, "share", "share"], "share": [*[np.nan] * 4, 1.0, 0.0]})
+    for name, values in (("user_auc", [0.6, 0.6, 0.6, 0.5, 0.5, 0.6]), ("average_popularity@5", [3, 3, 3, 9, 9, 3])):
+        table[name] = values
+        table[f"{name}_difference"] = table[name] - table[name].iloc[0]
+        for end, move in (("lower", -0.1), ("upper", 0.2)):
+            table[f"{name}_{end}"], table[f"{name}_difference_{end}"] = (
+                table[name] + move,
+                table[f"{name}_difference"] + move,
+            )
+    return table
+
+
+def test_the_picture_of_a_trade_off():
+    table, ax = trade_off_table(), Figure().subplots()
+    assert trade_off_plot.trade_off(table, ax) is ax
+    assert ax.get_xlabel() == "average_popularity@5 (training rows)"
+    assert ax.get_ylabel() == "user_auc"
+    (curve,) = (line for line in ax.get_lines() if line.get_linestyle() == "-")
+    np.testing.assert_array_equal(curve.get_xydata(), [[3, 0.6], [9, 0.5]])  # in the order of the share
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["share of an item's own popularity", "none", "population", "prior", "posterior"]
+    assert [text.get_text() for text in ax.texts] == ["0", "1"]
+    assert as_png(trade_off_plot.trade_off(table)).startswith(b"\x89PNG")
+    assert trade_off_plot.described_in_words(table) == (
+        "Accuracy against popularity bias: user_auc at average_popularity@5 under each popularity. none: 0.6 at 3; "
+        "population: 0.6 at 3; prior: 0.6 at 3; posterior: 0.5 at 9; share 1: 0.5 at 9; share 0: 0.6 at 3."
+    )
 
 
 @pytest.mark.parametrize(
