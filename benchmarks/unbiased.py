@@ -1,6 +1,6 @@
 """Rankings on tests that are not popularity-biased: our models under each mode of popularity, and what people use instead.
 
-Every system has at most six settings. Settings and numbers of epochs are chosen on rows held out of the training rows, seed 0;
+Every system has at most four settings. Settings and numbers of epochs are chosen on rows held out of the training rows, seed 0;
 then five seeds are trained on all training rows and judged on the test. Intervals are 95 %, by a bootstrap over users;
 differences are paired, the mean over seeds. Results are kept in a folder: a run that is cut off goes on where it was, and
 `--part` shares the systems out to several processes. Without anything left to do it prints the tables.
@@ -69,12 +69,16 @@ def main(
         str, typer.Option(help="i/n: do the i-th of n parts of the systems, beside other processes")
     ] = "0/1",
     only: Annotated[str, typer.Option(help="names of problems, comma-separated")] = ",".join(PROBLEMS),
+    systems: Annotated[str, typer.Option(help="names of systems, semicolon-separated; all by default")] = "",
 ) -> None:
     """Do what is missing, and print the tables."""
     results, (own, of) = Results(out), map(int, part.split("/"))
     problems = [PROBLEMS[name](data) for name in only.split(",")]
     for problem in problems:
-        for name, system in [each for each in SYSTEMS.items() if problem.name in each[1].problems][own::of]:
+        wanted = systems.split(";") if systems else list(SYSTEMS)
+        for name, system in [
+            each for each in SYSTEMS.items() if problem.name in each[1].problems and each[0] in wanted
+        ][own::of]:
             run(problem, name, system, results, seeds)
     for problem in problems:
         show(problem, results)

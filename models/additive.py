@@ -31,6 +31,7 @@ class Additive(PopularityModel):
     latents: ClassVar[Mapping[str, Latent]] = {"popularity": Latent(dims=("item", "period"), support=constraints.real)}
     per_interaction = True
     free_slope = True
+    has_logit_link = True
     slope_parameter: Tensor
 
     def __init__(

@@ -23,6 +23,7 @@ class InverseLogistic(PopularityModel):
         prior: distribution of z, on (0, inf).
     """
 
+    has_logit_link = True
     latents: ClassVar[Mapping[str, Latent]] = {
         "popularity": Latent(dims=("item", "period"), support=constraints.positive)
     }

@@ -80,6 +80,8 @@ class PopularityModel(Variant, PyroModule):
             any other that is bounded where this one is, and only then.
         per_interaction: whether each interaction may have its own popularity.
         free_slope: whether popularity's slope may have either sign.
+        has_logit_link: whether the log odds of a label are x plus a term of popularity, so that negatives may be drawn by
+            popularity.
     """
 
     required: ClassVar[tuple[str, ...]] = (
@@ -96,6 +98,7 @@ class PopularityModel(Variant, PyroModule):
     default_saturation: ClassVar[type[Saturation] | None] = None
     per_interaction: ClassVar[bool] = False
     free_slope: ClassVar[bool] = False
+    has_logit_link: ClassVar[bool] = False
 
     def __init__(self, affinity: Affinity, prior: PopularityPrior) -> None:
         super().__init__()
@@ -123,6 +126,8 @@ class PopularityModel(Variant, PyroModule):
         with pyro.plate("cell", len(batch.cell)), poutine.scale(scale=batch.weight):
             popularity = pyro.sample("popularity", prior)
         affinity = self.affinity(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
+        if batch.offset is not None:
+            affinity = affinity + batch.offset
         for name, value in self.log_prior().items():
             pyro.factor(f"{name}_prior", value)
         return self.observe(batch, affinity, popularity.index_select(-1, batch.cell_index))

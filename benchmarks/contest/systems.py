@@ -13,7 +13,7 @@ import pyro_popbias as pb
 from contest.problems import Problem, Rows, ScoreTable
 
 PATIENCE = 10  # epochs without a better value, as in the package's own training
-MOST_SETTINGS = 6  # of every system
+MOST_SETTINGS, MOST_EPOCHS = 4, 80  # of every system; of a baseline
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class BaselineSystem(System):
     """
 
     def __init__(self, kind: type[Baseline]) -> None:
-        self._kind, self.settings = kind, kind.grid[:MOST_SETTINGS] or [{}]
+        # spread over the grid, so that every choice in it is met
+        self._kind, self.settings = kind, kind.grid[1::3] if len(kind.grid) > MOST_SETTINGS else kind.grid
         if kind.needs_labels:
             self.problems = ("coat",)
 
@@ -78,7 +79,7 @@ class BaselineSystem(System):
             value = problem.validation_score(baseline.score)
             if value > best.value:
                 best = Chosen(value, epoch)
-            elif epoch - best.epochs >= PATIENCE:
+            if epoch - best.epochs >= PATIENCE or epoch >= MOST_EPOCHS:
                 break
         return best
 
@@ -117,7 +118,7 @@ class StudySystem(System):
         study = pb.Study.model_validate({**setting, "training": training})
         history = pb.fit(problem.train, study=study, progress=False).history
         values = history.loc[history["phase"] == 1, f"validation_{problem.decides}"].to_numpy()
-        if study.model.affinity.learns_scales:  # all epochs run, and the last one counts
+        if study.training.runs_whole(learns_scales=study.model.affinity.learns_scales):
             return Chosen(float(values[-1]), len(values))
         return Chosen(float(values.max()), int(values.argmax()) + 1)
 
@@ -153,7 +154,7 @@ def _pairs_table(fitted: pb.Fit, problem: Problem, mode: str) -> ScoreTable:
     return table
 
 
-def _points(name: str, *, scales: tuple[float, ...], dims: tuple[int, ...]) -> list[dict[str, Any]]:
+def _points(name: str, *, scales: tuple[float, ...], dim: int) -> list[dict[str, Any]]:
     """Return studies of positives only, with point vectors and a negative sampled as often as not."""
     return [
         {
@@ -162,9 +163,8 @@ def _points(name: str, *, scales: tuple[float, ...], dims: tuple[int, ...]) -> l
                 "name": name,
                 "affinity": {"name": "embedding", "dim": dim, "scale": scale, "posterior": "point"},
             },
-            "training": {"epochs": 100},
+            "training": {"epochs": 40, "schedule": "linear"},
         }
-        for dim in dims
         for scale in scales
     ]
 
@@ -177,14 +177,14 @@ def _rated(name: str, *affinities: dict[str, Any]) -> list[dict[str, Any]]:
 VECTORS: tuple[dict[str, Any], ...] = (
     {"name": "embedding", "dim": 8},
     {"name": "embedding", "dim": 32},
-    *({"name": "embedding", "dim": 8, "posterior": "point", "scale": scale} for scale in (0.2, 0.35, 0.5, 0.7)),
+    *({"name": "embedding", "dim": 8, "posterior": "point", "scale": scale} for scale in (0.3, 0.6)),
 )
 FEATURES: tuple[dict[str, Any], ...] = tuple(
-    {"name": "factorization-machine", "dim": dim, "scale": scale} for dim in (4, 8) for scale in (0.1, 0.2, 0.4)
+    {"name": "factorization-machine", "dim": dim, "scale": scale} for dim in (4, 8) for scale in (0.2, 0.4)
 )
 MODELS = ("product", "inverse-logistic", "additive")
 SYSTEMS: dict[str, System] = {
-    **{name: StudySystem(_points(name, scales=(0.7, 1.0, 1.5), dims=(64, 128)), "adressa") for name in MODELS[:2]},
+    **{name: StudySystem(_points(name, scales=(0.5, 0.6, 0.7, 0.8), dim=128), "adressa") for name in MODELS[:2]},
     **{f"{name}, vectors": StudySystem(_rated(name, *VECTORS), "coat") for name in MODELS},
     **{f"{name}, features": StudySystem(_rated(name, *FEATURES), "coat") for name in MODELS},
     **{name: BaselineSystem(kind) for name, kind in BASELINES.items()},

@@ -5,7 +5,7 @@ import warnings
 from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
-from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, ConcentratedPrior
+from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, ConcentratedPrior, PopularityModel
 from pyro_popbias.models.saturations.power import PowerSaturationConfig
 from pyro_popbias.study.study import Study
 
@@ -24,6 +24,7 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     check_given(study)
     model = MODELS[study.model.name]
     study = study.replace("data", negatives=_negatives(study, events, pairwise=model.pairwise))
+    _check_sampling(study, model)
     if study.model.latent == "interaction" and not model.per_interaction:
         names = [name for name, cls in MODELS.items() if cls.per_interaction]
         raise IncompatibleError(
@@ -34,6 +35,23 @@ def with_defaults(study: Study, events: Interactions) -> Study:
         study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
     _warn_of_free_scales(study)
     return _enough_steps(_without_biases(study), events)
+
+
+def _check_sampling(study: Study, model: type[PopularityModel]) -> None:
+    """Refuse negatives drawn by popularity where there are none, or where the model cannot take the draw out again."""
+    if study.data.negative_sampling == "uniform":
+        return
+    if not study.data.negatives:
+        raise ConfigError(
+            "PB-C380: negative_sampling = 'popularity', but the data have labels of their own and no negatives are drawn; leave "
+            "it out"
+        )
+    if not model.has_logit_link:
+        names = [name for name, cls in MODELS.items() if cls.has_logit_link]
+        raise IncompatibleError(
+            f"PB-C380: model {study.model.name!r} has no log odds that a draw by popularity would only move; negative_sampling = "
+            f"'popularity' goes with {', '.join(names)}"
+        )
 
 
 def _without_biases(study: Study) -> Study:

@@ -12,7 +12,13 @@ from torch import Tensor
 from pyro_popbias.assembly.components import build, local_parameters
 from pyro_popbias.assembly.defaults import with_defaults
 from pyro_popbias.assembly.prior_sources import make_prior
-from pyro_popbias.assembly.training_data import cell_statistics, choose_device, given_score, split_rows
+from pyro_popbias.assembly.training_data import (
+    cell_statistics,
+    choose_device,
+    given_score,
+    split_rows,
+    training_negatives,
+)
 from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
@@ -150,9 +156,8 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     number = study.data.negatives or 0
     train, held_out = split_rows(events, study, seed=split_seed)
     # what is held out is not known to training, and what is known to be positive is not scored as a negative
-    for_training, for_score = (
-        Negatives(events, number, rows=rows, device=device) if number else None for rows in (train, None)
-    )
+    for_training = training_negatives(events, study, rows=train, device=device)
+    for_score = Negatives(events, number, device=device) if number else None  # always uniform
     if training.batch_size > len(train) * (1 + number) and "batch_size" in training.model_fields_set:
         message = (
             f"PB-C085: batch_size {training.batch_size} is more than the {len(train)} training rows; all are one batch"

@@ -8,6 +8,8 @@ from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.data.frames import check_columns
 from pyro_popbias.data.holdout import hold_out
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.negatives import Negatives
+from pyro_popbias.data.popular_negatives import PopularNegatives
 from pyro_popbias.data.splits import require_split
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.guides import CellStatistics
@@ -53,6 +55,20 @@ def given_score(columns: pd.DataFrame, study: Study) -> np.ndarray | None:
             f"{len(score)} rows; fill or drop them"
         )
     return score
+
+
+def training_negatives(events: Interactions, study: Study, *, rows: np.ndarray, device: str) -> Negatives | None:
+    """Return what draws the negatives of training rows; None where labels are the data's own.
+
+    Args:
+        events: the interactions.
+        study: what was declared, with the defaults that depend on the data.
+        rows: positions of the training rows.
+        device: where draws live.
+    """
+    number = study.data.negatives or 0
+    kind = PopularNegatives if study.data.negative_sampling == "popularity" else Negatives
+    return kind(events, number, rows=rows, device=device) if number else None
 
 
 def choose_device(name: str) -> str:

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.assembly.pair import BLOCK, Pair
-from pyro_popbias.assembly.training_data import given_score, split_rows
+from pyro_popbias.assembly.training_data import given_score, split_rows, training_negatives
 from pyro_popbias.checks.cell_likelihood import CellObservations
 from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError
 from pyro_popbias.trained import Trained
 
@@ -52,8 +51,7 @@ class TrainingRows:
         self.count = np.bincount(events.cell[train], minlength=events.cells)
         self._first = np.cumsum(self.count) - self.count
         self._score = given_score(events.columns, fit.study)
-        number = fit.study.data.negatives or 0
-        self._negatives = Negatives(events, number, rows=train) if number else None
+        self._negatives = training_negatives(events, fit.study, rows=train, device="cpu")
         if self._negatives is not None:
             self._rates = self._negatives.rates(events.user[train], events.period[train])
 
@@ -78,7 +76,8 @@ class TrainingRows:
         if self._negatives is not None:
             items, place = np.unique(cell // events.periods, return_inverse=True)
             drawn, who = np.nonzero(self._negatives.without_positive(items)[place])
-            often = self._rates[who, cell[drawn] % events.periods]
+            weights = self._negatives.item_weights[cell[drawn] // events.periods]
+            often = weights * self._rates[who, cell[drawn] % events.periods]
             drawn, who, often = (part[often > 0] for part in (drawn, who, often))
             cell_index, user, weight = (
                 np.concatenate(pair) for pair in ((cell_index, drawn), (user, who), (weight, often))
@@ -98,7 +97,10 @@ class TrainingRows:
             users, items = (torch.from_numpy(each[part].astype(np.int64)).to(self._device) for each in (user, item))
             given = None if score is None else torch.from_numpy(score[part]).to(self._device)
             parts.append(self._model.affinity.pairs(users, items, given, self._weights))
-        mean = torch.cat([part.mean.double() for part in parts]).unsqueeze(-1)
+        mean = torch.cat([part.mean.double() for part in parts])
+        codes = (torch.from_numpy(each.astype(np.int64)) for each in (user, item))
+        offset = None if self._negatives is None else self._negatives.log_odds_offset(*codes)
+        mean = (mean if offset is None else mean + offset.to(mean)).unsqueeze(-1)
         variances = [part.variance for part in parts if part.variance is not None]
         if not variances:
             return mean, mean.new_ones(1)

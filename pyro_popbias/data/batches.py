@@ -65,6 +65,7 @@ class Batch:
     | score | (B,) | given score of each interaction, where the data have one |
     | affinity | (B,) | x - b0 of each interaction, where vectors are held fixed and it is known already |
     | affinity_spread | (B,) | its standard deviation, where vectors are Bayesian |
+    | offset | (B,) | what the draw of negatives adds to the log odds of each label, where it is not uniform |
     | negatives | | m, sampled negatives per positive; 0 where labels are the data's own |
     """
 
@@ -80,6 +81,7 @@ class Batch:
     score: Tensor | None = None
     affinity: Tensor | None = None
     affinity_spread: Tensor | None = None
+    offset: Tensor | None = None
     negatives: int = 0
 
     @property
@@ -216,6 +218,7 @@ class TrainingBatches:
             scale=scale,
             user_weight=scale / self.user_count.index_select(0, user),
             item_weight=scale / self.item_count.index_select(0, item),
+            offset=None if self._negatives is None else self._negatives.log_odds_offset(user, item),
             negatives=self.negatives,
             **known,
         )

@@ -1,5 +1,7 @@
 """Negative sampling for logs that hold positives only: uniform over the items that a user has no positive of.
 
+`popular_negatives` draws them by popularity instead.
+
 A user's items without a positive are numbered 0, 1, ... in the order of the items. The r-th of them is r + t, where t
 is the number of the user's positives p_0 < p_1 < ... with p_k - k <= r, so that one binary search finds it: nothing is
 rejected, and memory is proportional to the number of positives.
@@ -35,7 +37,7 @@ class Negatives:
         self, events: Interactions, number: int, *, rows: np.ndarray | None = None, device: str = "cpu"
     ) -> None:
         self.number = number
-        self._items, self._periods = len(events.items), events.periods
+        self._items, self._periods, self._users = len(events.items), events.periods, len(events.users)
         known_rows = np.arange(len(events)) if rows is None else rows
         positive = known_rows if events.label is None else known_rows[events.label[known_rows] == 1]
         pairs = np.unique(events.user[positive] * np.int64(self._items) + events.item[positive])
@@ -66,8 +68,8 @@ class Negatives:
     def expected(self, user: np.ndarray, period: np.ndarray) -> np.ndarray:
         """Return how many negatives each cell gets in an epoch on average, `(K T,)`.
 
-        The sum over users u without a positive of item j of m n_ut / (K - positives of u), with n_ut rows of user u in
-        period t.
+        The sum over users u without a positive of item j of m n_ut w_j / w(u), with n_ut rows of user u in period t, w_j the
+        item's weight in the draw and w(u) the sum of the weights of items without a positive of u.
 
         Args:
             user: `(N,)` user of each row that negatives are drawn for.
@@ -75,18 +77,38 @@ class Negatives:
         """
         rate = self.rates(user, period)
         taken = [np.bincount(self._item, weights=each[self._user], minlength=self._items) for each in rate.T]
-        return (rate.sum(0) - np.stack(taken, axis=1)).reshape(-1).clip(min=0.0)
+        often = (rate.sum(0) - np.stack(taken, axis=1)).clip(min=0.0)
+        return (self.item_weights[:, None] * often).reshape(-1)
 
     def rates(self, user: np.ndarray, period: np.ndarray) -> np.ndarray:
-        """Return how often each item without a positive is drawn for a user in a period on average, `(U, T)`.
+        """Return how often an item without a positive, of weight 1, is drawn for a user in a period on average, `(U, T)`.
 
         Args:
             user: `(N,)` user of each row that negatives are drawn for.
             period: `(N,)` its period.
         """
-        size = len(self._unknown), self._periods
+        size = self._users, self._periods
         rows = np.bincount(user * np.int64(self._periods) + period, minlength=size[0] * size[1]).reshape(size)
-        return np.asarray(self.number * rows / self._unknown[:, None])
+        return np.asarray(self.number * rows / self.free_weights[:, None])
+
+    @property
+    def item_weights(self) -> np.ndarray:
+        """Weight of each item in the draw, `(K,)`."""
+        return np.ones(self._items)
+
+    @property
+    def free_weights(self) -> np.ndarray:
+        """Sum of the weights of the items that each user has no positive of, `(U,)`."""
+        return self._unknown
+
+    def log_odds_offset(self, user: Tensor, item: Tensor) -> Tensor | None:
+        """Return what this draw adds to the log odds of a label under a uniform one, `(B,)`; None where it is uniform.
+
+        Args:
+            user: `(B,)` codes.
+            item: `(B,)` codes.
+        """
+        return None
 
     def without_positive(self, item: np.ndarray) -> np.ndarray:
         """Return which users have no positive of some items, `(I, U)`.
@@ -94,7 +116,7 @@ class Negatives:
         Args:
             item: `(I,)` distinct codes.
         """
-        free = np.ones((len(item), len(self._unknown)), dtype=bool)
+        free = np.ones((len(item), self._users), dtype=bool)
         place = np.full(self._items, -1)
         place[item] = np.arange(len(item))
         chosen = place[self._item] >= 0

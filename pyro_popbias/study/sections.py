@@ -37,6 +37,7 @@ class DataConfig(Section):
     periods: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
     period_by: Literal["time", "count"] = "time"
     negatives: Annotated[int, Field(strict=True, ge=0, le=1_000)] | None = None
+    negative_sampling: Literal["uniform", "popularity"] = "uniform"
 
     @model_validator(mode="after")
     def _rule(self) -> Self:

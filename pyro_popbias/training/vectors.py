@@ -121,7 +121,8 @@ def affinities(pair: Pair, rows: int | None = None, of: TrainingBatches | None =
         distribution = pair.model.affinity.pairs(batch.user, batch.item, batch.score, weights)
         variance = torch.zeros_like(distribution.mean) if distribution.variance is None else distribution.variance
         popularity = pair.guide.popularity.posterior(batch.cell).mean.index_select(0, batch.cell_index)
-        yield Affinities(batch, distribution.mean, variance.sqrt(), popularity)
+        mean = distribution.mean if batch.offset is None else distribution.mean + batch.offset
+        yield Affinities(batch, mean, variance.sqrt(), popularity)
         done += len(batch.user)
         if rows is not None and done >= rows:
             return
