@@ -57,6 +57,17 @@ def test_parameters_have_the_interval_of_the_intercept(fit):
     assert half["upper"] - half["mean"] == pytest.approx(stats.norm.isf(0.25) * sd)
 
 
+def test_parameters_show_a_residual_variance(fit):
+    residual, kept = fit.guide.residual_variance, fit.guide.residual_variance.clone()
+    try:
+        for value in (0.0, 0.3):
+            residual.fill_(value)
+            found = fit.parameters().set_index("name")["mean"].get("residual_variance", 0.0)
+            assert found == value
+    finally:
+        residual.copy_(kept)
+
+
 def test_intervals_of_popularity_include_the_intercept(fit):
     table, q, moved = fit.popularity(), q_of(fit), moved_variance(fit)
     mean, sd = q.mean.detach().numpy(), q.stddev.detach().numpy()
