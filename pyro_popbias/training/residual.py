@@ -103,7 +103,10 @@ class Slopes:
         Args:
             seed: of the random signs.
         """
-        squares, (users, items) = self._squares(self.slope), self.slope.shape
+        users, items = self.slope.shape
+        if min(users, items) < 2 or not bool(torch.isfinite(self.slope).all()):
+            return self.slope.new_zeros(0)
+        squares = self._squares(self.slope)
         random = torch.Generator().manual_seed(seed)
         signs = (torch.randint(2, self.slope.shape, generator=random) * 2 - 1 for _ in range(REPLICATES))
         edge = torch.stack([self._squares(self.slope * sign.to(self.slope))[0] for sign in signs]).max()

@@ -45,7 +45,14 @@ def test_noise_and_levels_have_no_direction():
 
 
 def test_no_rows_have_none():
-    assert len(Slopes(*torch.zeros(3, 5, 4, dtype=torch.float64)).signals(0)) == 0
+    for users, items in ((5, 4), (1, 4), (0, 0)):
+        assert len(Slopes(*torch.zeros(3, users, items, dtype=torch.float64)).signals(0)) == 0
+
+
+def test_a_slope_that_is_not_finite_shows_nothing():
+    table, _ = slopes([1.2])
+    table.slope[3, 4] = torch.nan
+    assert len(table.signals(0)) == 0
 
 
 def with_true_vectors(*, keep, model="inverse-logistic", seed=0):
