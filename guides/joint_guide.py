@@ -4,12 +4,14 @@ from typing import final
 
 import torch
 from pyro.nn import PyroModule
+from torch import Tensor
 from torch.distributions import Normal
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides.affinity_guide import AffinityGuide
 from pyro_popbias.guides.intercept_response import InterceptResponse
 from pyro_popbias.guides.popularity_guide import PopularityGuide
+from pyro_popbias.models import AffinityDistribution
 
 
 @final
@@ -24,7 +26,10 @@ class JointGuide(PyroModule):
 
     Attributes:
         intercept: what moves with the intercept, whose posterior a training finds at its end.
+        residual_variance: of x by the dimensions that are not kept, a scalar that a training finds at its end; 0 before.
     """
+
+    residual_variance: Tensor
 
     def __init__(
         self, popularity: PopularityGuide, affinity: AffinityGuide | None = None, *, cells: int = 0, users: int = 0
@@ -33,12 +38,20 @@ class JointGuide(PyroModule):
         self.popularity = popularity
         self.affinity = affinity
         self.intercept = InterceptResponse(cells, users)
+        self.register_buffer("residual_variance", torch.zeros((), dtype=torch.float64))
 
     def forward(self, batch: Batch) -> None:
         """Run the program; affinities that a batch knows already need no weights."""
         self.popularity(batch)
         if self.affinity is not None and batch.affinity is None:
             self.affinity(batch)
+
+    def with_residual(self, affinity: AffinityDistribution) -> AffinityDistribution:
+        """Return the distribution of affinities with the residual variance in it."""
+        if not float(self.residual_variance):
+            return affinity
+        before = torch.zeros_like(affinity.mean) if affinity.variance is None else affinity.variance
+        return AffinityDistribution(affinity.mean, before + self.residual_variance)
 
     def weights(self) -> dict[str, Normal]:
         """Return q of each site of the affinity, whole tables; empty where there are none."""

@@ -20,6 +20,7 @@ from pyro_popbias.prediction.pairs import Pairs, predict_pairs
 from pyro_popbias.prediction.posterior_tables import check_interval
 from pyro_popbias.prediction.recommendation import recommend_items
 from pyro_popbias.prediction.scorer import seen_items
+from pyro_popbias.storage.card import card
 from pyro_popbias.storage.reading import read_run
 from pyro_popbias.storage.run_folder import save
 from pyro_popbias.study.study import Study
@@ -205,6 +206,11 @@ class Fit(Trained):
             DataError: the fit has no interactions, or a column of theirs that it needs was not saved.
         """
         return check(self, seed=seed)
+
+    @property
+    def card(self) -> str:
+        """What was fitted to what, and which kind of intervals the fit has, in Markdown: `card.md` of its run folder."""
+        return card(self)
 
     def report(
         self, path: str | Path, titles: Any = None, test: Interactions | None = None, candidates: str = "all"

@@ -125,6 +125,8 @@ def parameter_table(model: PopularityModel, guide: JointGuide, *, interval: floa
             intercept = Normal(model.affinity.intercept, variance.sqrt())
             of_intercept = {name: float(value) for name, value in _summary(intercept, tail).items()}
             rows = [row | of_intercept if row["name"] == "intercept" else row for row in rows]
+        if float(guide.residual_variance):
+            rows.append({"name": "residual_variance", "mean": float(guide.residual_variance), **unknown})
         for site, distribution in guide.global_weights().items():
             columns = {name: value.cpu().tolist() for name, value in _summary(distribution, tail).items()}
             for k, values in enumerate(zip(*columns.values(), strict=True)):

@@ -85,10 +85,10 @@ class Scorer:
         given: Tensor | None = None,
         period: Tensor | None = None,
     ) -> Scores:
-        """Return the scores of pairs, `(B,)`, whose intervals have the intercept's uncertainty in them.
+        """Return the scores of pairs, `(B,)`, whose intervals have the residual variance and the intercept's uncertainty in them.
 
-        Under "posterior" they leave it out: popularity then moves against the intercept, and P hardly does. Where
-        vectors are point estimates there is no interval.
+        Under "posterior" they leave the intercept out: popularity then moves against it, and P hardly does. Where vectors
+        are point estimates there is no interval.
 
         Args:
             affinity: `(B,)` distribution of logits.
@@ -100,9 +100,11 @@ class Scorer:
         found = self.scores(affinity, item, given=given, period=period)
         if not self.model.affinity.is_bayesian:
             return replace(found, score_lower=None, score_upper=None, score_sd=None)
-        if self.popularity == "posterior":
+        of_intercept = affinity if self.popularity == "posterior" else self.guide.intercept.widened(affinity, user)
+        of_all = self.guide.with_residual(of_intercept)
+        if of_all is affinity:
             return found
-        wide = self.scores(self.guide.intercept.widened(affinity, user), item, given=given, period=period)
+        wide = self.scores(of_all, item, given=given, period=period)
         return replace(found, score_lower=wide.score_lower, score_upper=wide.score_upper, score_sd=wide.score_sd)
 
     def scores(

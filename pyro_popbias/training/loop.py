@@ -9,7 +9,8 @@ in cycles over which the learning rate falls, until a cycle gains next to nothin
 KL of an item's posterior from about a nat to a hundredth. The rows of a cell share several draws: with a single one q
 scatters about its optimum, scalars mistake the scatter for spread of popularity, and slope and concentration end too
 low. All random numbers come from (seed, phase, step), so that a resumed run continues bit for bit from the snapshot of
-its last epoch. At the very end linear response gives the intercept its posterior.
+its last epoch. At the very end linear response gives the intercept its posterior, and a spectrum shows what dropped dimensions
+would have added.
 """
 
 import math
@@ -34,6 +35,7 @@ from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.judge import RankingJudge
 from pyro_popbias.training.linear_response import find_intercept_response
 from pyro_popbias.training.optimizer import RowAdam
+from pyro_popbias.training.residual import find_residual
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
 from pyro_popbias.training.state import DONE, Snapshot, TrainingResult, TrainingState
 from pyro_popbias.training.vector_scales import VECTOR_RATE, VectorScales
@@ -304,6 +306,7 @@ def train(
             result = training.run()
             pair.forget_untrained()
             find_intercept_response(pair)
+            find_residual(pair)
             return result
         finally:
             pair.model.requires_grad_(True)

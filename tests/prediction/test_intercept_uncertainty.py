@@ -57,6 +57,17 @@ def test_parameters_have_the_interval_of_the_intercept(fit):
     assert half["upper"] - half["mean"] == pytest.approx(stats.norm.isf(0.25) * sd)
 
 
+def test_parameters_show_a_residual_variance(fit):
+    residual, kept = fit.guide.residual_variance, fit.guide.residual_variance.clone()
+    try:
+        for value in (0.0, 0.3):
+            residual.fill_(value)
+            found = fit.parameters().set_index("name")["mean"].get("residual_variance", 0.0)
+            assert found == value
+    finally:
+        residual.copy_(kept)
+
+
 def test_intervals_of_popularity_include_the_intercept(fit):
     table, q, moved = fit.popularity(), q_of(fit), moved_variance(fit)
     mean, sd = q.mean.detach().numpy(), q.stddev.detach().numpy()
@@ -141,7 +152,8 @@ def spread(fit, affinity, variance, probability):
 def test_scores_under_population_include_the_intercept(fit):
     frame, user, _, affinity = pairs_of(fit)
     intercept = fit.guide.intercept
-    variance = affinity.variance + intercept.variance * (1 + intercept.of_user[user]).square()
+    own = affinity.variance + fit.guide.residual_variance
+    variance = own + intercept.variance * (1 + intercept.of_user[user]).square()
     population = fit.model.prior.population()
 
     def probability(x):
@@ -158,14 +170,14 @@ def test_scores_under_population_include_the_intercept(fit):
 
 def test_scores_under_posterior_leave_the_intercept_out(fit):
     frame, user, item, affinity = pairs_of(fit)
-    q = q_of(fit)
+    own, q = affinity.variance + fit.guide.residual_variance, q_of(fit)
 
     def probability(x):
         return fit.model.marginal_probability(x, q, item)
 
     found = fit.predict(frame, popularity="posterior")
-    np.testing.assert_allclose(found["score_sd"], spread(fit, affinity, affinity.variance, probability)[1], rtol=1e-3)
-    wide = affinity.variance + fit.guide.intercept.variance * (1 + fit.guide.intercept.of_user[user]).square()
+    np.testing.assert_allclose(found["score_sd"], spread(fit, affinity, own, probability)[1], rtol=1e-3)
+    wide = own + fit.guide.intercept.variance * (1 + fit.guide.intercept.of_user[user]).square()
     assert (found["score_sd"] < spread(fit, affinity, wide, probability)[1]).all()
 
 
@@ -190,7 +202,7 @@ def test_an_unseen_user_moves_with_the_intercept_alone(fit):
     wide = fit.guide.intercept.widened(alone, torch.tensor([-1]))
     torch.testing.assert_close(wide.variance, alone.variance + fit.guide.intercept.variance)
     found = fit.predict(frame, popularity="none", unseen="prior")
-    sd = spread(fit, wide, wide.variance, fit.model.affinity_score)[1]
+    sd = spread(fit, wide, fit.guide.with_residual(wide).variance, fit.model.affinity_score)[1]
     np.testing.assert_allclose(found["score_sd"], sd, rtol=1e-3)
 
 

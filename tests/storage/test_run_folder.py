@@ -142,6 +142,11 @@ def test_full_folder_is_refused_and_unchanged(fit, run, folder_hash, tmp_path):
     pb.load(tmp_path / "empty")
 
 
+def test_the_card_is_that_of_the_folder(fit, run):
+    assert fit.card == (run / "card.md").read_text() == pb.load(run).card
+    assert "intervals" in fit.card.lower()
+
+
 def test_missing_runs(tmp_path):
     for folder in (tmp_path / "none", tmp_path):
         with pytest.raises(RunFolderError, match=r"PB-R102: .* holds no finished run .*fit first, or use --resume"):
