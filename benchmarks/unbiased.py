@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from contest.knob import movielens, shown
 from contest.problems import PROBLEMS, Problem
 from contest.results import Results, as_markdown, mean_over_seeds, table
 from contest.systems import SYSTEMS, System
 
+MOVIELENS = "movielens"
 FIRST = {"adressa": "inverse-logistic [population]", "coat": "inverse-logistic, features [population]"}
 
 
@@ -62,26 +64,26 @@ def show(problem: Problem, results: Results) -> None:
 
 
 def main(
-    data: Annotated[Path, typer.Argument(help="folder that holds adressa-macr and coat")],
+    data: Annotated[Path, typer.Argument(help="folder that holds adressa-macr, coat and ml-latest-small")],
     out: Annotated[Path, typer.Option(help="folder of results, which a later run goes on with")] = Path("unbiased"),
     seeds: Annotated[int, typer.Option(help="number of seeds")] = 5,
     part: Annotated[
         str, typer.Option(help="i/n: do the i-th of n parts of the systems, beside other processes")
     ] = "0/1",
-    only: Annotated[str, typer.Option(help="names of problems, comma-separated")] = ",".join(PROBLEMS),
+    only: Annotated[str, typer.Option(help="names of problems, comma-separated")] = ",".join([*PROBLEMS, MOVIELENS]),
     systems: Annotated[str, typer.Option(help="names of systems, semicolon-separated; all by default")] = "",
 ) -> None:
     """Do what is missing, and print the tables."""
     results, (own, of) = Results(out), map(int, part.split("/"))
-    problems = [PROBLEMS[name](data) for name in only.split(",")]
-    for problem in problems:
-        wanted = systems.split(";") if systems else list(SYSTEMS)
-        for name, system in [
-            each for each in SYSTEMS.items() if problem.name in each[1].problems and each[0] in wanted
-        ][own::of]:
-            run(problem, name, system, results, seeds)
+    names, wanted = only.split(","), systems.split(";") if systems else list(SYSTEMS)
+    problems = [PROBLEMS[name](data) for name in names if name in PROBLEMS]
+    jobs = [(problem, name) for problem in problems for name in wanted if problem.name in SYSTEMS[name].problems]
+    for problem, name in jobs[own::of]:
+        run(problem, name, SYSTEMS[name], results, seeds)
     for problem in problems:
         show(problem, results)
+    if MOVIELENS in names:
+        print(f"\n{MOVIELENS}\n{as_markdown(shown(movielens(data, out)))}")
 
 
 if __name__ == "__main__":

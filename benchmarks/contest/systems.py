@@ -154,19 +154,14 @@ def _pairs_table(fitted: pb.Fit, problem: Problem, mode: str) -> ScoreTable:
     return table
 
 
-def _points(name: str, *, scales: tuple[float, ...], dim: int) -> list[dict[str, Any]]:
-    """Return studies of positives only, with point vectors and a negative sampled as often as not."""
-    return [
-        {
-            "schema": 1,
-            "model": {
-                "name": name,
-                "affinity": {"name": "embedding", "dim": dim, "scale": scale, "posterior": "point"},
-            },
-            "training": {"epochs": 40, "schedule": "linear"},
-        }
-        for scale in scales
-    ]
+def _positives(name: str, *, scale: float, epochs: int, sampling: str = "uniform") -> dict[str, Any]:
+    """Return a study of positives only, with point vectors and rates that fall."""
+    return {
+        "schema": 1,
+        "data": {"negative_sampling": sampling},
+        "model": {"name": name, "affinity": {"name": "embedding", "dim": 128, "scale": scale, "posterior": "point"}},
+        "training": {"epochs": epochs, "schedule": "linear"},
+    }
 
 
 def _rated(name: str, *affinities: dict[str, Any]) -> list[dict[str, Any]]:
@@ -184,7 +179,14 @@ FEATURES: tuple[dict[str, Any], ...] = tuple(
 )
 MODELS = ("product", "inverse-logistic", "additive")
 SYSTEMS: dict[str, System] = {
-    **{name: StudySystem(_points(name, scales=(0.5, 0.6, 0.7, 0.8), dim=128), "adressa") for name in MODELS[:2]},
+    "inverse-logistic": StudySystem(
+        [
+            *(_positives("inverse-logistic", scale=s, epochs=24, sampling="popularity") for s in (0.7, 0.85)),
+            *(_positives("inverse-logistic", scale=s, epochs=40) for s in (0.6, 0.7)),
+        ],
+        "adressa",
+    ),
+    "product": StudySystem([_positives("product", scale=s, epochs=40) for s in (0.5, 0.6, 0.7, 0.85)], "adressa"),
     **{f"{name}, vectors": StudySystem(_rated(name, *VECTORS), "coat") for name in MODELS},
     **{f"{name}, features": StudySystem(_rated(name, *FEATURES), "coat") for name in MODELS},
     **{name: BaselineSystem(kind) for name, kind in BASELINES.items()},
