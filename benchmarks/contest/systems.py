@@ -177,7 +177,7 @@ VECTORS: tuple[dict[str, Any], ...] = (
 FEATURES: tuple[dict[str, Any], ...] = tuple(
     {"name": "factorization-machine", "dim": dim, "scale": scale} for dim in (4, 8) for scale in (0.2, 0.4)
 )
-MODELS = ("product", "inverse-logistic", "additive")
+MODELS = ("product", "inverse-logistic")
 SYSTEMS: dict[str, System] = {
     "inverse-logistic": StudySystem(
         [
