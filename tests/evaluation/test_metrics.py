@@ -92,6 +92,21 @@ def test_ties_at_the_end_of_a_list_are_broken_at_random(k):
         )
 
 
+@pytest.mark.parametrize("k", [5, 20])
+def test_ties_within_a_list_are_in_the_order_of_chance(k):
+    """Ten items of one score, behind one that is better: whichever codes they have, the first five are any of them."""
+    import torch
+
+    users, items = 3_000, 30
+    score = -np.tile(np.arange(items, dtype=float), (users, 1))
+    score[:, 1:11] = -1.0
+    lists = top_lists(lambda block: torch.from_numpy(score[block]), np.arange(users), k, items=items)[:, :5]
+    assert (lists[:, 0] == 0).all()
+    share = np.bincount(lists[:, 1:].ravel(), minlength=items) / users
+    assert share[[0, *range(11, items)]].max() == 0
+    np.testing.assert_allclose(share[1:11], 0.4, atol=4 * (0.4 * 0.6 / users) ** 0.5)
+
+
 def test_a_list_that_holds_all_there_is_has_no_ties():
     import torch
 
