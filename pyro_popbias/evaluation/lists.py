@@ -43,7 +43,7 @@ def lists_and_ties(
     items: int,
     seen: sparse.csr_array | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `top_lists` does, and whose lists hold some of several items of equal score, `(U,)` truth values."""
+    """Return what `top_lists` does, and in whose lists chance decides on items or places, `(U,)` truth values."""
     k = min(k, items)
     found, ties = [np.empty((0, k), dtype=np.int64)], [np.empty(0, dtype=bool)]
     generator = torch.Generator().manual_seed(0)
@@ -54,11 +54,11 @@ def lists_and_ties(
         tied = ((scores >= last).sum(1) > k) & (last > -torch.inf).squeeze(1)
         if tied.any():
             item[tied] = _drawn(scores[tied], best[tied], item[tied], generator)
-        alike = (best[:, 1:] == best[:, :-1]).any(1)
+        alike = ((best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)).any(1)
         if alike.any():
             item[alike] = _shuffled(best[alike], item[alike], generator)
         found.append(torch.where(best > -torch.inf, item, NOTHING).cpu().numpy())
-        ties.append(tied.cpu().numpy())
+        ties.append((tied | alike).cpu().numpy())
     return np.concatenate(found), np.concatenate(ties)
 
 

@@ -107,12 +107,15 @@ def test_ties_within_a_list_are_in_the_order_of_chance(k):
     np.testing.assert_allclose(share[1:11], 0.4, atol=4 * (0.4 * 0.6 / users) ** 0.5)
 
 
-def test_a_list_that_holds_all_there_is_has_no_ties():
+def test_chance_decides_where_items_of_a_list_are_alike():
     import torch
 
-    lists, ties = lists_and_ties(lambda block: torch.zeros(len(block), 4), np.arange(3), 9, items=4)
-    assert (np.sort(lists) == np.arange(4)).all()
-    assert not ties.any()
+    alike, apart, seen = torch.zeros(4), torch.arange(4.0), torch.tensor([0.0, 1.0, -torch.inf, -torch.inf])
+    scores = torch.stack([alike, apart, seen])
+    lists, ties = lists_and_ties(lambda block: scores[block], np.arange(3), 9, items=4)
+    assert (np.sort(lists[:2]) == np.arange(4)).all()
+    assert lists[2].tolist() == [1, 0, NOTHING, NOTHING]
+    assert ties.tolist() == [True, False, False]
 
 
 def test_lists_of_rows_have_each_item_once():
