@@ -195,9 +195,9 @@ def _metrics(
 
 
 def _are_alike(rows: _Rows, score: np.ndarray, users: np.ndarray) -> np.ndarray:
-    """Return which users have one score for all their rows, several items, `(U,)` truth values."""
-    by_user = pd.DataFrame({"item": rows.item, "score": score}).groupby(rows.user).nunique().loc[users]
-    return np.asarray((by_user["score"] == 1) & (by_user["item"] > 1))
+    """Return which users have rows of several items with one score, `(U,)` truth values."""
+    of_rows = pd.DataFrame({"user": rows.user, "item": rows.item, "score": score}).drop_duplicates(["user", "item"])
+    return np.isin(users, of_rows["user"][of_rows.duplicated(["user", "score"])])
 
 
 def _pairs(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:

@@ -22,8 +22,8 @@ def top_lists(
 ) -> np.ndarray:
     """Return the items of highest score of each user, best first, `(U, k)` codes; `NOTHING` where there are no more.
 
-    Items of equal score that do not all have a place are drawn by a seed: codes are in the order of ids, which may well
-    go with time or popularity.
+    Items of equal score are in an order that a seed draws, whether or not all of them have a place: codes are in the order
+    of ids, which may well go with time or popularity.
 
     Args:
         score: from user codes `(n,)` to the scores of all items, `(n, K)`; it may be changed.
@@ -43,7 +43,7 @@ def lists_and_ties(
     items: int,
     seen: sparse.csr_array | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `top_lists` does, and whose lists hold some of several items of equal score, `(U,)` truth values."""
+    """Return what `top_lists` does, and in whose lists chance decides on items or places, `(U,)` truth values."""
     k = min(k, items)
     found, ties = [np.empty((0, k), dtype=np.int64)], [np.empty(0, dtype=bool)]
     generator = torch.Generator().manual_seed(0)
@@ -54,8 +54,11 @@ def lists_and_ties(
         tied = ((scores >= last).sum(1) > k) & (last > -torch.inf).squeeze(1)
         if tied.any():
             item[tied] = _drawn(scores[tied], best[tied], item[tied], generator)
+        alike = ((best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)).any(1)
+        if alike.any():
+            item[alike] = _shuffled(best[alike], item[alike], generator)
         found.append(torch.where(best > -torch.inf, item, NOTHING).cpu().numpy())
-        ties.append(tied.cpu().numpy())
+        ties.append((tied | alike).cpu().numpy())
     return np.concatenate(found), np.concatenate(ties)
 
 
@@ -66,6 +69,13 @@ def _drawn(score: Tensor, best: Tensor, item: Tensor, generator: torch.Generator
     drawn = torch.where(score == last, chance, -1.0).topk(k, dim=1).indices
     place = torch.arange(k, device=score.device) - (best > last).sum(1, keepdim=True)
     return torch.where(place < 0, item, drawn.gather(1, place.clamp(min=0)))
+
+
+def _shuffled(best: Tensor, item: Tensor, generator: torch.Generator) -> Tensor:
+    """Return lists in which the places of equal scores have changed by chance, `(n, k)`."""
+    order = torch.rand(best.shape, generator=generator).to(best.device).argsort(dim=1)
+    place = best.gather(1, order).argsort(dim=1, descending=True, stable=True)
+    return item.gather(1, order).gather(1, place)
 
 
 def lists_of_rows(user: np.ndarray, item: np.ndarray, score: np.ndarray, users: np.ndarray, k: int) -> np.ndarray:

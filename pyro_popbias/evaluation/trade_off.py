@@ -41,8 +41,18 @@ class TradeOff:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out of the test, and why, in words."""
-        return next(iter(self.systems.values())).notes
+        """What was left out of the test, and why, in words; what is true of some popularities only comes after their names."""
+        common = [
+            note
+            for note in next(iter(self.systems.values())).notes
+            if all(note in system.notes for system in self.systems.values())
+        ]
+        of_some: dict[str, list[str]] = {}
+        for (popularity, share), system in self.systems.items():
+            for note in system.notes:
+                if note not in common:
+                    of_some.setdefault(note, []).append(popularity if np.isnan(share) else f"{popularity} {share:g}")
+        return *common, *(f"{', '.join(names)}: {note}" for note, names in of_some.items())
 
     def table(self, interval: float = 0.9) -> pd.DataFrame:
         """Return one row per popularity: popularity, share, both metrics and their differences from "none".

@@ -20,7 +20,7 @@ def trained_rows(test: Interactions, train: Interactions) -> np.ndarray:
         pd.Index(getattr(train, f"{side}s")).get_indexer(pd.Index(getattr(test, f"{side}s")))[getattr(test, side)]
         for side in ("user", "item")
     )
-    known, items = (user >= 0) & (item >= 0), len(train.items)
+    known, items = (user >= 0) & (item >= 0), np.int64(len(train.items))  # codes are int32, whose products overflow
     return known & np.isin(user * items + item, train.user * items + train.item)
 
 

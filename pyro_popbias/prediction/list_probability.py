@@ -1,10 +1,10 @@
 """The probability that an item is in a user's list, under the posterior of affinities.
 
 Vectors, or the weights of features, are drawn from q; each draw orders the user's items, and what is counted is how often an
-item is among the first k. In one draw all users have the same vectors of items. Popularity is integrated over in each draw,
-as in the score. The intercept and the bias of a user move all of the user's affinities alike: under one popularity for all
-items they change no order, and where each item has its own only as far as scores saturate. The intercept stays at its
-estimate.
+item is among the first k; items of equal score share the last places. In one draw all users have the same vectors of items.
+Popularity is integrated over in each draw, as in the score. The intercept and the bias of a user move all of the user's
+affinities alike: under one popularity for all items they change no order, and where each item has its own only as far as
+scores saturate. The intercept stays at its estimate.
 """
 
 from collections.abc import Collection, Iterator
@@ -13,11 +13,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor
 from torch.distributions import Normal
 
 from pyro_popbias.models.affinities.affinity import Weights
-from pyro_popbias.prediction.best_items import best_items, user_blocks
-from pyro_popbias.prediction.ranking import NOTHING, Ranking
+from pyro_popbias.prediction.best_items import largest, leave_out, user_blocks
+from pyro_popbias.prediction.ranking import Ranking
 
 DRAWS = 100  # the standard error of a probability is at most 0.05
 USERS = 2_000  # whose draws are held at a time
@@ -63,15 +64,34 @@ def list_probability(
 def _in_lists(
     ranking: Ranking, users: np.ndarray, listed: np.ndarray, k: int, seen: sparse.csr_array | None
 ) -> np.ndarray:
-    """Return which listed items are among the k best of each user in one draw, `(U, L)` truth values."""
+    """Return the share of a place that listed items have among the k best of each user in one draw, `(U, L)`, mostly 0 or 1."""
     found = []
     for rows in user_blocks(np.arange(len(users)), ranking.items):
         score = ranking.scores_of_means(torch.from_numpy(users[rows]).to(ranking.device))
-        best, column = best_items(score, min(k, ranking.items), None if seen is None else seen[users[rows]])
-        column = torch.where(best > -torch.inf, column, NOTHING).unsqueeze(1)
-        wanted = torch.from_numpy(listed[rows]).to(ranking.device).unsqueeze(2)
-        found.append((wanted == column).any(2).cpu().numpy())
+        leave_out(score, None if seen is None else seen[users[rows]])
+        wanted = score.gather(1, torch.from_numpy(listed[rows]).to(ranking.device))
+        found.append(_places(score, wanted, min(k, ranking.items)).cpu().numpy())
     return np.concatenate(found)
+
+
+def _places(score: Tensor, wanted: Tensor, k: int) -> Tensor:
+    """Return the share of a place that items of some scores have among the k best, `(U, L)`.
+
+    Args:
+        score: `(U, K)`, -inf for what has no place.
+        wanted: `(U, L)` scores of items.
+        k: at most K.
+    """
+    best, _ = largest(score, min(k + 1, score.shape[1]))
+    last = best[:, k - 1 : k]
+    share = ((wanted >= last) & (wanted > -torch.inf)).double()
+    tied = ((best[:, k:] == last) & (last > -torch.inf)).any(1).nonzero().squeeze(1)
+    if len(tied):
+        # items of one score share the places that are left, as all do where no dimension is kept
+        of_row, end, own = (each.index_select(0, tied) for each in (score, last, wanted))
+        left = k - (of_row > end).sum(1, keepdim=True)
+        share[tied] = torch.where(own == end, left / (of_row == end).sum(1, keepdim=True), share[tied])
+    return share
 
 
 def _draws(

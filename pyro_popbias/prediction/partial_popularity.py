@@ -69,12 +69,19 @@ class PartialPopularity:
             share: a, of an item's own popularity; below 0 popular items are held back, above 1 they are pushed further.
 
         Raises:
-            ConfigError: the share is not a finite number.
+            ConfigError: the share is not a finite number, or so large that popularity is none.
         """
         if isinstance(share, bool) or not isinstance(share, Real) or not math.isfinite(float(share)):
             raise ConfigError(f"PB-C390: the share of an item's own popularity must be a finite number, not {share!r}")
         values = (1 - float(share)) * self.shared + float(share) * self.own
-        return DoValue(pd.Series(np.exp(values) if self.is_positive else values, index=self.items, dtype="float64"))
+        with np.errstate(over="ignore", under="ignore"):
+            popularity = np.exp(values) if self.is_positive else values
+        if not np.isfinite(popularity).all() or (self.is_positive and not popularity.all()):
+            raise ConfigError(
+                f"PB-C390: with a share of {share:g} popularity would be 0 or infinite for "
+                f"{int((~np.isfinite(popularity) | (popularity == 0)).sum())} of {len(popularity)} items; use one nearer to 1"
+            )
+        return DoValue(pd.Series(popularity, index=self.items, dtype="float64"))
 
 
 def _is_real(model: PopularityModel) -> bool:

@@ -13,9 +13,10 @@ In a table of U x K, noise has singular values up to sqrt(U) + sqrt(K) (Marchenk
     l^2 = (theta^2 + U) (theta^2 + K) / theta^2
 
 Where noise ends is found with random signs in place of those of G (Hong, Sheng and Dobriban 2020). Only where more directions
-than dimensions lie above it is there a residual, so that a fit that has found them all gets none. It widens intervals of
-scores and moves no estimate. As one more variance of x in phase two it would: E log P of a product whose x is not known is
-largest at an intercept that is too high, and all z with it too low.
+than dimensions lie above it is there a residual, so that a fit that has found them all gets none, but for one in nine, where
+noise alone exceeds all eight copies: a small one. It widens intervals of scores and moves no estimate. As one more variance of
+x in phase two it would: E log P of a product whose x is not known is largest at an intercept that is too high, and all z with
+it too low.
 """
 
 from dataclasses import dataclass, replace

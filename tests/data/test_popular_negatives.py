@@ -10,6 +10,7 @@ from pyro_popbias.assembly.pair import pair
 from pyro_popbias.checks.training_rows import TrainingRows
 from pyro_popbias.data.popular_negatives import PopularNegatives
 from pyro_popbias.errors import ConfigError, IncompatibleError
+from pyro_popbias.training.vectors import affinities
 
 STANDARD_ERRORS = 4
 
@@ -76,6 +77,29 @@ def test_offset_is_how_much_more_often_a_pair_is_drawn_than_uniformly():
     uniform = negatives.number / (len(events.items) - known[user])
     expected = -np.log(often / uniform)
     assert negatives.log_odds_offset(user, item).numpy() == pytest.approx(expected, abs=1e-12)
+
+
+def test_log_odds_of_training_rows_have_the_draw_in_them_and_held_out_rows_do_not():
+    events = log_of()
+    made = pair(events, study=popular(batch_size=64))
+    weights = made.guide.weights()
+
+    def alone(user, item):
+        return made.model.affinity.pairs(user, item, None, weights).mean
+
+    def drawn(user, item):
+        return PopularNegatives(events, 4).log_odds_offset(user, item)
+
+    for part in affinities(made):
+        user, item = part.batch.user, part.batch.item
+        torch.testing.assert_close(part.mean, alone(user, item) + drawn(user, item))
+    rows = TrainingRows(made)
+    user, item = np.array([0, 1, 2]), np.array([3, 0, 5])
+    codes = torch.from_numpy(user), torch.from_numpy(item)
+    mean, _ = rows._affinity(user, item, None)
+    torch.testing.assert_close(mean.squeeze(-1), alone(*codes) + drawn(*codes))
+    held_out = pair(events, study=popular(validation=0.2)).held_out
+    assert all(block.offset is None for block in held_out.blocks(64))
 
 
 @pytest.mark.parametrize("model", ["inverse-logistic", "additive"])

@@ -92,12 +92,30 @@ def test_ties_at_the_end_of_a_list_are_broken_at_random(k):
         )
 
 
-def test_a_list_that_holds_all_there_is_has_no_ties():
+@pytest.mark.parametrize("k", [5, 20])
+def test_ties_within_a_list_are_in_the_order_of_chance(k):
+    """Ten items of one score, behind one that is better: whichever codes they have, the first five are any of them."""
     import torch
 
-    lists, ties = lists_and_ties(lambda block: torch.zeros(len(block), 4), np.arange(3), 9, items=4)
-    assert (np.sort(lists) == np.arange(4)).all()
-    assert not ties.any()
+    users, items = 3_000, 30
+    score = -np.tile(np.arange(items, dtype=float), (users, 1))
+    score[:, 1:11] = -1.0
+    lists = top_lists(lambda block: torch.from_numpy(score[block]), np.arange(users), k, items=items)[:, :5]
+    assert (lists[:, 0] == 0).all()
+    share = np.bincount(lists[:, 1:].ravel(), minlength=items) / users
+    assert share[[0, *range(11, items)]].max() == 0
+    np.testing.assert_allclose(share[1:11], 0.4, atol=4 * (0.4 * 0.6 / users) ** 0.5)
+
+
+def test_chance_decides_where_items_of_a_list_are_alike():
+    import torch
+
+    alike, apart, seen = torch.zeros(4), torch.arange(4.0), torch.tensor([0.0, 1.0, -torch.inf, -torch.inf])
+    scores = torch.stack([alike, apart, seen])
+    lists, ties = lists_and_ties(lambda block: scores[block], np.arange(3), 9, items=4)
+    assert (np.sort(lists[:2]) == np.arange(4)).all()
+    assert lists[2].tolist() == [1, 0, NOTHING, NOTHING]
+    assert ties.tolist() == [True, False, False]
 
 
 def test_lists_of_rows_have_each_item_once():

@@ -1,5 +1,7 @@
 """Accuracy against popularity bias, over the modes and along the knob."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,6 +68,17 @@ def test_what_was_left_out_is_said_once(case):
         table = fit.trade_off(pb.Interactions.from_frame(frame, label="label"))
     assert len(caught) == 1
     assert any("9 of" in note for note in table.attrs["notes"])
+
+
+def test_ties_are_said_of_the_popularities_that_have_them(case):
+    """Without vectors only an item's own popularity tells items apart."""
+    test, fit = case
+    flat = copy.deepcopy(fit)
+    flat.model.affinity.item_vectors.data.zero_()
+    notes = flat.trade_off(test, shares=(0.0, 1.0)).attrs["notes"]
+    tied = [note for note in notes if "chance decides" in note]
+    assert len(tied) == 1
+    assert tied[0].startswith("none, population, prior, share 0: for ")
 
 
 def test_wrong_arguments_are_refused(case):

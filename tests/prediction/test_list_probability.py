@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pyro_popbias.prediction.list_probability import list_probability
+from pyro_popbias.prediction.list_probability import _places, list_probability
 from pyro_popbias.prediction.scorer import seen_items
 
 DRAWS, OURS = 1_000, 300
@@ -81,3 +81,18 @@ def test_whoever_gets_all_items_gets_them_surely(fit):
 def test_points_have_none(random_fit, affinity):
     table = random_fit("product", affinity, ITEMS).recommend(k=2, p_top_k=True)
     assert table["p_top_k"].isna().all()
+
+
+def test_items_of_equal_score_share_the_last_places():
+    score = torch.tensor([[3.0, 1.0, 1.0, 1.0, 0.0], [0.0] * 5, [1.0, -torch.inf, -torch.inf, -torch.inf, -torch.inf]])
+    expected = [[1, 1 / 3, 1 / 3, 1 / 3, 0], [0.4] * 5, [1, 0, 0, 0, 0]]
+    np.testing.assert_allclose(_places(score, score, 2), expected)
+    np.testing.assert_allclose(_places(score, score, 5), [[1] * 5, [1] * 5, [1, 0, 0, 0, 0]])
+
+
+def test_no_item_is_surely_listed_where_no_dimension_is_kept(random_fit):
+    """A list of items that are all alike is one of many."""
+    fit = random_fit("product", "mean-field", ITEMS)
+    fit.guide.affinity.set_rows("item_vectors", *(torch.full((ITEMS, 3), value) for value in (0.0, -1e9)))
+    table = fit.recommend(k=K, p_top_k=True, exclude_seen=False)
+    np.testing.assert_allclose(table["p_top_k"], K / ITEMS)

@@ -69,3 +69,6 @@ def test_a_share_that_is_no_number():
             pb.ConfigError, match="PB-C390: the share of an item's own popularity must be a finite number"
         ):
             fit.partial_popularity(wrong)
+    for wrong in (1e5, -1e5):
+        with pytest.raises(pb.ConfigError, match=r"PB-C390: with a share of .* popularity would be 0 or infinite for"):
+            fit.partial_popularity(wrong)
