@@ -42,8 +42,9 @@ def run(problem: Problem, name: str, system: System, results: Results, seeds: in
     for seed in range(seeds):
         if results.has_trained(problem.name, name, seed):
             continue
-        for mode, scored in system.train(problem, system.settings[setting], epochs, seed).items():
-            results.add_trained(problem, name, mode or "score", seed, scored.table)
+        for mode, scores in system.train(problem, system.settings[setting], epochs, seed).items():
+            results.add_trained(problem, name, mode, seed, scores)
+        results.set_trained(problem.name, name, seed)
 
 
 def show(problem: Problem, results: Results) -> None:
@@ -53,9 +54,9 @@ def show(problem: Problem, results: Results) -> None:
         if problem.name not in system.problems:
             continue
         for mode, tables in results.trained(problem, name).items():
-            shown = name if mode == "score" else f"{name} [{mode}]"
+            title = name if mode == "score" else f"{name} [{mode}]"
             is_probability = mode in ("population", "posterior")
-            judged[shown] = mean_over_seeds(
+            judged[title] = mean_over_seeds(
                 problem.judged_on_test(each, is_probability=is_probability) for each in tables
             )
     first = FIRST[problem.name]

@@ -42,7 +42,7 @@ def test_metrics_are_those_of_evaluate(ranks_all):
     scored = system.train(problem, system.settings[0], 0, 3)
     assert list(scored) == ["population", "posterior", "none"]
     for mode in ("population", "posterior"):
-        found = problem.judged_on_test(scored[mode].table, is_probability=False)
+        found = problem.judged_on_test(scored[mode], is_probability=False)
         candidates = "all" if ranks_all else "test"
         expected = fit.evaluate(problem.test, k=(5,), popularity=mode, candidates=candidates).set_index("metric")
         for metric in problem.metrics:
@@ -55,7 +55,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     folder = results.Results(tmp_path)
     unbiased.run(problem, "ours", system, folder, seeds=2)
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
-    assert len(before) == 1 + 2 * 3  # the settings, and three modes of two seeds
+    assert len(before) == 1 + 2 * (3 + 1)  # the settings; of two seeds three modes, and that they are whole
     for method in ("choose", "train"):
         monkeypatch.setattr(systems.StudySystem, method, lambda *_: pytest.fail("done already"))
     unbiased.run(problem, "ours", system, folder, seeds=2)

@@ -139,9 +139,11 @@ def table_of_lists(lists: np.ndarray, items: int) -> ScoreTable:
     """
 
     def table(users: np.ndarray) -> np.ndarray:
-        scores = np.full((len(users), items), -np.inf, dtype=np.float32)
+        scores = np.full(
+            (len(users), items + 1), -np.inf, dtype=np.float32
+        )  # the last one for places that no item fills
         np.put_along_axis(scores, lists[users], -np.arange(lists.shape[1], dtype=np.float32)[None], axis=1)
-        return scores
+        return scores[:, :-1]
 
     return table
 

@@ -47,8 +47,12 @@ class Results:
             file.write(json.dumps(row) + "\n")
 
     def has_trained(self, problem: str, system: str, seed: int) -> bool:
-        """Return whether a system's scores are there."""
-        return any(self.folder.glob(f"{problem}-{system}-*-{seed}.npy"))
+        """Return whether a system's scores are there, under every mode."""
+        return (self.folder / f"{problem}-{system}-{seed}.done").exists()
+
+    def set_trained(self, problem: str, system: str, seed: int) -> None:
+        """Say that they are."""
+        (self.folder / f"{problem}-{system}-{seed}.done").touch()
 
     def add_trained(self, problem: Problem, system: str, mode: str, seed: int, table: ScoreTable) -> None:
         """Write the lists of all users, or the scores of all pairs where they are judged."""

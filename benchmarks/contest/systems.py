@@ -13,6 +13,7 @@ import pyro_popbias as pb
 from contest.problems import Problem, Rows, ScoreTable
 
 PATIENCE = 10  # epochs without a better value, as in the package's own training
+MODES = ("population", "posterior", "none")  # the debiased one first
 MOST_SETTINGS, MOST_EPOCHS = 4, 80  # of every system; of a baseline
 
 
@@ -27,14 +28,6 @@ class Chosen:
 
     value: float
     epochs: int
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """A trained system's scores under one mode of popularity, and whether they are probabilities."""
-
-    table: ScoreTable
-    is_probability: bool = False
 
 
 class System(abc.ABC):
@@ -53,8 +46,8 @@ class System(abc.ABC):
         """Train on all but the validation rows, and return what these say."""
 
     @abc.abstractmethod
-    def train(self, problem: Problem, setting: Mapping[str, Any], epochs: int, seed: int) -> dict[str, Scored]:
-        """Train on all training rows and return the scores under each mode of popularity, the debiased one first."""
+    def train(self, problem: Problem, setting: Mapping[str, Any], epochs: int, seed: int) -> dict[str, ScoreTable]:
+        """Train on all training rows and return the scores under each mode of popularity; a baseline's are named "score"."""
 
 
 @final
@@ -66,7 +59,7 @@ class BaselineSystem(System):
     """
 
     def __init__(self, kind: type[Baseline]) -> None:
-        # spread over the grid, so that every choice in it is met
+        # spread over the grid
         self._kind, self.settings = kind, kind.grid[1::3] if len(kind.grid) > MOST_SETTINGS else kind.grid
         if kind.needs_labels:
             self.problems = ("coat",)
@@ -83,11 +76,11 @@ class BaselineSystem(System):
                 break
         return best
 
-    def train(self, problem: Problem, setting: Mapping[str, Any], epochs: int, seed: int) -> dict[str, Scored]:
+    def train(self, problem: Problem, setting: Mapping[str, Any], epochs: int, seed: int) -> dict[str, ScoreTable]:
         """Train for that many epochs."""
         baseline = self._kind(_log(problem, problem.rows), seed=seed, **setting)
         next(epoch for epoch in baseline.epochs() if epoch >= epochs)
-        return {"": Scored(baseline.score)}
+        return {"score": baseline.score}
 
 
 def _log(problem: Problem, rows: Rows) -> Log:
@@ -122,19 +115,15 @@ class StudySystem(System):
             return Chosen(float(values[-1]), len(values))
         return Chosen(float(values.max()), int(values.argmax()) + 1)
 
-    def train(self, problem: Problem, setting: Mapping[str, Any], epochs: int, seed: int) -> dict[str, Scored]:
+    def train(self, problem: Problem, setting: Mapping[str, Any], epochs: int, seed: int) -> dict[str, ScoreTable]:
         """Fit all training rows for that many epochs; with 0, as the study says."""
         training = {**setting.get("training", {}), "seed": seed}
         if epochs:
             training |= {"epochs": epochs, "validation": 0.0}
         fitted = pb.fit(problem.train, study=pb.Study.model_validate({**setting, "training": training}), progress=False)
         if problem.ranks_all:
-            return {mode: Scored(_catalogue_table(fitted, mode)) for mode in ("population", "posterior", "none")}
-        is_probability = not fitted.model.pairwise
-        return {
-            mode: Scored(_pairs_table(fitted, problem, mode), is_probability)
-            for mode in ("population", "posterior", "none")
-        }
+            return {mode: _catalogue_table(fitted, mode) for mode in MODES}
+        return {mode: _pairs_table(fitted, problem, mode) for mode in MODES}
 
 
 def _catalogue_table(fitted: pb.Fit, mode: str) -> ScoreTable:

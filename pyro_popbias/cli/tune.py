@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
 RANGE = {"low", "high", "log"}
+SEARCHED_OF_DATA = {"data.negatives", "data.negative_sampling"}  # the log is read once
 RANDOM_SETTINGS = 5  # before the first that the sampler proposes by what it has seen
 LOCKED = 5  # seconds after which the lock of the log, which is held for milliseconds, is that of a process no more
 
@@ -27,7 +28,7 @@ def read_space(path: Path) -> dict[str, Any]:
     """Return the space of a file: key of a study to a list of choices, or to a range {low, high[, log]}.
 
     Raises:
-        ConfigError: the file is not TOML, or a key has neither choices nor a range.
+        ConfigError: the file is not TOML, a key has neither choices nor a range, or another log would have to be read.
         RunFolderError: it cannot be read.
     """
     try:
@@ -43,6 +44,12 @@ def read_space(path: Path) -> dict[str, Any]:
             f"PB-C375: {path} declares {len(space)} keys, {len(wrong)} of them without choices or a range "
             f"({', '.join(wrong[:3])}); write training.learning_rate = {{ low = 0.001, high = 0.1, log = true }} or "
             "model.affinity.dim = [64, 128]"
+        )
+    fixed = [key for key in space if key.startswith("data.") and key not in SEARCHED_OF_DATA]
+    if fixed:
+        raise ConfigError(
+            f"PB-C375: {path} varies {', '.join(fixed)}, but all settings are judged on one log; of [data] a space may vary "
+            f"{', '.join(sorted(SEARCHED_OF_DATA))}"
         )
     return space
 

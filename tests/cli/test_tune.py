@@ -168,6 +168,10 @@ def test_another_search_needs_another_folder(files):
         ("[training]\nepochs = { low = 3, high = 1 }", "PB-C375"),
         ("[training]\nepochs = []", "PB-C375"),
         ("[model]\nprior = [{ name = 'gamma' }]", "PB-C375"),
+        (
+            "[data]\npositive_if = ['>=3', '>=4']",
+            "PB-C375: .* varies data.positive_if, but all settings are judged on one log",
+        ),
         ("= 3", "PB-C089: .* is not valid TOML"),
         ("[training]\nepoch = [3]", "PB-C077: .*epoch"),
     ],
