@@ -17,7 +17,7 @@ from contest.results import Results, as_markdown, mean_over_seeds, table
 from contest.systems import SYSTEMS, System
 
 MOVIELENS = "movielens"
-FIRST = {"adressa": "inverse-logistic [population]", "coat": "inverse-logistic, features [population]"}
+FIRST = {"adressa": "inverse-logistic [population]", "coat": "product, features [population]"}
 
 
 def choose(problem: Problem, name: str, system: System, results: Results) -> tuple[int, int]:
