@@ -114,9 +114,10 @@ def table(problem: Problem, systems: Mapping[str, Evaluation], first: str) -> pd
         found = intervals(own, len(judged.ids), interval=INTERVAL).set_index("metric")
         row: dict[str, Any] = {"system": name}
         for metric in shown:
-            row[metric] = f"{found['value'][metric]:.3f}" if metric in own else ""
+            digits = 0 if "popularity" in metric else 3
+            row[metric] = f"{found['value'][metric]:.{digits}f}" if metric in own else ""
         row["interval"] = f"{found['lower'][last]:.3f} to {found['upper'][last]:.3f}"
-        ends = [-gaps.loc[name, f"{last}_difference_{side}"] for side in ("upper", "lower")]
+        ends = [0.0 - round(gaps.loc[name, f"{last}_difference_{side}"], 3) for side in ("upper", "lower")]
         row[f"{first} ahead by"] = "" if name == first else f"{ends[0]:+.3f} to {ends[1]:+.3f}"
         rows.append(row)
     return pd.DataFrame(rows)
