@@ -55,6 +55,7 @@ def test_a_comparison_counts_them_in_its_notes(run, popbias):
     assert f"run: {note}" in output
 
 
+@pytest.mark.slow
 def test_a_report_of_a_test(run, popbias):
     code, output, _ = popbias("report", "run", "-o", "report.html", "--test", "test.csv", "--candidates", "test")
     assert (code, output) == (0, "wrote report.html\n")
