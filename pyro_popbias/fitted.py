@@ -209,7 +209,7 @@ class Fit(Trained):
 
     @property
     def card(self) -> str:
-        """What was fitted to what, and which kind of intervals the fit has, in Markdown: `card.md` of its run folder."""
+        """The card of the fit in Markdown, which says what its intervals include; a run folder holds it as `card.md`."""
         return card(self)
 
     def report(
