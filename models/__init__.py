@@ -17,6 +17,7 @@ from pyro_popbias.models.affinities.embedding import EmbeddingAffinity
 from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
 from pyro_popbias.models.affinities.linear import LinearAffinity
+from pyro_popbias.models.exposures import EXPOSURES, Exposure, ExposureConfig, NegativeBinomialExposure, PoissonExposure
 from pyro_popbias.models.inverse_logistic import InverseLogistic
 from pyro_popbias.models.pda import PDA
 from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
@@ -42,6 +43,7 @@ from pyro_popbias.models.saturations.saturation import SATURATIONS, SaturationCo
 
 __all__ = [
     "AFFINITIES",
+    "EXPOSURES",
     "MODELS",
     "PDA",
     "PRIORS",
@@ -56,6 +58,8 @@ __all__ = [
     "EmbeddingAffinity",
     "ExponentialPrior",
     "ExponentialSaturation",
+    "Exposure",
+    "ExposureConfig",
     "FactorizationAffinity",
     "FixedScoreAffinity",
     "FixedVectorAffinity",
@@ -67,7 +71,9 @@ __all__ = [
     "LikelihoodOptions",
     "LinearAffinity",
     "LogNormalPrior",
+    "NegativeBinomialExposure",
     "NormalPrior",
+    "PoissonExposure",
     "PopularityModel",
     "PopularityPrior",
     "PowerSaturation",

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `batch.cell` | (D,) | cells of the batch, each once unless it has several draws |
 | site `popularity` | (D,) | the draws, in plate `cell` |
+| site `count` | (D,) | training rows of each cell, in plate `cell`, where the model has an exposure part |
 | `batch.cell_index` | (B,) | position of each interaction's draw among the D |
 | site `label` | (B,) | 0 or 1, in plate `interaction` |
 
@@ -26,6 +27,7 @@ from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE, Affinity, AffinityDistribution
+from pyro_popbias.models.exposures.exposure import Exposure
 from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation
 from pyro_popbias.registry import Registry, Variant
@@ -80,6 +82,7 @@ class PopularityModel(Variant, PyroModule):
             any other that is bounded where this one is, and only then.
         per_interaction: whether each interaction may have its own popularity.
         free_slope: whether popularity's slope may have either sign.
+        exposure: the distribution of how often items are logged; None where that is no part of the model.
         has_logit_link: whether the log odds of a label are x plus a term of popularity, so that negatives may be drawn by
             popularity.
     """
@@ -104,6 +107,7 @@ class PopularityModel(Variant, PyroModule):
         super().__init__()
         self.affinity = affinity
         self.prior = prior
+        self.exposure: Exposure | None = None
 
     @classmethod
     def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: LikelihoodOptions) -> Self:
@@ -125,6 +129,8 @@ class PopularityModel(Variant, PyroModule):
         prior = self.prior(batch.cell)
         with pyro.plate("cell", len(batch.cell)), poutine.scale(scale=batch.weight):
             popularity = pyro.sample("popularity", prior)
+            if self.exposure is not None:
+                self.exposure(batch.cell, popularity)
         affinity = self.affinity(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
         if batch.offset is not None:
             affinity = affinity + batch.offset
@@ -231,7 +237,8 @@ class PopularityModel(Variant, PyroModule):
         Raises:
             TypeError: a part has a parameter that it does not draw.
         """
-        for part in (self, self.prior, self.affinity):
+        exposure = () if self.exposure is None else (self.exposure,)
+        for part in (self, self.prior, self.affinity, *exposure):
             own = {
                 name: value
                 for name, value in part.named_parameters(recurse=part is not self)
@@ -271,7 +278,8 @@ class PopularityModel(Variant, PyroModule):
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""
-        return {**self.affinity.estimates(), **self.prior.estimates()}
+        of_counts = {} if self.exposure is None else self.exposure.estimates()
+        return {**self.affinity.estimates(), **self.prior.estimates(), **of_counts}
 
 
 def _plus(found: Information, weight: Tensor, of_affinity: Tensor, of_popularity: Tensor) -> Information:

@@ -3,10 +3,10 @@
 A subclass of `TraceMeanField_ELBO` that (1) counts the density of a Delta guide site, so that Pyro's autoguides are
 right on constrained latents; (2) never falls back to a sampled KL unless the guide declares one; (3) refuses a guide
 whose support is not the model's, before it can return an infinite loss; (4) computes no log-probability that it does
-not use.
+not use. And an observed site may bring its own expectation over q, which then replaces its log-probability at a draw.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,7 +75,7 @@ class Objective(TraceMeanField_ELBO):
 
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
         model, guide = _samples(model_trace), _samples(guide_trace)
-        model_trace.compute_log_prob(lambda _, site: site["is_observed"])
+        model_trace.compute_log_prob(lambda _, site: site["is_observed"] and _closed(site, guide) is None)
         likelihood = prior = kl = torch.zeros(())
         for name, site in model.items():
             if not site["is_observed"]:
@@ -83,7 +83,7 @@ class Objective(TraceMeanField_ELBO):
             elif site_is_factor(site):
                 prior = prior + site["log_prob_sum"]
             else:
-                likelihood = likelihood + site["log_prob_sum"]
+                likelihood = likelihood + _expected(site, guide)
         for name in guide.keys() - model.keys():  # auxiliary: the unconstrained draw of an autoguide
             kl = kl + _log_prob(guide_trace, name)
         # the plate of vectorised particles has added them up
@@ -108,6 +108,27 @@ def _samples(trace: Trace) -> dict[str, Any]:
     return {
         name: site for name, site in trace.nodes.items() if site["type"] == "sample" and not site_is_subsample(site)
     }
+
+
+def _closed(site: Any, guide: Sites) -> Callable[[], Tensor] | None:
+    """Return what gives E_q[log P] of an observed site, `(...)` in nats; None where only its value at the draw is known.
+
+    A site says so in `infer`: under "expectation" the name of a latent, and a function of its q.
+    """
+    latent, expectation = site["infer"].get("expectation", ("", None))
+    if expectation is None or isinstance(guide[latent]["fn"], Delta):
+        return None
+    return lambda: expectation(guide[latent]["fn"])
+
+
+def _expected(site: Any, guide: Sites) -> Tensor:
+    """Return the expected log-likelihood of an observed site, a scalar in nats, or its value at the draw."""
+    closed = _closed(site, guide)
+    if closed is None:
+        at_draw: Tensor = site["log_prob_sum"]
+        return at_draw
+    total: Tensor = scale_and_mask(closed(), scale=site["scale"], mask=site["mask"]).sum()
+    return total
 
 
 def _log_prob(trace: Trace, name: str) -> Tensor:

@@ -1,7 +1,8 @@
 """Affinities x_ui: the logit of a user's interest in an item, without popularity.
 
-Every affinity has an intercept b0 with the prior Normal(0, 5), and may have a bias w_u of each user. There is no bias of
-an item: it and the item's popularity z would be one number. Point estimates enter the program by their log prior, as
+Every affinity has an intercept b0 with the prior Normal(0, 5), and may have a bias w_u of each user and a quality b_i of
+each item. The second only where something besides the labels says how popular items are: else b_i and z_i would be one
+number. Point estimates enter the program by their log prior, as
 factors: a row of a table once per user or item, by the same weights as the KL of a cell. Bayesian weights are latent
 sites; the guide of the affinity holds their distributions, and hands them back where x_ui is asked for outside of the
 program.
@@ -23,7 +24,9 @@ from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.normal_density import log_normal
-from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
+from pyro_popbias.models.affinities.item_quality import FEATURES, WEIGHT_SCALE, ItemQuality
+from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
+from pyro_popbias.models.affinities.row_bias import RowBias
 from pyro_popbias.models.affinities.user_bias import UserBias
 from pyro_popbias.registry import Registry, Variant
 from pyro_popbias.validation import PartConfig
@@ -92,26 +95,6 @@ class AffinityDistribution:
         return AffinityDistribution(self.mean[index], None if self.variance is None else self.variance[index])
 
 
-@dataclass(frozen=True)
-class AffinityLatent:
-    """Bayesian weights of an affinity: one site.
-
-    Attributes:
-        plate: "users" or "items" where there is a row for each, None for global weights.
-        start: `(rows, dim)` or `(dim,)`, where q's means start.
-        scale: standard deviation of the prior, or its start where it is learned.
-        names: `(dim,)` names of the features of global weights; empty for rows.
-    """
-
-    plate: Literal["users", "items"] | None
-    start: Tensor
-    scale: float
-    names: tuple[str, ...] = ()
-
-
-Weights = Mapping[str, Normal]  # q of each site of an affinity, whole tables
-
-
 class AffinityConfig(PartConfig):
     """Base of the sections of affinities; an affinity without keys of its own needs no other."""
 
@@ -126,12 +109,13 @@ class Affinity(Variant, PyroModule):
 
     Args:
         users: number of users, each of whom has a bias; None for an affinity without them.
+        quality: the quality of items; None for an affinity without.
 
     Attributes:
         config: the section that holds its keys in a study.
         trains_in_phase_two: whether its parameters go on training when q of popularity settles.
-        ranks_by_mean: whether the variance of x_ui is the same for all items of a user, so that scores under one
-            popularity rank items as the mean does.
+        ranks_by_mean: whether the variance of x_ui is the same for all items of a user where items have no quality, so
+            that scores under one popularity rank items as the mean does.
         is_bayesian: whether all that is learned of a user and an item has a posterior, so that scores have intervals.
     """
 
@@ -142,9 +126,10 @@ class Affinity(Variant, PyroModule):
     is_bayesian: ClassVar[bool] = True
     intercept: Tensor
 
-    def __init__(self, users: int | None = None) -> None:
+    def __init__(self, users: int | None = None, quality: ItemQuality | None = None) -> None:
         super().__init__()
         self.user_bias = None if users is None else UserBias(users)
+        self.item_quality = quality
         self.intercept = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     @classmethod
@@ -163,8 +148,13 @@ class Affinity(Variant, PyroModule):
 
     def draw_from_prior(self) -> None:
         """Put draws of their priors in place of the parameters, but for the intercept; torch's random state decides them."""
-        if self.user_bias is not None:
-            self.user_bias.draw_from_prior()
+        for bias in self.row_biases.values():
+            bias.draw_from_prior()
+
+    @property
+    def row_biases(self) -> dict[str, RowBias]:
+        """The bias of users and the quality of items, those that there are, by their site."""
+        return {bias.site: bias for bias in (self.user_bias, self.item_quality) if bias is not None}
 
     def prior_weights(self, weights: Weights) -> Weights:
         """Return the prior of each site, in the shapes of its q: Normal around 0, by the present scales.
@@ -181,14 +171,14 @@ class Affinity(Variant, PyroModule):
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the sites that a guide must draw, by name, with their starts drawn from a generator."""
-        if self.user_bias is None:
-            return {}
-        return {USER_BIAS: AffinityLatent("users", torch.zeros(self.user_bias.users, 1), self.user_bias.start_scale)}
+        return {site: latent for bias in self.row_biases.values() for site, latent in bias.latents().items()}
 
     def log_scale(self, site: str) -> Tensor:
         """Return log s of the prior Normal(0, s) of a site: a scalar, or `(dim,)` one for each column of its rows."""
-        if site == USER_BIAS and self.user_bias is not None:
-            return self.user_bias.log_scale
+        if site in self.row_biases:
+            return self.row_biases[site].log_scale
+        if site == FEATURES:
+            return torch.tensor(WEIGHT_SCALE, dtype=torch.float64).log()
         return torch.tensor(self.latents(torch.Generator())[site].scale, dtype=torch.float64).log()
 
     def forward(self, batch: Batch) -> Tensor:
@@ -201,7 +191,7 @@ class Affinity(Variant, PyroModule):
         return AffinityDistribution(distribution.mean + self.intercept, distribution.variance)
 
     def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
-        """Return x_ui - b0 of pairs of codes, `(B,)`; `with_user_bias` adds the bias of users to the rest."""
+        """Return x_ui - b0 of pairs of codes, `(B,)`; `with_biases` adds biases and qualities to the rest."""
         raise NotImplementedError
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
@@ -226,8 +216,16 @@ class Affinity(Variant, PyroModule):
         )
 
     def variance_range(self, user: Tensor, weights: Weights) -> tuple[Tensor, Tensor] | None:
-        """Return numbers between which the variances of each user's x_ui lie, `(U,)` each; None where none are known."""
-        return None
+        """Return numbers between which the variances of each user's x_ui lie, `(U,)` each; None where none are known.
+
+        Here those of biases and qualities, for affinities the rest of which is a point.
+        """
+        if not self.ranks_by_mean or self.item_quality is None:
+            return None
+        zero = torch.zeros(len(user), dtype=torch.float64, device=user.device)
+        of_user = zero if self.user_bias is None else self.user_bias.moments(weights[self.user_bias.site], user)[1]
+        least, most = self.quality_range(weights)
+        return of_user + least, of_user + most
 
     @torch.no_grad()
     def forget(self, side: Literal["user", "item"], rows: Tensor) -> None:
@@ -243,29 +241,51 @@ class Affinity(Variant, PyroModule):
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the point-estimated global parameters by name, scalars."""
-        own = {} if self.user_bias is None else {"user_bias_scale": self.user_bias.log_scale.exp()}
-        return {"intercept": self.intercept, **own}
+        scales = {f"{site}_scale": bias.log_scale.exp() for site, bias in self.row_biases.items()}
+        return {"intercept": self.intercept, **scales}
 
     def biases(self, batch: Batch) -> Tensor | float:
-        """Return a draw of w_u of each interaction, `(B,)`; 0 where users have no bias."""
-        return 0.0 if self.user_bias is None else self.user_bias(batch.users)
+        """Return a draw of w_u + b_i of each interaction, `(B,)`; 0 where there are neither."""
+        of_user = 0.0 if self.user_bias is None else self.user_bias(batch.users)
+        return of_user if self.item_quality is None else of_user + self.item_quality(batch.items)
 
-    def with_user_bias(self, rest: AffinityDistribution, user: Tensor, weights: Weights) -> AffinityDistribution:
-        """Return the distribution of affinities with the bias of their users added.
+    def with_biases(
+        self, rest: AffinityDistribution, user: Tensor, weights: Weights, item: Tensor | None = None
+    ) -> AffinityDistribution:
+        """Return the distribution of affinities with the bias of their users and the quality of their items added.
 
         Args:
-            rest: `(U, ...)` affinities without it.
+            rest: `(U, ...)` affinities without them.
             user: `(U,)` codes; -1 is an unseen user, whose bias has its prior.
             weights: q of each site, whole tables.
+            item: codes, shaped as the affinities, -1 for an unseen one; by default all items, in the last dimension.
         """
-        if self.user_bias is None:
-            return rest
-        mean, variance = (
-            part.reshape(-1, *[1] * (rest.mean.dim() - 1)) for part in self.user_bias.moments(weights[USER_BIAS], user)
-        )
-        return AffinityDistribution(
-            rest.mean + mean, variance.expand_as(rest.mean) if rest.variance is None else rest.variance + variance
-        )
+        added = []
+        if self.user_bias is not None:
+            shape = -1, *[1] * (rest.mean.dim() - 1)
+            added.append([part.reshape(shape) for part in self.user_bias.moments(weights[self.user_bias.site], user)])
+        if self.item_quality is not None:
+            code = torch.arange(self.item_quality.rows, device=user.device) if item is None else item
+            added.append(list(self.item_quality.of_items(weights, code)))
+        for mean, variance in added:
+            before = torch.zeros_like(rest.mean) if rest.variance is None else rest.variance
+            rest = AffinityDistribution(rest.mean + mean, before + variance)
+        return rest
+
+    def with_quality(self, order: Tensor, weights: Weights) -> Tensor:
+        """Return numbers in the order of the rest of x_ui, `(U, K)`, with the mean quality of items added in place."""
+        if self.item_quality is None:
+            return order
+        mean, _ = self.item_quality.of_items(weights, torch.arange(order.shape[1], device=order.device))
+        return order.add_(mean.to(order))
+
+    def quality_range(self, weights: Weights) -> tuple[Tensor | float, Tensor | float]:
+        """Return the least and the largest variance of the quality of an item; zeros where items have none."""
+        if self.item_quality is None:
+            return 0.0, 0.0
+        everything = torch.arange(self.item_quality.rows, device=self.intercept.device)
+        _, variance = self.item_quality.of_items(weights, everything)
+        return variance.amin(), variance.amax()
 
     def level(self) -> Tensor:
         """Return b0 and add its log prior to the trace."""
@@ -296,15 +316,18 @@ class VectorAffinity(Affinity):
     def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return u . i of pairs of codes, `(B,)`."""
         u, i = rows_or_prior_mean(self.user_vectors, user), rows_or_prior_mean(self.item_vectors, item)
-        return self.with_user_bias(AffinityDistribution((u * i).sum(-1).double()), user, weights)
+        return self.with_biases(AffinityDistribution((u * i).sum(-1).double()), user, weights, item)
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return u . i + b0 of some users with all items, `(U, K)`."""
-        products = self.order(user, weights).double()
-        return self.with_user_bias(AffinityDistribution(products + self.intercept), user, weights)
+        products = self._products(user).double()
+        return self.with_biases(AffinityDistribution(products + self.intercept), user, weights)
 
     def order(self, user: Tensor, weights: Weights) -> Tensor:
-        """Return u . i of some users with all items, `(U, K)`."""
+        """Return u . i + b_i of some users with all items, `(U, K)`."""
+        return self.with_quality(self._products(user), weights)
+
+    def _products(self, user: Tensor) -> Tensor:
         return self.user_vectors.index_select(0, user) @ self.item_vectors.T
 
 

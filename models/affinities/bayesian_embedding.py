@@ -22,6 +22,7 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, AffinityLatent, Weights
 from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
+from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 from pyro_popbias.sparse_lookup import adopt_shapes, set_parameter
 
 START_SCALE = 0.2  # of the prior's scale: vectors start near their prior mean, but apart
@@ -45,7 +46,7 @@ def start_scale(users: int, items: int, rows: int) -> float:
 
 @final
 class BayesianEmbeddingAffinity(Affinity):
-    """x_ui = u . i + w_u + b0, with vectors u, i ~ Normal(0, s_k) in dimension k as latent sites, a row each.
+    """x_ui = u . i + w_u + b_i + b0, with vectors u, i ~ Normal(0, s_k) in dimension k as latent sites, a row each.
 
     Args:
         users: number of users.
@@ -54,15 +55,24 @@ class BayesianEmbeddingAffinity(Affinity):
         scale: of all dimensions, or the start of those that are learned.
         learned: whether there is a scale for each dimension, with the prior log s_k ~ Normal(log 0.5, 1).
         user_bias: whether users have a bias w_u.
+        quality: the quality b_i of items; None for none.
     """
 
     config = EmbeddingAffinityConfig
     vector_log_scale: Tensor
 
     def __init__(
-        self, users: int, items: int, *, dim: int, scale: float, learned: bool = False, user_bias: bool = False
+        self,
+        users: int,
+        items: int,
+        *,
+        dim: int,
+        scale: float,
+        learned: bool = False,
+        user_bias: bool = False,
+        quality: ItemQuality | None = None,
     ) -> None:
-        super().__init__(users if user_bias else None)
+        super().__init__(users if user_bias else None, quality)
         self.sizes, self.learned, self._start_scale = (users, items), learned, scale
         start = torch.full((dim,), math.log(scale), dtype=torch.float64)
         if learned:
@@ -75,7 +85,8 @@ class BayesianEmbeddingAffinity(Affinity):
         """Return the affinity at its start."""
         users, items, learned = len(catalogue.users), len(catalogue.items), isinstance(config.scale, str)
         scale = start_scale(users, items, int(catalogue.count.sum())) if learned else float(config.scale)
-        return cls(users, items, dim=config.dim, scale=scale, learned=learned, user_bias=config.user_bias)
+        own = {"user_bias": config.user_bias, "quality": quality_of(config, catalogue)}
+        return cls(users, items, dim=config.dim, scale=scale, learned=learned, **own)
 
     @property
     def dim(self) -> int:
@@ -133,7 +144,7 @@ class BayesianEmbeddingAffinity(Affinity):
         mean = (u * i).sum(-1).double()
         # Var(u . i) of independent coordinates
         variance = (u.square() * i_variance + u_variance * i.square() + u_variance * i_variance).sum(-1)
-        return self.with_user_bias(AffinityDistribution(mean, variance.double()), user, weights)
+        return self.with_biases(AffinityDistribution(mean, variance.double()), user, weights, item)
 
     def _moments(self, distribution: torch.distributions.Normal, code: Tensor) -> tuple[Tensor, Tensor]:
         known, row = (code >= 0).unsqueeze(-1), code.clamp(min=0)
@@ -147,11 +158,12 @@ class BayesianEmbeddingAffinity(Affinity):
         i, i_variance = weights["item_vectors"].loc, weights["item_vectors"].scale.square()
         variance = u.square() @ i_variance.T + u_variance @ (i.square() + i_variance).T
         rest = AffinityDistribution((u @ i.T).double() + self.intercept, variance.double())
-        return self.with_user_bias(rest, user, weights)
+        return self.with_biases(rest, user, weights)
 
     def order(self, user: Tensor, weights: Weights) -> Tensor:
-        """Return the mean of u . i of some users with all items, `(U, K)`."""
-        return weights["user_vectors"].loc.index_select(0, user) @ weights["item_vectors"].loc.T
+        """Return the mean of u . i + b_i of some users with all items, `(U, K)`."""
+        products = weights["user_vectors"].loc.index_select(0, user) @ weights["item_vectors"].loc.T
+        return self.with_quality(products, weights)
 
     def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of users with some items of each, `(U, M)`."""
@@ -161,20 +173,20 @@ class BayesianEmbeddingAffinity(Affinity):
         mean = (i @ u).squeeze(-1).double() + self.intercept
         # the same three terms as of `relative`, summed as products of matrices
         variance = (i_variance @ (u.square() + u_variance) + i.square_() @ u_variance).squeeze(-1)
-        return self.with_user_bias(AffinityDistribution(mean, variance.double()), user, weights)
+        return self.with_biases(AffinityDistribution(mean, variance.double()), user, weights, item)
 
     def variance_range(self, user: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
         """Return the variances of users with two items that do not exist: the least, and the most, of each coordinate."""
         u, u_variance = self._moments(weights["user_vectors"], user)
         i_variance = weights["item_vectors"].scale.square()
         both = weights["item_vectors"].loc.square() + i_variance
-        biases = self.with_user_bias(AffinityDistribution(u.new_zeros(len(u), dtype=torch.float64)), user, weights)
+        bias, quality = self.user_bias, self.quality_range(weights)
+        of_user = 0.0 if bias is None else bias.moments(weights[bias.site], user)[1]
 
-        def end(of_variance: Tensor, of_both: Tensor) -> Tensor:
-            own = (u.square() @ of_variance + u_variance @ of_both).double()
-            return own if biases.variance is None else own + biases.variance
+        def end(of_variance: Tensor, of_both: Tensor, of_quality: Tensor | float) -> Tensor:
+            return (u.square() @ of_variance + u_variance @ of_both).double() + of_user + of_quality
 
-        return end(i_variance.amin(0), both.amin(0)), end(i_variance.amax(0), both.amax(0))
+        return end(i_variance.amin(0), both.amin(0), quality[0]), end(i_variance.amax(0), both.amax(0), quality[1])
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the point-estimated global parameters by name, scalars; the effective rank is the number of scales."""

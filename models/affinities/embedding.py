@@ -16,6 +16,7 @@ from pyro_popbias.distributions.normal_density import log_normal_of_squares
 from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, VectorAffinity
 from pyro_popbias.models.affinities.bayesian_embedding import START_SCALE, BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
+from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 from pyro_popbias.sparse_lookup import gather
 
 
@@ -53,6 +54,7 @@ class EmbeddingAffinity(VectorAffinity):
         scale: standard deviation of the prior of each coordinate.
         generator: randomness of the start.
         user_bias: whether users have a bias w_u.
+        quality: the quality b_i of items; None for none.
     """
 
     config = EmbeddingAffinityConfig
@@ -67,8 +69,9 @@ class EmbeddingAffinity(VectorAffinity):
         scale: float,
         generator: torch.Generator,
         user_bias: bool = False,
+        quality: ItemQuality | None = None,
     ) -> None:
-        super().__init__(users if user_bias else None)
+        super().__init__(users if user_bias else None, quality)
         self.dim, self.scale = dim, scale
         for name, rows in (("user_vectors", users), ("item_vectors", items)):
             start = torch.randn(rows, dim, generator=generator) * (START_SCALE * scale)
@@ -87,6 +90,7 @@ class EmbeddingAffinity(VectorAffinity):
             scale=config.scale,
             generator=generator,
             user_bias=config.user_bias,
+            quality=quality_of(config, catalogue),
         )
 
     def draw_from_prior(self) -> None:

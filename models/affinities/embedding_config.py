@@ -22,6 +22,7 @@ class EmbeddingAffinityConfig(AffinityConfig):
     scale: Learnable = "learned"
     posterior: Literal["mean-field", "point"] = "mean-field"
     user_bias: bool = True
+    item_quality: bool = False
 
     @model_validator(mode="before")
     @classmethod

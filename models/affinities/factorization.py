@@ -22,6 +22,7 @@ from pyro_popbias.models.affinities.affinity import (
     Weights,
     features_by_side,
 )
+from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 from pyro_popbias.sparse_lookup import gather
 from pyro_popbias.validation import Positive
 
@@ -36,6 +37,7 @@ class FactorizationAffinityConfig(AffinityConfig):
     dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
     scale: Positive = 0.5
     user_bias: bool = True
+    item_quality: bool = False
 
 
 @final
@@ -56,6 +58,7 @@ class FactorizationAffinity(Affinity):
         scale: standard deviation of the prior of each coordinate.
         generator: randomness of the start.
         user_bias: whether users have a bias w_u.
+        quality: the quality b_i of items besides their features' weights; None for none.
     """
 
     config = FactorizationAffinityConfig
@@ -72,8 +75,9 @@ class FactorizationAffinity(Affinity):
         scale: float,
         generator: torch.Generator,
         user_bias: bool = False,
+        quality: ItemQuality | None = None,
     ) -> None:
-        super().__init__(users if user_bias else None)
+        super().__init__(users if user_bias else None, quality)
         self.dim, self.scale, self.items = dim, scale, items
         self.sides = tuple(features)
         for side, rows in zip(SIDES, (users, items), strict=True):
@@ -96,6 +100,7 @@ class FactorizationAffinity(Affinity):
             scale=config.scale,
             generator=generator,
             user_bias=config.user_bias,
+            quality=quality_of(config, catalogue, with_features=False),
         )
 
     def draw_from_prior(self) -> None:
@@ -160,15 +165,19 @@ class FactorizationAffinity(Affinity):
         """Return x_ui - b0 of pairs of codes, `(B,)`."""
         (p, user_linear), (q, item_linear) = self._side("user", user), self._side("item", item)
         rest = AffinityDistribution(((p * q).sum(-1) + user_linear + item_linear).double())
-        return self.with_user_bias(rest, user, weights)
+        return self.with_biases(rest, user, weights, item)
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
-        rest = self.order(user, weights).double() + self.intercept
-        return self.with_user_bias(AffinityDistribution(rest), user, weights)
+        rest = self._rest(user).double() + self.intercept
+        return self.with_biases(AffinityDistribution(rest), user, weights)
 
     def order(self, user: Tensor, weights: Weights) -> Tensor:
         """Return x_ui - w_u - b0 of some users with all items, `(U, K)`."""
+        return self.with_quality(self._rest(user), weights)
+
+    def _rest(self, user: Tensor) -> Tensor:
+        """Return x_ui - w_u - b_i - b0 of some users with all items, `(U, K)`."""
         p, user_linear = self._side("user", user)
         q, item_linear = self._side("item", torch.arange(self.items, device=user.device))
         return torch.addmm(item_linear, p, q.T).add_(user_linear.unsqueeze(1))

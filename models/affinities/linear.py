@@ -21,6 +21,7 @@ from pyro_popbias.models.affinities.affinity import (
     Weights,
     features_by_side,
 )
+from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 
@@ -29,12 +30,13 @@ class LinearAffinityConfig(AffinityConfig):
     """Bayesian weights of the features of users and items."""
 
     user_bias: bool = True
+    item_quality: bool = False
 
 
 @final
 @AFFINITIES.register("linear")
 class LinearAffinity(Affinity):
-    """x_ui = beta_user . a_u + beta_item . a_i + w_u + b0, with beta ~ Normal(0, 1) as latent sites.
+    """x_ui = beta_user . a_u + beta_item . a_i + w_u + b_i + b0, with beta ~ Normal(0, 1) as latent sites.
 
     Nothing in it belongs to user and item together: in an additive model every user has the same ranking of items.
 
@@ -42,13 +44,21 @@ class LinearAffinity(Affinity):
         features: of users, items or both, by "user" and "item".
         items: number of items.
         users: number of users, each with a bias w_u; None for none.
+        quality: the quality b_i of items besides their features' weights; None for none.
     """
 
     config = LinearAffinityConfig
     trains_in_phase_two = True
 
-    def __init__(self, features: Mapping[str, Features], *, items: int, users: int | None = None) -> None:
-        super().__init__(users)
+    def __init__(
+        self,
+        features: Mapping[str, Features],
+        *,
+        items: int,
+        users: int | None = None,
+        quality: ItemQuality | None = None,
+    ) -> None:
+        super().__init__(users, quality)
         self.items = items
         self.names = {side: each.names for side, each in features.items()}
         for side, each in features.items():
@@ -69,7 +79,8 @@ class LinearAffinity(Affinity):
                 "the interactions, or name their files in [data]"
             )
         users = len(catalogue.users) if config.user_bias else None
-        return cls(features, items=len(catalogue.items), users=users)
+        quality = quality_of(config, catalogue, with_features=False)
+        return cls(features, items=len(catalogue.items), users=users, quality=quality)
 
     def draw_from_prior(self) -> None:
         """Draw the scale of the users' biases, where they have one; the weights are sites."""
@@ -113,21 +124,22 @@ class LinearAffinity(Affinity):
     def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui - b0 of pairs of codes, `(B,)`; the features of an unseen id count as 0."""
         (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", item, weights)
-        return self.with_user_bias(AffinityDistribution(u + i, u_variance + i_variance), user, weights)
+        return self.with_biases(AffinityDistribution(u + i, u_variance + i_variance), user, weights, item)
 
     def table(self, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of some users with all items, `(U, K)`."""
         items = torch.arange(self.items, device=user.device)
         (u, u_variance), (i, i_variance) = self._side("user", user, weights), self._side("item", items, weights)
         rest = AffinityDistribution(u.unsqueeze(1) + i + self.intercept, u_variance.unsqueeze(1) + i_variance)
-        return self.with_user_bias(rest, user, weights)
+        return self.with_biases(rest, user, weights)
 
     def variance_range(self, user: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
         """Return the variance of each user with the items whose own is the least and the most."""
         items = torch.arange(self.items, device=user.device)
         _, of_user = self._side("user", user, weights)
         _, of_item = self._side("item", items, weights)
-        rest = AffinityDistribution(torch.zeros_like(of_user), of_user)
-        variance = self.with_user_bias(rest, user, weights).variance
-        assert variance is not None  # noqa: S101  the features' weights have one
+        if self.item_quality is not None:
+            of_item = of_item + self.item_quality.of_items(weights, items)[1]
+        bias = self.user_bias
+        variance = of_user if bias is None else of_user + bias.moments(weights[bias.site], user)[1]
         return variance + of_item.amin(), variance + of_item.amax()

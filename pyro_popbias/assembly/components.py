@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pyro
 import torch
+from torch.distributions import constraints
 
 from pyro_popbias.assembly.compatibility import check_fit, check_memory, check_saturation
 from pyro_popbias.data.catalogue import Catalogue
@@ -12,9 +14,11 @@ from pyro_popbias.distributions.random_state import ONE_THREAD
 from pyro_popbias.guides import GUIDES, AffinityGuide, CellStatistics, JointGuide
 from pyro_popbias.models import (
     AFFINITIES,
+    EXPOSURES,
     MODELS,
     PRIORS,
     SATURATIONS,
+    Exposure,
     ItemPrior,
     LikelihoodOptions,
     PopularityModel,
@@ -22,6 +26,7 @@ from pyro_popbias.models import (
     PriorConfig,
 )
 from pyro_popbias.models.priors.config import ITEM_SOURCES
+from pyro_popbias.study.sections import ModelConfig
 from pyro_popbias.study.study import Study
 
 
@@ -47,6 +52,21 @@ def build_prior(config: PriorConfig, cells: int) -> PopularityPrior:
     """
     family = PRIORS[config.name]
     return ItemPrior.unset(family, cells) if config.source in ITEM_SOURCES else family.from_config(config)
+
+
+def build_exposure(declared: ModelConfig, cells: CellStatistics) -> Exposure | None:
+    """Return the exposure part of a model, with the counts of the training rows; None where none is declared.
+
+    Args:
+        declared: the section of the model.
+        cells: what is known of the training rows; without any, counts are placeholders, to be loaded later.
+    """
+    if isinstance(declared.exposure, str):
+        return None
+    real = MODELS[declared.name].latents["popularity"].support is constraints.real
+    count = torch.from_numpy(np.asarray(cells.rows, dtype=np.float64))
+    exposure = EXPOSURES[declared.exposure.name]
+    return exposure.from_config(declared.exposure, count, cells.periods, real=real)
 
 
 def build(
@@ -75,6 +95,7 @@ def build(
         affinity = AFFINITIES[declared.affinity.name].from_config(declared.affinity, catalogue, generator)
         prior = build_prior(declared.prior, len(cells)) if prior is None else prior
         model = MODELS[declared.name].assemble(affinity, prior, options)
+        model.exposure = build_exposure(declared, cells)
         popularity = GUIDES[study.guide.name].build(model.prior.all_distributions(), cells)
         latents = affinity.latents(generator)
         weights, users = AffinityGuide(latents) if latents else None, len(catalogue.users)

@@ -3,6 +3,7 @@
 import warnings
 
 from pyro_popbias.assembly.compatibility import check_given
+from pyro_popbias.assembly.identification import with_exposure
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, ConcentratedPrior, PopularityModel
@@ -34,7 +35,7 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     if model.default_saturation is not None and "saturation" not in study.model.model_fields_set:
         study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
     _warn_of_free_scales(study)
-    return _enough_steps(_without_biases(study), events)
+    return _enough_steps(with_exposure(_without_biases(study), events), events)
 
 
 def _check_sampling(study: Study, model: type[PopularityModel]) -> None:

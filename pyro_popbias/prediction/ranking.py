@@ -41,7 +41,8 @@ class Ranking:
     @property
     def by_mean(self) -> bool:
         """Whether the order is that of the means of affinities."""
-        return self.probability is not None and (not self.weights or self.affinity.ranks_by_mean)
+        equal = not self.weights or (self.affinity.ranks_by_mean and self.affinity.item_quality is None)
+        return self.probability is not None and equal
 
     def scores(self, user: Tensor) -> Tensor:
         """Return numbers in the order of the scores of some users with all items, `(U, K)` to be changed freely."""

@@ -11,7 +11,17 @@ from pydantic import Field, field_validator, model_validator
 
 from pyro_popbias.data.labels import parse_rule
 from pyro_popbias.guides import GUIDES
-from pyro_popbias.models import AFFINITIES, MODELS, PRIORS, SATURATIONS, AffinityConfig, PriorConfig, SaturationConfig
+from pyro_popbias.models import (
+    AFFINITIES,
+    EXPOSURES,
+    MODELS,
+    PRIORS,
+    SATURATIONS,
+    AffinityConfig,
+    ExposureConfig,
+    PriorConfig,
+    SaturationConfig,
+)
 from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
 from pyro_popbias.models.affinities.fixed import FixedAffinityConfig as FixedAffinityConfig  # others know it from here
 from pyro_popbias.models.priors.config import ConcentratedPriorConfig
@@ -20,6 +30,7 @@ from pyro_popbias.study.validation_config import Validation, ValidationConfig
 from pyro_popbias.validation import Section, part_config
 
 Rate = Annotated[float, Field(strict=True, ge=1e-8, le=10.0, allow_inf_nan=False)]
+WITHOUT_EXPOSURE = ("auto", "none")  # words that stand for no exposure of the registry
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
@@ -57,6 +68,7 @@ class ModelConfig(Section):
     affinity: AffinityConfig = EmbeddingAffinityConfig(name="embedding")
     prior: PriorConfig = ConcentratedPriorConfig(name="gamma")
     latent: Literal["item", "interaction"] = "item"
+    exposure: ExposureConfig | Literal["auto", "none"] = "auto"
 
     @field_validator("name", mode="before")
     @classmethod
@@ -72,6 +84,12 @@ class ModelConfig(Section):
     @classmethod
     def _affinity_by_name(cls, affinity: Any) -> Any:
         return part_config(AFFINITIES, affinity)
+
+    @field_validator("exposure", mode="before")
+    @classmethod
+    def _exposure_by_name(cls, exposure: Any) -> Any:
+        is_name = isinstance(exposure, str) and exposure not in WITHOUT_EXPOSURE
+        return part_config(EXPOSURES, {"name": exposure} if is_name else exposure)
 
     @field_validator("prior", mode="before")
     @classmethod

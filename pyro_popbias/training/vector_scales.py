@@ -34,10 +34,11 @@ from torch import Tensor
 from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.models.affinities.bayesian_embedding import SCALE_CENTRE, BayesianEmbeddingAffinity
-from pyro_popbias.models.affinities.user_bias import UserBias
+from pyro_popbias.models.affinities.item_quality import FEATURES
+from pyro_popbias.models.affinities.row_bias import RowBias
 from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.training.gain import expected_slopes, gains, held_out_gains
-from pyro_popbias.training.vectors import Table, Vectors, affinities
+from pyro_popbias.training.vectors import Table, Vectors, affinities, affinity_of
 
 HELD, FALLS, LOWEST = 0.2, 0.6, 0.05  # shares of the epochs; the last factor of the learning rate
 TURNS = (HELD, 0.35, 0.5)  # shares of the epochs after which axes are turned
@@ -70,7 +71,8 @@ class VectorScales:
     @staticmethod
     def holds(name: str) -> bool:
         """Return whether a parameter is set here, and not by gradients: scales, and variances of vectors and biases."""
-        return name.startswith(("model.affinity", "guide.affinity")) and name.endswith("log_scale_unconstrained")
+        of_affinity = name.startswith(("model.affinity", "guide.affinity")) and FEATURES not in name
+        return of_affinity and name.endswith("log_scale_unconstrained")
 
     def factor(self, epoch: int) -> float:
         """Return the factor of the learning rate after some epochs."""
@@ -112,7 +114,8 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
     """
     vectors = Vectors.of(pair)
     user, item = torch.zeros_like(vectors.user.mean), torch.zeros_like(vectors.item.mean)
-    of_bias = user.new_zeros(len(user), 1)
+    sides = {site: bias.side for site, bias in affinity_of(pair).row_biases.items()}
+    of_biases = {site: torch.zeros_like(table.mean) for site, table in vectors.biases.items()}
     for part in affinities(pair):
         batch = part.batch
         w = pair.model.information(batch, part.mean, part.popularity).affinity.unsqueeze(-1)
@@ -123,23 +126,28 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
             rows = table.of(other)
             squares = rows.mean.square()
             total.index_add_(0, own, w * (squares if linear_response else squares + rows.variance))
-        of_bias.index_add_(0, batch.user, w)
+        for site, side in sides.items():
+            of_biases[site].index_add_(0, batch.user if side == "user" else batch.item, w)
     prior = vectors.scale**-2
     return replace(
         vectors,
         user=Table(vectors.user.mean, 1 / (user + prior)),
         item=Table(vectors.item.mean, 1 / (item + prior)),
-        bias=vectors.bias and Table(vectors.bias.mean, 1 / (of_bias + vectors.bias_scale**-2)),
+        biases={
+            site: Table(table.mean, 1 / (of_biases[site] + vectors.bias_scales[site] ** -2))
+            for site, table in vectors.biases.items()
+        },
     )
 
 
 def rescaled(vectors: Vectors) -> Vectors:
     """Return the vectors with scales one step further in MacKay's fixed point, by a factor of 2 at most."""
-    bias_scale = vectors.bias_scale
-    if vectors.bias is not None:
-        bias_scale = _fixed_point(bias_scale, UserBias.start_scale, vectors.bias)
+    bias_scales = {
+        site: _fixed_point(vectors.bias_scales[site], RowBias.start_scale, table)
+        for site, table in vectors.biases.items()
+    }
     scale = _fixed_point(vectors.scale, SCALE_CENTRE, vectors.user, vectors.item)
-    return replace(vectors, scale=scale, bias_scale=bias_scale)
+    return replace(vectors, scale=scale, bias_scales=bias_scales)
 
 
 def _fixed_point(scale: Tensor, centre: float, *tables: Table) -> Tensor:

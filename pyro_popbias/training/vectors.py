@@ -1,6 +1,6 @@
-"""The vectors and user biases of a pair as numbers: means and variances of every row, and the scales of their priors."""
+"""The vectors, user biases and item qualities of a pair as numbers: means and variances of every row, and the scales of their priors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +10,6 @@ from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.guides import AffinityGuide
 from pyro_popbias.models import BayesianEmbeddingAffinity
-from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
 from pyro_popbias.sparse_lookup import set_parameter
 
 ROWS_AT_ONCE = 65_536  # of the interactions, in passes over all of them
@@ -38,21 +37,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Both tables and the biases of users, with the standard deviations of their priors.
+    """Both tables, the biases of users and the qualities of items, with the standard deviations of their priors.
 
     Attributes:
         user: `(users, d)`.
         item: `(items, d)`.
         scale: `(d,)` of each dimension.
-        bias: `(users, 1)`; None where users have none.
-        bias_scale: `(1,)`.
+        biases: `(users, 1)` and `(items, 1)`, those that there are, by their site.
+        bias_scales: `(1,)` each.
     """
 
     user: Table
     item: Table
     scale: Tensor
-    bias: Table | None
-    bias_scale: Tensor
+    biases: Mapping[str, Table]
+    bias_scales: Mapping[str, Tensor]
 
     @classmethod
     def of(cls, pair: Pair) -> "Vectors":
@@ -62,10 +61,10 @@ class Vectors:
             site: Table(q.loc.detach().double(), q.scale.detach().double().square())
             for site, q in pair.guide.weights().items()
         }
-        bias = tables.get(USER_BIAS)
         scale = affinity.vector_log_scale.detach().exp()
-        bias_scale = affinity.log_scale(USER_BIAS).detach().exp().reshape(1) if bias else scale.new_ones(1)
-        return cls(tables["user_vectors"], tables["item_vectors"], scale, bias, bias_scale)
+        biases = {site: tables[site] for site in affinity.row_biases}
+        scales = {site: affinity.log_scale(site).detach().exp().reshape(1) for site in biases}
+        return cls(tables["user_vectors"], tables["item_vectors"], scale, biases, scales)
 
     def kept(self, dimension: Tensor) -> "Vectors":
         """Return some dimensions, given by number or as truth values."""
@@ -78,12 +77,11 @@ class Vectors:
         """Give these vectors to a pair; where their number of dimensions is another, its parameters are other tensors."""
         affinity, guide = affinity_of(pair), pair.guide.affinity
         assert isinstance(guide, AffinityGuide)  # noqa: S101  Bayesian vectors have a guide
-        for site, table in (("user_vectors", self.user), ("item_vectors", self.item), (USER_BIAS, self.bias)):
-            if table is not None:
-                guide.set_rows(site, table.mean, 0.5 * table.variance.log())
+        for site, table in {"user_vectors": self.user, "item_vectors": self.item, **self.biases}.items():
+            guide.set_rows(site, table.mean, 0.5 * table.variance.log())
         affinity.set_log_scale(self.scale.log())
-        if affinity.user_bias is not None:
-            set_parameter(affinity.user_bias, "log_scale", self.bias_scale.log().squeeze())
+        for site, bias in affinity.row_biases.items():
+            set_parameter(bias, "log_scale", self.bias_scales[site].log().squeeze())
 
     def products(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return mean and variance of u_k i_k of each interaction and dimension, `(B, d)` each."""

@@ -110,7 +110,7 @@ def test_an_unseen_user_has_the_prior(events, name):
     made = moved(make(events, name))
     affinity, weights = made.model.affinity, made.guide.weights()
     alone = AffinityDistribution(torch.zeros(2).double())
-    found = affinity.with_user_bias(alone, torch.tensor([-1, 4]), weights)
+    found = affinity.with_biases(alone, torch.tensor([-1, 4]), weights)
     torch.testing.assert_close(found.mean, torch.tensor([0.0, weights[SITE].loc[4].item()]).double())
     expected = torch.tensor([SCALE, weights[SITE].scale[4].item()]).double().square()
     torch.testing.assert_close(found.variance, expected)
