@@ -61,10 +61,10 @@ def _linear(random: np.random.Generator, users: int, items: int, dim: int) -> Si
         terms.append(given @ np.array(beta))
         features.append(pd.DataFrame(given, columns=[f"x{position}" for position in range(len(beta))]))
         parameters |= {f"beta_{side}[{position}]": value for position, value in enumerate(beta)}
-    return SimulatedAffinity(*_with_terms(terms[0], terms[1]), parameters, *features)
+    return SimulatedAffinity(*with_terms(terms[0], terms[1]), parameters, *features)
 
 
-def _with_terms(
+def with_terms(
     user_term: np.ndarray,
     item_term: np.ndarray,
     user_vectors: np.ndarray | None = None,
@@ -81,7 +81,7 @@ def _factorization_machine(random: np.random.Generator, users: int, items: int, 
     user_vectors, user_term, user_parameters, user_features = _machine_side(random, "user", users, dim)
     item_vectors, item_term, item_parameters, item_features = _machine_side(random, "item", items, dim)
     user_term = user_term + WEIGHT_SCALE * random.normal(size=users)
-    vectors = _with_terms(user_term, item_term, user_vectors, item_vectors / np.sqrt(dim))
+    vectors = with_terms(user_term, item_term, user_vectors, item_vectors / np.sqrt(dim))
     return SimulatedAffinity(*vectors, user_parameters | item_parameters, user_features, item_features)
 
 

@@ -142,3 +142,21 @@ def draw_popularity(
         score = KEPT * score + np.sqrt(1 - KEPT**2) * random.normal(size=items)
         columns.append(distribution.value(score, concentration))
     return np.stack(columns, axis=1)
+
+
+def item_scores(distribution: PopulationDistribution, z: np.ndarray, concentration: float) -> np.ndarray:
+    """Return how popular items are over all periods, `(items,)`, as standard normal numbers.
+
+    They are the means of the items' normal scores, divided by the standard deviation that the walk gives these means,
+    and not by that of the items at hand: so they are independent between items.
+
+    Args:
+        distribution: the population distribution.
+        z: `(items, periods)` as drawn from it.
+        concentration: a of the distribution.
+    """
+    periods = z.shape[1]
+    lag = np.arange(1, periods)
+    # Var(sum over periods) = T + 2 sum_k (T - k) kept^k
+    variance = periods + 2 * ((periods - lag) * KEPT**lag).sum()
+    return np.asarray(distribution.score(z, concentration).sum(1) / np.sqrt(variance))

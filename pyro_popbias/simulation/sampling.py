@@ -1,6 +1,7 @@
 """Rows of a simulated world: items shown and labelled, or chosen among all."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from pyro_popbias.errors import ConfigError
 from pyro_popbias.simulation.affinities import SimulatedAffinity
 from pyro_popbias.simulation.likelihoods import Likelihood
 from pyro_popbias.simulation.populations import PopulationDistribution
+from pyro_popbias.simulation.terms import Terms
 
 SCORES = 2_000_000  # held at once where items are chosen among all
 
@@ -21,18 +23,28 @@ class Truth:
     Attributes:
         likelihood: the model's formulas.
         distribution: the population distribution.
-        affinity: vectors, whose product is the affinity without b0.
+        vectors: whose product u . i is the affinity without b0 and the terms of single items and users.
+        terms: these terms.
         z: `(items, periods)`.
         concentration: a of the population distribution.
         rate: the model's own parameter.
+        shown: logarithms of what items are shown in proportion to within a period, `(items, periods)`; None if all are
+            shown alike.
     """
 
     likelihood: Likelihood
     distribution: PopulationDistribution
-    affinity: SimulatedAffinity
+    vectors: SimulatedAffinity
+    terms: Terms
     z: np.ndarray
     concentration: float
     rate: float
+    shown: np.ndarray | None
+
+    @cached_property
+    def affinity(self) -> SimulatedAffinity:
+        """Vectors whose product is the affinity without b0."""
+        return self.terms.added_to(self.vectors)
 
     def logits(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Return x_ui of pairs of codes, `(N,)`."""
@@ -44,22 +56,21 @@ class Truth:
             return self.likelihood.given(x, z, self.rate)
 
 
-def shown_rows(truth: Truth, random: np.random.Generator, rows: int, exposure: float) -> Rows:
-    """Return rows of uniform users with items shown by their popularity, and whether each was positive."""
+def shown_rows(truth: Truth, random: np.random.Generator, rows: int) -> Rows:
+    """Return rows of uniform users with items shown by their weights, and whether each was positive."""
     items, periods = truth.z.shape
     user = random.integers(len(truth.affinity.user_vectors), size=rows)
-    if exposure == 0:
+    if truth.shown is None:
         cell = random.integers(items * periods, size=rows)
     else:
-        weight = exposure * truth.distribution.log(truth.z)
-        weight = np.exp(weight - weight.max(0))
+        weight = np.exp(truth.shown - truth.shown.max(0))
         cell = random.choice(items * periods, size=rows, p=(weight / weight.sum(0) / periods).ravel())
     item, period = np.divmod(cell, periods)
     probability = truth.given(truth.logits(user, item), truth.z[item, period])
     return user, item, period, random.random(rows) < probability
 
 
-def chosen_rows(truth: Truth, random: np.random.Generator, rows: int, exposure: float) -> Rows:
+def chosen_rows(truth: Truth, random: np.random.Generator, rows: int) -> Rows:
     """Return rows of uniform users and periods with an item chosen in proportion to exp(score)."""
     items, periods = truth.z.shape
     user = random.integers(len(truth.affinity.user_vectors), size=rows)

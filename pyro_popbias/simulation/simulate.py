@@ -1,8 +1,21 @@
-"""Simulated interactions with a known truth, drawn from a model."""
+"""Simulated interactions with a known truth, drawn from a model.
+
+Users are uniform. Items are shown by `exposure` and get a label, but for `pda`: there each row is an item that the user
+chose among all, item i with a probability proportional to exp(score), the distribution under which sigma(s_i - s_j) is
+right for a pair of a chosen and a uniformly drawn item. So its log holds positives only. Rows are uniform over periods, and
+cutting the log by time gives these.
+
+The affinity is x_ui = u . i + b_i + w_u + b0. The quality b_i of an item and the bias w_u of a user are 0 unless asked for,
+whichever the affinity is. They are no part of the score of a fixed affinity: it is given, they are to be learned.
+`quality_correlation` is that of b_i and the normal score of z_i: its quantile in the population distribution as a standard
+normal number, which is log z_i less its mean and over its standard deviation where z is lognormal. With several periods it is
+that of b_i and the mean of these scores. `exposure_dispersion` multiplies what each item of each period is shown in
+proportion to by its own draw of Gamma(r, r). All these have random numbers of their own: vectors, features and z are the
+same with them and without.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +27,15 @@ from pyro_popbias.distributions.supports import lies_inside
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.models import AFFINITIES, MODELS, PRIORS, SATURATIONS, AffinityConfig, PriorConfig
 from pyro_popbias.registry import nearest
-from pyro_popbias.simulation.affinities import SIMULATED
+from pyro_popbias.simulation.affinities import SIMULATED, SimulatedAffinity
+from pyro_popbias.simulation.arguments import Numbers, check_sizes
+from pyro_popbias.simulation.exposures import log_weights
 from pyro_popbias.simulation.likelihoods import OTHERS, PRODUCTS, Likelihood
-from pyro_popbias.simulation.populations import DISTRIBUTIONS, PopulationDistribution, draw_popularity
+from pyro_popbias.simulation.populations import DISTRIBUTIONS, PopulationDistribution, draw_popularity, item_scores
 from pyro_popbias.simulation.registered import registered_affinity, registered_likelihood, registered_population
 from pyro_popbias.simulation.sampling import Rows, Truth, chosen_rows, shown_rows
-from pyro_popbias.validation import PartConfig, require_integer
+from pyro_popbias.simulation.terms import Terms, draw_bias, draw_quality
+from pyro_popbias.validation import PartConfig
 
 TESTED = 10_000  # random pairs with the true probability
 DEFAULT_SATURATION = "exponential"  # which stands for the own one of a model that has another
@@ -43,7 +59,8 @@ class Simulation:
         frame: the same, with columns user, item, label unless positives only, time with more than one period, and with
             a fixed affinity its score.
         truth: tables `popularity` (item, period, z), `parameters` (name, value), `user_vectors`, `item_vectors` (id, 0,
-            1, ...), whose product and `intercept` are the affinity, whichever it is.
+            1, ...), whose product and `intercept` are the affinity, whichever it is, `items` (item, quality) and
+            `users` (user, bias). Qualities and biases that are not all 0 are coordinates of the vectors, the last two.
         test: random pairs: user, item, probability P(c=1 | do(u,i)), and with a fixed affinity its score. For `pda` it
             is the score (ELU(x) + 1) E[z^gamma], which is not a probability.
         user_features: side features, indexed by id; None without.
@@ -73,20 +90,18 @@ def simulate(
     prior: str | PriorConfig = "gamma",
     labels: Literal["observed", "positives"] = "observed",
     exposure: float = 0.0,
+    exposure_dispersion: float | None = None,
     periods: int = 1,
+    quality: float = 0.0,
+    quality_correlation: float = 0.0,
+    user_bias: float = 0.0,
 ) -> Simulation:
-    """Return interactions of a model.
-
-    Users are uniform. Items are shown by `exposure` and get a label, but for `pda`: there each row is an item that the
-    user chose among all, item i with a probability proportional to exp(score), the distribution under which sigma(s_i -
-    s_j) is right for a pair of a chosen and a uniformly drawn item. So its log holds positives only.
+    """Return interactions of a model, which come about as the text of this module says.
 
     Args:
-        model: "product", "additive", "inverse-logistic" or "pda"; or the name of another registered model, whose own
-            parameters stay at their start.
-        affinity: "embedding"; "fixed", which adds the affinity of each row less the intercept as a column `score`;
-            "linear" or "factorization-machine", with side features; or another registered affinity, drawn from its
-            prior: its name, or its section of a study.
+        model: "product", "additive", "inverse-logistic" or "pda"; or another registered one, its parameters at their start.
+        affinity: "embedding"; "fixed", which adds u . i of each row as a column `score`; "linear" or
+            "factorization-machine", with side features; or another registered one, or its section of a study.
         users: number of users.
         items: number of items.
         interactions: number of rows.
@@ -95,12 +110,15 @@ def simulate(
         concentration: a of the population distribution, of variance 1/a; not of the exponential and the normal.
         rate: the model's own parameter: lambda or C of the saturation, gamma of the additive model and of pda.
         saturation: of the product model: "exponential", "hill" or "tanh"; or another registered one.
-        prior: the population distribution, as that of a study: "gamma", "lognormal", "weibull" or "exponential"; or
-            "normal", N(0, 1), for the additive model; or another registered prior: its name, or its section of a study.
+        prior: the population distribution: "gamma", "lognormal", "weibull", "exponential", or "normal", N(0, 1), for the
+            additive model; or another registered prior, or its section of a study.
         labels: "positives" keeps the rows with label 1, without the column: fewer rows than asked for.
         exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal z; 0 is uniform.
-        periods: number of equal-time slices, each with its own z, correlated between neighbours; rows are uniform over
-            them, and cutting the log by time gives these slices.
+        exposure_dispersion: r of counts with the variance mu + mu^2 / r of a negative binomial; None is Poisson, mu.
+        periods: number of slices of time of equal length, each with its own z, correlated between neighbours.
+        quality: standard deviation of b_i, in logits.
+        quality_correlation: of b_i and the item's popularity, above -1 and below 1.
+        user_bias: standard deviation of w_u, in logits.
 
     Raises:
         UnknownNameError: there is no such model, affinity, saturation, prior or kind of labels here.
@@ -108,21 +126,41 @@ def simulate(
         ConfigError: a size or number is outside its range.
     """
     _check_names(model=model, saturation=saturation, labels=labels, affinity=_name(affinity), prior=_name(prior))
-    _check_sizes(seed=seed, users=users, items=items, interactions=interactions, dim=dim, periods=periods)
-    _check_numbers(concentration, rate, exposure)
+    check_sizes(seed=seed, users=users, items=items, interactions=interactions, dim=dim, periods=periods)
+    numbers = Numbers(concentration, rate, exposure, exposure_dispersion, quality, quality_correlation, user_bias)
     distribution = _population(prior, concentration)
-    likelihood = _likelihood(model, saturation, rate, _name(prior), exposure)
+    likelihood = _likelihood(model, saturation, _name(prior), numbers)
     random = np.random.default_rng(seed)
     made = _make_affinity(affinity)(random, users, items, dim)
     z = draw_popularity(distribution, random, concentration=concentration, items=items, periods=periods)
-    truth = Truth(likelihood, distribution, made, z, concentration, rate)
-    rows = _draw_rows(truth, random, interactions, exposure, labels)
-    return _simulation(truth, random, rows, scored=_name(affinity) == "fixed")
+    truth = _truth(likelihood, distribution, made, z, numbers, seed=seed)
+    return _simulation(truth, random, _rows(truth, random, interactions, labels), scored=_name(affinity) == "fixed")
 
 
-def _draw_rows(truth: Truth, random: np.random.Generator, number: int, exposure: float, labels: str) -> Rows:
+def _truth(
+    likelihood: Likelihood,
+    distribution: PopulationDistribution,
+    vectors: SimulatedAffinity,
+    z: np.ndarray,
+    numbers: Numbers,
+    *,
+    seed: int,
+) -> Truth:
+    """Return the world, with what has random numbers of its own: without it all else is drawn as with it."""
+    of_quality, of_bias, of_counts = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3))
+    score = item_scores(distribution, z, numbers.concentration)
+    terms = Terms(
+        draw_quality(of_quality, score, sd=numbers.quality, correlation=numbers.quality_correlation),
+        draw_bias(of_bias, len(vectors.user_vectors), sd=numbers.user_bias),
+    )
+    dispersion = numbers.exposure_dispersion
+    shown = log_weights(of_counts, distribution, z, exposure=numbers.exposure, dispersion=dispersion)
+    return Truth(likelihood, distribution, vectors, terms, z, numbers.concentration, numbers.rate, shown)
+
+
+def _rows(truth: Truth, random: np.random.Generator, number: int, labels: str) -> Rows:
     draw = chosen_rows if truth.likelihood.chosen else shown_rows
-    user, item, period, label = draw(truth, random, number, exposure)
+    user, item, period, label = draw(truth, random, number)
     if labels == "positives" and label is not None:
         user, item, period, label = user[label], item[label], period[label], None
     if not len(user):
@@ -143,15 +181,18 @@ def _population(prior: str | PriorConfig, concentration: float) -> PopulationDis
     )
 
 
-def _likelihood(model: str, saturation: str, rate: float, prior: str, exposure: float) -> Likelihood:
+def _likelihood(model: str, saturation: str, prior: str, numbers: Numbers) -> Likelihood:
     """Return the likelihood of a model, which must fit the prior and how items are shown."""
     if not lies_inside(PRIORS[prior].support, MODELS[model].latents["popularity"].support):
         raise IncompatibleError(
             f"PB-C078: prior {prior!r} may be negative, popularity in model {model!r} may not; use 'gamma'"
         )
-    found = _likelihood_by_name(model, saturation, rate, prior)
-    if found.chosen and exposure:
-        raise IncompatibleError(f"PB-C078: model {model!r} chooses among all items, none is shown; leave exposure at 0")
+    found = _likelihood_by_name(model, saturation, numbers.rate, prior)
+    if found.chosen and numbers.weighs_items:
+        raise IncompatibleError(
+            f"PB-C078: model {model!r} chooses among all items, none is shown; leave exposure at 0 and "
+            "exposure_dispersion at None"
+        )
     return found
 
 
@@ -192,7 +233,8 @@ def _simulation(truth: Truth, random: np.random.Generator, rows: Rows, *, scored
     distribution = truth.distribution.distribution(truth.concentration)
     test["probability"] = truth.likelihood.probability(torch.from_numpy(logit), distribution, truth.rate).numpy()
     if scored:
-        frame["score"], test["score"] = made.pairs(user, item), made.pairs(tested_user, tested_item)
+        frame["score"] = truth.vectors.pairs(user, item)
+        test["score"] = truth.vectors.pairs(tested_user, tested_item)
     features: dict[str, Any] = {
         f"{kind}_features": None if given is None else given.set_axis(pd.Index(ids, dtype=str, name=kind))
         for kind, given, ids in (("user", made.user_features, user_ids), ("item", made.item_features, item_ids))
@@ -217,6 +259,8 @@ def _truth_tables(truth: Truth, user_ids: np.ndarray, item_ids: np.ndarray) -> d
         "parameters": pd.DataFrame({"name": list(values), "value": list(values.values())}),
         "user_vectors": _vector_frame(user_ids, truth.affinity.user_vectors),
         "item_vectors": _vector_frame(item_ids, truth.affinity.item_vectors),
+        "items": pd.DataFrame({"item": item_ids, "quality": truth.terms.quality}),
+        "users": pd.DataFrame({"user": user_ids, "bias": truth.terms.bias}),
     }
 
 
@@ -238,22 +282,3 @@ def _check_names(**given: str) -> None:
             raise UnknownNameError(
                 f"PB-C076: unknown {kind} {name!r}{nearest(str(name), names)} Names: {', '.join(names)}"
             )
-
-
-def _check_sizes(*, seed: Any, **sizes: Any) -> None:
-    for name, size in sizes.items():
-        require_integer(name, size, 1)
-    require_integer("seed", seed, 0)
-
-
-def _check_numbers(concentration: Any, rate: Any, exposure: Any) -> None:
-    if not (_is_finite(concentration) and _is_finite(rate) and concentration > 0 and rate > 0):
-        raise ConfigError(
-            f"PB-C083: concentration and rate must be above 0 and finite, not {concentration!r}, {rate!r}"
-        )
-    if not _is_finite(exposure):
-        raise ConfigError(f"PB-C083: exposure must be a finite number, not {exposure!r}")
-
-
-def _is_finite(number: Any) -> bool:
-    return isinstance(number, Real) and not isinstance(number, bool) and bool(np.isfinite(float(number)))
