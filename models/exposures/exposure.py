@@ -26,6 +26,7 @@ from torch.distributions import Distribution, LogNormal, Normal, constraints
 
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.normal_density import log_normal
+from pyro_popbias.distributions.selection import take
 from pyro_popbias.registry import Registry, Variant
 from pyro_popbias.validation import Learnable, PartConfig
 
@@ -91,7 +92,7 @@ class Exposure(Variant, PyroModule):
             pyro.factor(f"{name}_prior", value)
         count = self.count.index_select(0, cell)
         # the objective takes the expectation where it has one, and the value at the draw elsewhere
-        expectation = ("popularity", partial(self.expected_log_probability, cell=cell))
+        expectation = ("popularity", partial(self._once_per_cell, cell=cell))
         with poutine.mask(mask=count > 0):
             pyro.sample(SITE, self.of(cell, popularity), obs=count, infer={"expectation": expectation})
 
@@ -116,6 +117,14 @@ class Exposure(Variant, PyroModule):
     def expected_log_probability(self, q: Distribution, cell: Tensor) -> Tensor:
         """Return E_q[log P(n_j | z_j)] of some cells, in nats, in the shape of the batch of q `(..., D)`."""
         raise NotImplementedError
+
+    def _once_per_cell(self, q: Distribution, cell: Tensor) -> Tensor:
+        """Return `expected_log_probability`, computed once for each cell of which a batch has several draws."""
+        distinct, place = cell.unique(return_inverse=True)
+        if len(distinct) == len(cell) or len(q.batch_shape) > 1:
+            return self.expected_log_probability(q, cell)
+        one = torch.empty_like(distinct).scatter_(0, place, torch.arange(len(cell), device=cell.device))
+        return self.expected_log_probability(take(q, one), distinct).index_select(0, place)
 
     def information(self, cell: Tensor, q: Distribution) -> Tensor:
         """Return the Fisher information of the counts of some cells about log z, or a real z, at the mean of q, `(D,)`."""

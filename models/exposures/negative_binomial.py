@@ -15,7 +15,7 @@ from pyro_popbias.models.exposures.exposure import EXPOSURES, Exposure, Exposure
 from pyro_popbias.validation import Learnable
 
 START_DISPERSION = 10.0
-NODES = 64  # of the rule over log z
+NODES = 48  # of the rule over log z
 
 
 class NegativeBinomialExposureConfig(ExposureConfig):
