@@ -19,6 +19,7 @@ from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.point import PointGuide
 from pyro_popbias.guides.popularity_guide import GUIDES, Bounds, CellStatistics, PopularityGuide
+from pyro_popbias.guides.quality_response import QualityResponse
 from pyro_popbias.guides.row_guide import RowGuide
 from pyro_popbias.guides.weibull import WeibullGuide
 
@@ -42,6 +43,7 @@ __all__ = [
     "NormalGuide",
     "PointGuide",
     "PopularityGuide",
+    "QualityResponse",
     "RowGuide",
     "WeibullGuide",
 ]

@@ -11,6 +11,7 @@ from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides.affinity_guide import AffinityGuide
 from pyro_popbias.guides.intercept_response import InterceptResponse
 from pyro_popbias.guides.popularity_guide import PopularityGuide
+from pyro_popbias.guides.quality_response import QualityResponse
 from pyro_popbias.models import AffinityDistribution
 
 
@@ -23,21 +24,24 @@ class JointGuide(PyroModule):
         affinity: q of the affinity's weights; None where they are point estimates.
         cells: number of cells.
         users: number of users.
+        items: number of items.
 
     Attributes:
         intercept: what moves with the intercept, whose posterior a training finds at its end.
+        quality: what the qualities of items and their popularities move together, which a training finds at its end.
         residual_variance: of x by the dimensions that are not kept, a scalar that a training finds at its end; 0 before.
     """
 
     residual_variance: Tensor
 
     def __init__(
-        self, popularity: PopularityGuide, affinity: AffinityGuide | None = None, *, cells: int = 0, users: int = 0
+        self, popularity: PopularityGuide, affinity: AffinityGuide | None = None, *, cells: int = 0, users: int = 0, items: int = 0
     ) -> None:
         super().__init__()
         self.popularity = popularity
         self.affinity = affinity
-        self.intercept = InterceptResponse(cells, users)
+        self.intercept = InterceptResponse(cells, users, items)
+        self.quality = QualityResponse(cells, items)
         self.register_buffer("residual_variance", torch.zeros((), dtype=torch.float64))
 
     def forward(self, batch: Batch) -> None:
@@ -52,6 +56,11 @@ class JointGuide(PyroModule):
             return affinity
         before = torch.zeros_like(affinity.mean) if affinity.variance is None else affinity.variance
         return AffinityDistribution(affinity.mean, before + self.residual_variance)
+
+    def moved_popularity(self, cell: Tensor) -> Tensor:
+        """Return the variance of log z, or of z where it is real, that q of some cells leaves out, `(D,)`."""
+        of_intercept = self.intercept.variance * self.intercept.of_cell.index_select(0, cell).square()
+        return of_intercept + self.quality.of_cell.index_select(0, cell)
 
     def weights(self) -> dict[str, Normal]:
         """Return q of each site of the affinity, whole tables; empty where there are none."""

@@ -18,8 +18,10 @@ from pyro_popbias.evaluation.trade_off import ACCURACY, BIAS, SHARES, TradeOff, 
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.intervention import read_popularity
+from pyro_popbias.prediction.item_table import items_table
+from pyro_popbias.prediction.parameter_table import parameter_table
 from pyro_popbias.prediction.partial_popularity import PartialPopularity
-from pyro_popbias.prediction.posterior_tables import check_interval, parameter_table, popularity_table, users_table
+from pyro_popbias.prediction.posterior_tables import check_interval, popularity_table, users_table
 from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.iterates import Iterates
@@ -200,10 +202,29 @@ class Trained:
         """
         return users_table(self.model, self.guide, self.catalogue, interval=interval)
 
+    def items(self, interval: float = 0.9) -> pd.DataFrame:
+        """Return the quality of each item beside its popularity, in the last period with rows, as far as data tell them apart.
+
+        Args:
+            interval: probability between lower and upper.
+
+        Returns:
+            item; quality (b_i in logits: how much more all users like it than its peers, whatever its popularity),
+            quality_sd, quality_lower, quality_upper; popularity, popularity_lower, popularity_upper; correlation of
+            quality and log popularity in the posterior of this one item; quality_share, the share of its clicks by average
+            users that would remain at the popularity of an average item (above 1 where its own popularity costs it clicks),
+            quality_share_lower, quality_share_upper; count, positives. One row per item. Over items, quality and popularity
+            are correlated as `parameters` says.
+
+        Raises:
+            ConfigError: items have no quality in this fit.
+        """
+        return items_table(self.model, self.guide, self.catalogue, interval=interval)
+
     def parameters(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the learned global parameters: name, mean, sd, lower, upper; the last three NaN where point-estimated.
 
         Args:
             interval: probability between lower and upper.
         """
-        return parameter_table(self.model, self.guide, interval=check_interval(interval))
+        return parameter_table(self.model, self.guide, self.catalogue, interval=check_interval(interval))

@@ -98,5 +98,5 @@ def build(
         model.exposure = build_exposure(declared, cells)
         popularity = GUIDES[study.guide.name].build(model.prior.all_distributions(), cells)
         latents = affinity.latents(generator)
-        weights, users = AffinityGuide(latents) if latents else None, len(catalogue.users)
-        return model, JointGuide(popularity, weights, cells=len(cells), users=users)
+        weights, users, items = AffinityGuide(latents) if latents else None, len(catalogue.users), len(catalogue.items)
+        return model, JointGuide(popularity, weights, cells=len(cells), users=users, items=items)

@@ -178,7 +178,8 @@ def _of_cells(fit: Trained, rows: TrainingRows, cell: np.ndarray, seed: int) -> 
     """Return the table of a chunk of cells, without item and period."""
     codes = torch.from_numpy(cell).to(fit.guide.device)
     q = fit.guide.popularity.posterior(codes)
-    exact = exact_posterior(fit.model, fit.model.prior.distribution(codes), q, rows.of(cell).compressed())
+    prior, observations = fit.model.prior.distribution(codes), rows.of(cell).compressed()
+    exact = exact_posterior(fit.model, prior, q, observations, cell=codes)
     mean, sd = exact.moments()
     tail = (1 - INTERVAL) / 2
     log_ratio = _at_draws(exact, draw(q, draws=DRAWS, seed=seed, keys=cell.tolist()))

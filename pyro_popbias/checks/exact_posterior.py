@@ -102,6 +102,7 @@ def exact_posterior(
     q: TorchDistribution,
     observations: CellObservations,
     *,
+    cell: Tensor | None = None,
     nodes: int = NODES,
 ) -> Exact:
     """Return the exact posteriors of D cells.
@@ -111,13 +112,15 @@ def exact_posterior(
         prior: `(D,)` prior of each cell.
         q: `(D,)` the guide's distribution of each cell.
         observations: rows of the cells.
+        cell: `(D,)` codes of the cells, whose counts are data too where the model has an exposure part.
         nodes: number of nodes n.
     """
     transform = transform_of(q)
 
     def log_joint(t: Tensor) -> Tensor:
         z = transform.z(t)
-        return prior.log_prob(z) + transform.log_jacobian(t) + observations.log_likelihood(model, z)
+        of_counts = 0.0 if cell is None or model.exposure is None else model.exposure.log_likelihood(cell, z)
+        return prior.log_prob(z) + transform.log_jacobian(t) + observations.log_likelihood(model, z) + of_counts
 
     def log_q(t: Tensor) -> Tensor:
         return q.log_prob(transform.z(t)) + transform.log_jacobian(t)

@@ -1,4 +1,4 @@
-"""ArviZ groups of cells: seeded draws of popularity and of global weights, and counts, with ids as coordinates."""
+"""ArviZ groups of cells: seeded draws of popularity, quality and global weights, and counts, with ids as coordinates."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +12,7 @@ from torch.distributions import Normal, constraints
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
+from pyro_popbias.prediction.quality_draws import moved_by_quality, quality_draws
 from pyro_popbias.training.restarts import Chain
 
 LARGEST = 2 * 1024**3  # bytes of draws
@@ -111,11 +112,12 @@ class Draws:
     def moving_with_intercept(self, chain: int, code: np.ndarray) -> np.ndarray:
         """Return draws of popularity of distinct cells `(D,)` in its marginal posterior, `(draw, D)`.
 
-        All cells of a draw move together, with one draw of the intercept.
+        All cells of a draw move together, with one draw of the intercept; and each with the quality of its item.
         """
         values, intercept = self.popularity(chain, code), self.chains[chain].guide.intercept
         if self.distribution == "prior" or not float(intercept.variance):
             return values
+        model, guide = self.chains[chain].model, self.chains[chain].guide
         moves = draw(
             Normal(intercept.variance.new_zeros(1), intercept.variance.sqrt().reshape(1)),
             draws=self.number,
@@ -124,8 +126,18 @@ class Draws:
             chain=chain,
         )
         moved = moves * intercept.of_cell.cpu().numpy()[code] * (self.catalogue.count[code] > 0)
-        real = self.chains[chain].model.latents["popularity"].support is constraints.real
+        if model.affinity.item_quality is not None:
+            periods = self.catalogue.periods
+            moved = moved + moved_by_quality(
+                model, guide, code, periods, draws=self.number, seed=self.seed, chain=chain
+            )
+        real = model.latents["popularity"].support is constraints.real
         return values + moved if real else values * np.exp(moved)
+
+    def quality(self, chain: int, item: np.ndarray) -> np.ndarray:
+        """Return draws of the quality of items in its marginal posterior, `(draw, n)` logits, which popularity moves with."""
+        model, guide = self.chains[chain].model, self.chains[chain].guide
+        return quality_draws(model, guide, item, draws=self.number, seed=self.seed, chain=chain)
 
     def weights(self, chain: int) -> dict[str, np.ndarray]:
         """Return draws of the global weights of one chain, `(draw, F)` per site."""
@@ -141,12 +153,15 @@ class Draws:
         return found
 
     def dataset(self, cells: CellCoords) -> xr.Dataset:
-        """Return the popularity of some cells, and one variable per site of global weights with its features as coordinate."""
+        """Return popularity and quality of some cells, and one variable per site of global weights with its features as coordinate."""
         chains = range(len(self.chains))
         popularity = np.stack([self.moving_with_intercept(chain, cells.code) for chain in chains])
         found = xr.Dataset(
             {"popularity": cells.array(popularity, ("chain", "draw"))}, coords={**self.coords, **cells.coords}
         )
+        if self.distribution == "posterior" and self.chains[0].model.affinity.item_quality is not None:
+            item = cells.code[:: self.catalogue.periods] // self.catalogue.periods
+            found["item_quality"] = ("chain", "draw", "item"), np.stack([self.quality(chain, item) for chain in chains])
         weights = [self.weights(chain) for chain in chains]
         for site in weights[0]:
             names = np.array(self.chains[0].guide.features(site), dtype=str)

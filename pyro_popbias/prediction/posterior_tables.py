@@ -1,4 +1,4 @@
-"""Posterior tables: popularity, one row per cell (an item and a period), and global parameters."""
+"""Posterior tables of popularity, one row per cell (an item and a period), and of the biases of users."""
 
 from numbers import Real
 from typing import Any
@@ -52,7 +52,7 @@ def popularity_table(
         cell = torch.arange(catalogue.cells, device=guide.device)
         prior, q = model.prior.distribution(cell), guide.popularity.posterior(cell)
         prior_only = catalogue.count == 0
-        of_prior, of_q = _summary(prior, tail), _widened(_summary(q, tail), q, model, guide, cell, tail)
+        of_prior, of_q = summary(prior, tail), _widened(summary(q, tail), q, model, guide, cell, tail)
         columns: dict[str, Any] = {
             name: np.where(prior_only, of_prior[name].cpu().numpy(), value.cpu().numpy())
             for name, value in of_q.items()
@@ -62,13 +62,12 @@ def popularity_table(
 
 
 def _widened(
-    summary: dict[str, Tensor], q: Distribution, model: PopularityModel, guide: JointGuide, cell: Tensor, tail: float
+    own: dict[str, Tensor], q: Distribution, model: PopularityModel, guide: JointGuide, cell: Tensor, tail: float
 ) -> dict[str, Tensor]:
-    """Return sd, lower and upper of popularity with the uncertainty of the intercept, which moves all cells."""
-    intercept = guide.intercept
-    if isinstance(q, Delta) or not float(intercept.variance):
-        return summary
-    moved = intercept.variance * intercept.of_cell.index_select(0, cell).square()
+    """Return sd, lower and upper of popularity with the uncertainty of the intercept and of qualities, which move cells."""
+    moved = guide.moved_popularity(cell)
+    if isinstance(q, Delta) or not bool((moved > 0).any()):
+        return own
     real = model.latents["popularity"].support is constraints.real
     middle, sds = quantile(q, 0.5), float(norm.isf(tail))
 
@@ -78,9 +77,9 @@ def _widened(
         farther = distance.sign() * (distance.square() + sds**2 * moved).sqrt()
         return middle + farther if real else middle * farther.exp()
 
-    of_mean = 1.0 if real else summary["mean"].square()
-    sd = (summary["sd"].square() + moved * of_mean).sqrt()
-    return {"mean": summary["mean"], "sd": sd, "lower": end(summary["lower"]), "upper": end(summary["upper"])}
+    of_mean = 1.0 if real else own["mean"].square()
+    sd = (own["sd"].square() + moved * of_mean).sqrt()
+    return {"mean": own["mean"], "sd": sd, "lower": end(own["lower"]), "upper": end(own["upper"])}
 
 
 def users_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float) -> pd.DataFrame:
@@ -100,35 +99,15 @@ def users_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
         mean, variance = model.affinity.user_bias.moments(guide.weights()[USER_BIAS], everyone)
         moved = guide.intercept.variance * guide.intercept.of_user.square()
         distribution = Normal(mean, (variance + moved).sqrt())
-        columns = {name: value.cpu().numpy() for name, value in _summary(distribution, tail).items()}
+        columns = {name: value.cpu().numpy() for name, value in summary(distribution, tail).items()}
     counts = {"count": catalogue.user_count, "positives": catalogue.user_positives}
     return pd.DataFrame({"user": catalogue.users, **columns, **counts})
 
 
-def _summary(distribution: Distribution, tail: float) -> dict[str, Tensor]:
+def summary(distribution: Distribution, tail: float) -> dict[str, Tensor]:
     """Return mean, sd, lower and upper of distributions, `(D,)` each."""
     if isinstance(distribution, Delta):
         unknown = torch.full_like(distribution.v, torch.nan)
         return {"mean": distribution.v, "sd": unknown, "lower": unknown, "upper": unknown}
     ends = {"lower": quantile(distribution, tail), "upper": quantile(distribution, 1 - tail)}
     return {"mean": distribution.mean, "sd": distribution.stddev, **ends}
-
-
-def parameter_table(model: PopularityModel, guide: JointGuide, *, interval: float) -> pd.DataFrame:
-    """Return one row per global parameter: name, mean, sd, lower, upper; the last three NaN for point estimates."""
-    tail = (1 - interval) / 2
-    with torch.no_grad():
-        unknown = {"sd": np.nan, "lower": np.nan, "upper": np.nan}
-        rows = [{"name": name, "mean": float(value), **unknown} for name, value in model.estimates().items()]
-        variance = guide.intercept.variance
-        if float(variance):
-            intercept = Normal(model.affinity.intercept, variance.sqrt())
-            of_intercept = {name: float(value) for name, value in _summary(intercept, tail).items()}
-            rows = [row | of_intercept if row["name"] == "intercept" else row for row in rows]
-        if float(guide.residual_variance):
-            rows.append({"name": "residual_variance", "mean": float(guide.residual_variance), **unknown})
-        for site, distribution in guide.global_weights().items():
-            columns = {name: value.cpu().tolist() for name, value in _summary(distribution, tail).items()}
-            for k, values in enumerate(zip(*columns.values(), strict=True)):
-                rows.append({"name": f"{site}[{k}]", **dict(zip(columns, values, strict=True))})
-    return pd.DataFrame(rows)

@@ -85,9 +85,9 @@ class Scorer:
         given: Tensor | None = None,
         period: Tensor | None = None,
     ) -> Scores:
-        """Return the scores of pairs, `(B,)`, whose intervals have the residual variance and the intercept's uncertainty in them.
+        """Return the scores of pairs, `(B,)`, whose intervals have the residual variance, and what intercept and qualities move.
 
-        Under "posterior" they leave the intercept out: popularity then moves against it, and P hardly does. Where vectors
+        Under "posterior" they leave the last two out: popularity then moves against them, and P hardly does. Where vectors
         are point estimates there is no interval.
 
         Args:
@@ -100,8 +100,10 @@ class Scorer:
         found = self.scores(affinity, item, given=given, period=period)
         if not self.model.affinity.is_bayesian:
             return replace(found, score_lower=None, score_upper=None, score_sd=None)
-        of_intercept = affinity if self.popularity == "posterior" else self.guide.intercept.widened(affinity, user)
-        of_all = self.guide.with_residual(of_intercept)
+        moved = affinity
+        if self.popularity != "posterior":
+            moved = self.guide.quality.widened(self.guide.intercept.widened(affinity, user, item), item)
+        of_all = self.guide.with_residual(moved)
         if of_all is affinity:
             return found
         wide = self.scores(of_all, item, given=given, period=period)

@@ -33,8 +33,10 @@ from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.judge import RankingJudge
+from pyro_popbias.training.information import JointInformation
 from pyro_popbias.training.linear_response import find_intercept_response
 from pyro_popbias.training.optimizer import RowAdam
+from pyro_popbias.training.quality_response import find_quality_response
 from pyro_popbias.training.residual import find_residual
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
 from pyro_popbias.training.state import DONE, Snapshot, TrainingResult, TrainingState
@@ -305,12 +307,20 @@ def train(
         try:
             result = training.run()
             pair.forget_untrained()
-            find_intercept_response(pair)
+            find_responses(pair)
             find_residual(pair)
             return result
         finally:
             pair.model.requires_grad_(True)
             pair.guide.requires_grad_(True)
+
+
+def find_responses(pair: Pair) -> None:
+    """Give the guide of a trained pair what its numbers move together, beyond their separate posteriors."""
+    information = JointInformation.of(pair)
+    if information is not None:
+        find_intercept_response(pair, information)
+        find_quality_response(pair, information)
 
 
 def log_score(pair: Pair, rows: TrainingBatches) -> float:

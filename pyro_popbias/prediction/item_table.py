@@ -1,0 +1,119 @@
+"""Items with their quality and their popularity side by side, and what share of their clicks is quality."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.distributions import draw
+from pyro_popbias.errors import ConfigError
+from pyro_popbias.guides import JointGuide
+from pyro_popbias.models import PopularityModel
+from pyro_popbias.prediction.posterior_tables import check_interval, popularity_table
+from pyro_popbias.prediction.quality_draws import moved_by_quality, quality_draws, quality_moments
+
+DRAWS = 400
+BLOCK = 5_000  # items drawn at a time
+MOST_ITEMS = 20_000  # of which a correlation is found; of more items every second, third and so on
+
+
+def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float) -> pd.DataFrame:
+    """Return one row per item; the columns are those of `Trained.items`.
+
+    Raises:
+        ConfigError: items have no quality in this fit, or the interval is not between 0 and 1.
+    """
+    if model.affinity.item_quality is None:
+        raise ConfigError(
+            "PB-C393: items have no quality in this fit; add exposure = \"negative-binomial\" to [model] and item_quality = true "
+            "to its affinity (embedding, linear or factorization-machine)"
+        )
+    tail = (1 - check_interval(interval)) / 2
+    cell = last_cells(catalogue)
+    mean, variance = quality_moments(model, guide, np.arange(len(catalogue.items)))
+    sds = float(torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - tail, dtype=torch.float64))) * np.sqrt(variance)
+    of_popularity = popularity_table(model, guide, catalogue, interval=interval).iloc[cell]
+    added, whole = guide.quality.of_cell.cpu().numpy()[cell], _variance(model, of_popularity)
+    share = np.concatenate(
+        [
+            np.stack([part.mean(0), *np.quantile(part, (tail, 1 - tail), axis=0)], axis=1)
+            for part in _shares(model, guide, catalogue, cell)
+        ]
+    )
+    columns = {
+        "quality": mean,
+        "quality_sd": np.sqrt(variance),
+        "quality_lower": mean - sds,
+        "quality_upper": mean + sds,
+        **{f"popularity{end}": of_popularity[name].to_numpy() for name, end in ENDS.items()},
+        "correlation": -np.sqrt(np.minimum(added / whole, 1.0)),
+        "quality_share": share[:, 0],
+        "quality_share_lower": share[:, 1],
+        "quality_share_upper": share[:, 2],
+    }
+    count, positives = (part.reshape(-1, catalogue.periods).sum(1) for part in (catalogue.count, catalogue.positives))
+    return pd.DataFrame({"item": catalogue.items, **columns, "count": count, "positives": positives})
+
+
+ENDS = {"mean": "", "lower": "_lower", "upper": "_upper"}
+
+
+def last_cells(catalogue: Catalogue) -> np.ndarray:
+    """Return the cell of each item in the last period with rows, `(K,)`."""
+    count = catalogue.count.reshape(-1, catalogue.periods)
+    last = catalogue.periods - 1 - np.argmax(count[:, ::-1] > 0, axis=1)
+    return np.asarray(np.arange(len(count)) * catalogue.periods + last)
+
+
+def _variance(model: PopularityModel, table: pd.DataFrame) -> np.ndarray:
+    """Return the variance of log z, or of z where it is real, of the rows of a table of popularity, about."""
+    real = model.latents["popularity"].support is constraints.real
+    variance = table["sd"].to_numpy() ** 2
+    return np.asarray(variance if real else np.log1p(variance / table["mean"].to_numpy() ** 2))
+
+
+def _shares(
+    model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray
+) -> "list[np.ndarray]":
+    """Return draws of the share of clicks of items that is quality, `(DRAWS, n)` a block."""
+    return [
+        _share(model, guide, catalogue, cell[start : start + BLOCK]) for start in range(0, len(cell), BLOCK)
+    ]
+
+
+def _share(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray) -> np.ndarray:
+    """Return draws of P(c=1 | do) / P(c=1 | own popularity) of items for an average user, `(DRAWS, n)`."""
+    item = cell // catalogue.periods
+    with torch.no_grad():
+        x = model.affinity.intercept + torch.from_numpy(quality_draws(model, guide, item, draws=DRAWS, seed=0))
+        z = draw_popularity(model, guide, catalogue, cell, draws=DRAWS, seed=0)
+        own = model.conditional_probability(x, z)
+        intervened = model.marginal_probability(x, model.prior.population())
+    return (intervened / own).numpy()
+
+
+def draw_popularity(
+    model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray, *, draws: int, seed: int
+) -> Tensor:
+    """Return draws of the popularity of some cells that go with draws of their items' qualities, `(draws, D)`."""
+    code = torch.from_numpy(cell).to(guide.device)
+    q = draw(guide.popularity.posterior(code), draws=draws, seed=seed, keys=cell.tolist())
+    moved = moved_by_quality(model, guide, cell, catalogue.periods, draws=draws, seed=seed)
+    real = model.latents["popularity"].support is constraints.real
+    return torch.from_numpy(q + moved if real else q * np.exp(moved))
+
+
+def quality_correlation(model: PopularityModel, guide: JointGuide, catalogue: Catalogue) -> np.ndarray:
+    """Return draws of the correlation over items with rows of quality and log popularity, `(DRAWS,)`."""
+    cell = last_cells(catalogue)
+    cell = cell[catalogue.count[cell] > 0]
+    cell = cell[:: 1 + len(cell) // MOST_ITEMS]
+    quality = quality_draws(model, guide, cell // catalogue.periods, draws=DRAWS, seed=0)
+    with torch.no_grad():
+        popularity = draw_popularity(model, guide, catalogue, cell, draws=DRAWS, seed=0).numpy()
+    real = model.latents["popularity"].support is constraints.real
+    pair = [part - part.mean(1, keepdims=True) for part in (quality, popularity if real else np.log(popularity))]
+    sums = (pair[0] * pair[1]).sum(1)
+    return np.asarray(sums / np.sqrt((pair[0] ** 2).sum(1) * (pair[1] ** 2).sum(1)))
