@@ -1,7 +1,8 @@
 """The quality of an item: what makes all users like it more, whoever they are and however popular it is.
 
 Labels alone do not tell it from popularity: both are one number of the item. A model has both only where something else
-says how popular items are, their counts (`models.exposures`) or a prior from other counts.
+says how popular items are, their counts (`models.exposures`) or a prior from other counts. Popular items may well be
+better, too: how much is not assumed but learned, as the weight of the logarithm of an item's count.
 """
 
 from typing import Protocol, final
@@ -19,6 +20,7 @@ from pyro_popbias.models.affinities.row_bias import RowBias
 
 SITE = "item_quality"
 FEATURES = "quality_weights"  # the site of the features' weights
+LOG_COUNT = "log count"
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 
 
@@ -34,43 +36,55 @@ class HasItemQuality(Protocol):
 class ItemQuality(RowBias):
     """b_i = w . a_i + e_i, with e_i ~ Normal(0, s) a latent site with a row for each item, and w ~ Normal(0, 1) one too.
 
+    The last of a_i is the log count of the item's training rows, of mean 0 and variance 1 over items with any, and 0 where
+    there are none.
+
     Args:
         rows: number of items.
-        features: a_i; None leaves w . a_i out, as where the affinity has weights of the same features already.
+        features: the others of a_i; None for none, as where the affinity has weights of the same features already.
     """
 
     site, side = SITE, "item"
 
     def __init__(self, rows: int, features: Features | None = None) -> None:
         super().__init__(rows)
-        self.names = () if features is None else features.names
-        if features is not None:
-            self.register_buffer("index", torch.tensor(features.index), persistent=False)
-            self.register_buffer("value", torch.tensor(features.value).double(), persistent=False)
+        self.names = (*(() if features is None else features.names), LOG_COUNT)
+        self.register_buffer("log_count", torch.zeros(rows, dtype=torch.float64))
+        none = torch.zeros(rows, 0)
+        index, value = (none, none) if features is None else map(torch.tensor, (features.index, features.value))
+        self.register_buffer("index", index.long(), persistent=False)
+        self.register_buffer("value", value.double(), persistent=False)
+
+    @torch.no_grad()
+    def take_counts(self, count: Tensor) -> None:
+        """Take note of how many training rows each item has, `(K,)`."""
+        some = count > 0
+        log_count = torch.log(count[some].double())
+        spread = log_count.std(correction=0) if len(log_count) else log_count.new_ones(())
+        self.log_count[some] = (log_count - log_count.mean()) / torch.where(spread > 0, spread, 1.0)
 
     def latents(self) -> dict[str, AffinityLatent]:
-        """Return the rows, and the weights of the features where there are any."""
-        if not self.names:
-            return super().latents()
+        """Return the rows, and the weights of the features."""
         start = torch.zeros(len(self.names), dtype=torch.float64)
         return {**super().latents(), FEATURES: AffinityLatent(None, start, WEIGHT_SCALE, self.names)}
 
     def forward(self, group: UniqueIds) -> Tensor:
         """Return a draw of b_i of each interaction, `(B,)` logits, and add the log prior of the scale to the trace."""
         rows = self.draw(group).double()
-        if self.names:
-            zero = torch.zeros(len(self.names), dtype=torch.float64, device=rows.device)
-            weight = pyro.sample(FEATURES, Normal(zero, WEIGHT_SCALE).to_event(1))
-            index, value = self._features(group.code)
-            of_features = weight.index_select(-1, index.reshape(-1)).reshape(*weight.shape[:-1], *index.shape)
-            # vectorised particles put a 1 before the features, where the items belong
-            rows = rows + (of_features * value).sum(-1).reshape(*weight.shape[:-2], len(index))
+        zero = torch.zeros(len(self.names), dtype=torch.float64, device=rows.device)
+        weight = pyro.sample(FEATURES, Normal(zero, WEIGHT_SCALE).to_event(1))
+        index, value = self._features(group.code)
+        of_features = weight.index_select(-1, index.reshape(-1)).reshape(*weight.shape[:-1], *index.shape)
+        # vectorised particles put a 1 before the features, where the items belong
+        rows = rows + (of_features * value).sum(-1).reshape(*weight.shape[:-2], len(index))
         return rows.index_select(-1, group.cell_index)
 
     def _features(self, code: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and their values, `(..., M)` each; zeros where the code is -1."""
         row = code.clamp(min=0)
-        return self.index[row], self.value[row] * (code >= 0).unsqueeze(-1)
+        index, count = self.index[row], self.log_count[row].unsqueeze(-1)
+        last = torch.full_like(count, len(self.names) - 1, dtype=torch.long)
+        return torch.cat([index, last], -1), torch.cat([self.value[row], count], -1) * (code >= 0).unsqueeze(-1)
 
     def of_items(self, weights: Weights, code: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance of b_i of some items, both shaped as the codes; -1 is unseen, and has the prior.
@@ -80,8 +94,6 @@ class ItemQuality(RowBias):
             code: any shape.
         """
         mean, variance = self.moments(weights[SITE], code)
-        if not self.names:
-            return mean, variance
         (index, value), q = self._features(code), weights[FEATURES]
         return mean + (q.loc[index] * value).sum(-1), variance + (q.scale.square()[index] * value.square()).sum(-1)
 

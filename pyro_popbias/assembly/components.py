@@ -96,6 +96,8 @@ def build(
         prior = build_prior(declared.prior, len(cells)) if prior is None else prior
         model = MODELS[declared.name].assemble(affinity, prior, options)
         model.exposure = build_exposure(declared, cells)
+        if model.exposure is not None and affinity.item_quality is not None:
+            affinity.item_quality.take_counts(model.exposure.count.reshape(-1, cells.periods).sum(1))
         popularity = GUIDES[study.guide.name].build(model.prior.all_distributions(), cells)
         latents = affinity.latents(generator)
         weights, users, items = AffinityGuide(latents) if latents else None, len(catalogue.users), len(catalogue.items)

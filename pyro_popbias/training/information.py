@@ -53,7 +53,7 @@ class JointInformation:
                 return None
             corner, border, meetings, of_cells = _blocks(pair)
             cells, users = len(of_cells), len(pair.rows.user_count)
-            variance = torch.cat([_of_cells(pair, q, of_cells), _of_biases(pair, border[cells:, 0])])
+            variance = torch.cat([variance_of_cells(pair, q, of_cells), _of_biases(pair, border[cells:, 0])])
         return cls(corner, border, meetings, variance, cells, users)
 
 
@@ -101,7 +101,7 @@ def _regressors(vectors: Vectors | None, part: Affinities) -> tuple[Tensor, Tens
     return torch.cat([one, mean], dim=1), variance
 
 
-def _of_cells(pair: Pair, q: Distribution, of_labels: Tensor) -> Tensor:
+def variance_of_cells(pair: Pair, q: Distribution, of_labels: Tensor) -> Tensor:
     """Return the variance of log z, or of z where it is real, of each cell given everything else, `(C,)`."""
     real = pair.model.latents["popularity"].support is constraints.real
     low, high = quantile(q, TAIL), quantile(q, 1 - TAIL)

@@ -8,9 +8,23 @@ are the marginal variances of this block of a Normal (Schur's complement). q has
 """
 
 import torch
+from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.training.information import JointInformation
+
+
+def marginal_variance(of_item: Tensor, of_cell: Tensor, both: Tensor) -> Tensor:
+    """Return V_b of each item, `(K,)`.
+
+    Args:
+        of_item: `(K,)` 1 / P_b.
+        of_cell: `(C,)` 1 / P_t.
+        both: `(C,)` p_t.
+    """
+    shared = (both.square() * of_cell).reshape(len(of_item), -1).sum(1)
+    left = 1 / of_item - shared
+    return torch.where(left > 0, 1 / left, of_item)
 
 
 def find_quality_response(pair: Pair, information: JointInformation) -> None:
@@ -25,8 +39,6 @@ def find_quality_response(pair: Pair, information: JointInformation) -> None:
     cells, first_item = information.cells, information.cells + information.users
     of_cell, of_item = information.variance[:cells], information.variance[first_item:]
     both = information.border[:cells, 0]
-    shared = (both.square() * of_cell).reshape(len(of_item), -1).sum(1)  # sum of p_t^2 / P_t
-    left = 1 / of_item - shared
-    whole = torch.where(left > 0, 1 / left, of_item)
+    whole = marginal_variance(of_item, of_cell, both)
     added = (both * of_cell).square() * whole.repeat_interleave(cells // len(of_item))
     pair.guide.quality.set(whole - of_item, added)

@@ -25,19 +25,24 @@ Held-out rows may keep a dimension and do not end a training: by them it would s
   each other, so that a mean-field variance is too small. At the end w (m_k^2 + v_k) becomes w m_k^2.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import final
 
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.models.affinities.bayesian_embedding import SCALE_CENTRE, BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.item_quality import FEATURES
+from pyro_popbias.models.affinities.item_quality import SITE as QUALITY
 from pyro_popbias.models.affinities.row_bias import RowBias
 from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.training.gain import expected_slopes, gains, held_out_gains
+from pyro_popbias.training.information import variance_of_cells
+from pyro_popbias.training.quality_response import marginal_variance
 from pyro_popbias.training.vectors import Table, Vectors, affinities, affinity_of
 
 HELD, FALLS, LOWEST = 0.2, 0.6, 0.05  # shares of the epochs; the last factor of the learning rate
@@ -116,9 +121,13 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
     user, item = torch.zeros_like(vectors.user.mean), torch.zeros_like(vectors.item.mean)
     sides = {site: bias.side for site, bias in affinity_of(pair).row_biases.items()}
     of_biases = {site: torch.zeros_like(table.mean) for site, table in vectors.biases.items()}
+    of_cells, both = (torch.zeros_like(pair.rows.cell_count) for _ in range(2))
     for part in affinities(pair):
         batch = part.batch
-        w = pair.model.information(batch, part.mean, part.popularity).affinity.unsqueeze(-1)
+        of = pair.model.information(batch, part.mean, part.popularity)
+        w, cell = of.affinity.unsqueeze(-1), batch.cell.index_select(0, batch.cell_index)
+        of_cells.index_add_(0, cell, of.popularity)
+        both.index_add_(0, cell, of.both)
         for total, own, other, table in (
             (user, batch.user, batch.item, vectors.item),
             (item, batch.item, batch.user, vectors.user),
@@ -129,21 +138,45 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
         for site, side in sides.items():
             of_biases[site].index_add_(0, batch.user if side == "user" else batch.item, w)
     prior = vectors.scale**-2
+    biases = {
+        site: Table(table.mean, 1 / (of_biases[site] + vectors.bias_scales[site] ** -2))
+        for site, table in vectors.biases.items()
+    }
     return replace(
         vectors,
         user=Table(vectors.user.mean, 1 / (user + prior)),
         item=Table(vectors.item.mean, 1 / (item + prior)),
-        biases={
-            site: Table(table.mean, 1 / (of_biases[site] + vectors.bias_scales[site] ** -2))
-            for site, table in vectors.biases.items()
-        },
+        biases=biases,
+        bias_variances=_with_popularity(pair, biases, of_cells, both),
     )
+
+
+def _with_popularity(pair: Pair, biases: Mapping[str, Table], of_cells: Tensor, both: Tensor) -> dict[str, Tensor]:
+    """Return the variance of qualities where popularity moves with them, by their site; empty where there are none.
+
+    Args:
+        pair: the pair.
+        biases: with their variances where everything else is known.
+        of_cells: `(C,)` information of labels about popularity.
+        both: `(C,)` about popularity and quality.
+    """
+    if QUALITY not in biases or pair.rows.latent != "item":
+        return {}
+    q = pair.guide.popularity.posterior(torch.arange(len(of_cells), device=pair.device))
+    if isinstance(q, Delta):
+        return {}
+    of_cell = variance_of_cells(pair, q, of_cells)
+    return {QUALITY: marginal_variance(biases[QUALITY].variance.squeeze(-1), of_cell, both).unsqueeze(-1)}
 
 
 def rescaled(vectors: Vectors) -> Vectors:
     """Return the vectors with scales one step further in MacKay's fixed point, by a factor of 2 at most."""
     bias_scales = {
-        site: _fixed_point(vectors.bias_scales[site], RowBias.start_scale, table)
+        site: _fixed_point(
+            vectors.bias_scales[site],
+            RowBias.start_scale,
+            Table(table.mean, vectors.bias_variances.get(site, table.variance)),
+        )
         for site, table in vectors.biases.items()
     }
     scale = _fixed_point(vectors.scale, SCALE_CENTRE, vectors.user, vectors.item)

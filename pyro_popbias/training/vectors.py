@@ -1,7 +1,7 @@
 """The vectors, user biases and item qualities of a pair as numbers: means and variances of every row, and the scales of their priors."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class Vectors:
         scale: `(d,)` of each dimension.
         biases: `(users, 1)` and `(items, 1)`, those that there are, by their site.
         bias_scales: `(1,)` each.
+        bias_variances: `(users, 1)` and `(items, 1)`, the marginal variances of biases where they are known to be above those
+            of q, by their site.
     """
 
     user: Table
@@ -52,6 +54,7 @@ class Vectors:
     scale: Tensor
     biases: Mapping[str, Table]
     bias_scales: Mapping[str, Tensor]
+    bias_variances: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pair: Pair) -> "Vectors":
