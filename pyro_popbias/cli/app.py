@@ -5,7 +5,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,16 +73,17 @@ def demo(
 @app.command()
 def init(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the study.")] = Path("study.toml"),
+    table: Annotated[Path | None, typer.Option("--from", help=f"Interactions to look at, {TABLE_FILE}.")] = None,
+    user: Annotated[str | None, typer.Option(help="Its column of users; guessed by name if left out.")] = None,
+    item: Annotated[str | None, typer.Option(help="Its column of items, likewise.")] = None,
+    label: Annotated[str | None, typer.Option(help="Its column of labels or ratings, likewise.")] = None,
+    time: Annotated[str | None, typer.Option(help="Its column of times, likewise.")] = None,
 ) -> None:
-    """Write a commented study file to start from."""
-    from pyro_popbias.data.atomic_files import write_atomically
-    from pyro_popbias.errors import RunFolderError
+    """Write a commented study file to start from; with --from, for a table, with what goes with its kind of data."""
+    from pyro_popbias.cli.new_study import write_study
 
-    if output.exists():
-        raise RunFolderError(f"PB-R101: {output} exists; choose another name or remove it")
-    template = files("pyro_popbias.cli") / "study_template.toml"
-    write_atomically(output, template.read_bytes())
-    typer.echo(f"wrote {output}; name your file and columns in [data], then run: popbias fit {output} --out run")
+    for line in write_study(output, table, {"user": user, "item": item, "label": label, "time": time}):
+        typer.echo(line)
 
 
 @app.command()

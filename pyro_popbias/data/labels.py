@@ -45,17 +45,15 @@ def holds(rule: str, values: np.ndarray) -> np.ndarray:
     return np.asarray(_COMPARISONS[comparison](values, number))
 
 
-def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarray:
-    """Return labels `(N,)`, unsigned bytes 0 and 1.
+def as_numbers(column: pd.Series, name: str) -> np.ndarray:
+    """Return a column of labels or ratings as numbers `(N,)`.
 
     Args:
         column: numbers or booleans.
         name: the column's name for messages.
-        positive_if: a comparison with a number; None if labels are 0 and 1 already.
 
     Raises:
-        DataError: values are missing, are not numbers, or are other than 0 and 1 without a rule.
-        ConfigError: the rule cannot be read.
+        DataError: values are missing, or are not numbers.
     """
     column = column.reset_index(drop=True)
     missing = column.isna()
@@ -70,7 +68,22 @@ def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarr
             f"PB-D056: column {name!r} holds {column.dtype} values such as {shown}, not numbers; "
             "map them to 0 and 1 first, for example frame[column].map({'no': 0, 'yes': 1})"
         )
-    values = column.to_numpy(dtype="float64")
+    return column.to_numpy(dtype="float64")
+
+
+def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarray:
+    """Return labels `(N,)`, unsigned bytes 0 and 1.
+
+    Args:
+        column: numbers or booleans.
+        name: the column's name for messages.
+        positive_if: a comparison with a number; None if labels are 0 and 1 already.
+
+    Raises:
+        DataError: values are missing, are not numbers, or are other than 0 and 1 without a rule.
+        ConfigError: the rule cannot be read.
+    """
+    values = as_numbers(column, name)
     if positive_if is not None:
         return holds(positive_if, values).astype(np.uint8)
     # checked before any cast: int(0.9) would be a silent 0

@@ -1,0 +1,112 @@
+"""`popbias init`: a commented study file, from the template, or for a table with its columns and what goes with its data."""
+
+import os
+import textwrap
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tomli_w
+
+from pyro_popbias.data.atomic_files import write_atomically
+from pyro_popbias.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    from pyro_popbias.cli.propose import Proposal
+
+WIDTH = 118  # of lines of comments
+HEAD = """\
+# A study of pyro-popbias for one file: [data], and in [model] affinity and exposure, are proposed for it; every other key has the
+# default shown.
+"""
+RULE = "It is 4 or more on a scale up to 5, and on any other the value from which on that share is nearest to 40 %."
+NEGATIVES = """\
+# There is no label: every row is a positive, and negatives are sampled for it. With the models additive and inverse-logistic
+# they can be drawn as often as they are positives, negative_sampling = "popularity": labels then say more about taste.
+negatives = 4
+"""
+FEATURES = """\
+# user_features = "users.csv"   # side features: the first column is the id, the rest numbers or text
+# item_features = "items.csv"
+"""
+
+
+def write_study(output: Path, source: Path | None, columns: Mapping[str, str | None]) -> Iterator[str]:
+    """Write a study to start from; yield lines to print.
+
+    Args:
+        output: the study file, which must not exist.
+        source: the table that the study is for; None writes the template.
+        columns: columns of the table by role; None is guessed by name.
+
+    Raises:
+        RunFolderError: the output exists or cannot be written, or the table cannot be read.
+        DataError: a column cannot be found, or the table cannot be used as it is.
+        ConfigError: columns are given without a table.
+    """
+    if output.exists():
+        raise RunFolderError(f"PB-R101: {output} exists; choose another name or remove it")
+    template = (files("pyro_popbias.cli") / "study_template.toml").read_text(encoding="utf-8")
+    if source is None:
+        if given := [f"--{role}" for role, name in columns.items() if name is not None]:
+            raise ConfigError(f"PB-C395: {', '.join(given)} names a column of a table; give the table as --from FILE")
+        write_atomically(output, template.encode())
+        yield f"wrote {output}; name your file and columns in [data], then run: popbias fit {output} --out run"
+        return
+    from pyro_popbias.cli.propose import propose
+
+    proposal = propose(source, columns)
+    yield from proposal.lines()
+    write_atomically(output, proposed_text(template, proposal, output).encode())
+    yield f"wrote {output}; look through it, then run: popbias fit {output} --out run"
+
+
+def proposed_text(template: str, proposal: "Proposal", output: Path) -> str:
+    """Return the template with the file, the columns and the parts of a proposal.
+
+    Args:
+        template: what `popbias init` writes without a table.
+        proposal: for a table.
+        output: where the study will be; the path in it is relative to its folder.
+    """
+    _, data, rest = template.partition("[data]\n")
+    _, model, rest = rest.partition("[model]\n")
+    text = f"{HEAD}schema = 1\n\n{data}{_data_lines(proposal, output)}\n{model}{rest}"
+    kind, biases = proposal.kind, "false" if proposal.events.label is None else "true"
+    text = text.replace(
+        "user_bias = true }", f"user_bias = {biases}{', item_quality = true' if kind.quality else ''} }}", 1
+    )
+    why = _comment(f"Here {kind.name}. {kind.why}" if proposal.events.label is not None else kind.why)
+    return text.replace('exposure = "auto"\n', f'{why}exposure = "{kind.exposure}"\n', 1)
+
+
+def _comment(text: str) -> str:
+    """Return a text as lines of comment."""
+    return "".join(f"# {line}\n" for line in textwrap.wrap(text, WIDTH))
+
+
+def _data_lines(proposal: "Proposal", output: Path) -> str:
+    """Return the keys of `[data]`."""
+    columns, events = proposal.columns, proposal.events
+    whole = proposal.path.parent.resolve() / proposal.path.name
+    path = os.path.relpath(whole, output.parent.resolve()) if not proposal.path.is_absolute() else str(whole)
+    text = _keys(path=path, user=columns.user, item=columns.item)
+    if columns.label is not None:
+        text += _keys(label=columns.label)
+    else:
+        text += NEGATIVES
+    if proposal.rule is not None and events.label is not None:
+        text += _comment(
+            f"What is a positive, {events.label.mean():.1%} of the rows. {RULE} Change it to what a like is for you."
+        )
+        text += _keys(positive_if=proposal.rule)
+    if columns.time is not None:
+        text += _keys(time=columns.time)
+    text += "periods = 1                   # slices of the log, each with its own popularity; more than 1 needs time\n"
+    text += 'period_by = "time"            # slices of equal length, or "count" for slices of equally many rows\n'
+    return text + FEATURES
+
+
+def _keys(**values: str) -> str:
+    return tomli_w.dumps(values)
