@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_popbias.data.batches import Batch
-from pyro_popbias.models.affinities.affinity import AffinityLatent
+from pyro_popbias.models.affinities.latents import AffinityLatent
 from pyro_popbias.sparse_lookup import adopt_shapes, gather, set_parameter
 
 START_SCALE = 0.1  # of the prior's scale: wider rows would drown what their means have to learn first

@@ -35,7 +35,13 @@ class JointGuide(PyroModule):
     residual_variance: Tensor
 
     def __init__(
-        self, popularity: PopularityGuide, affinity: AffinityGuide | None = None, *, cells: int = 0, users: int = 0, items: int = 0
+        self,
+        popularity: PopularityGuide,
+        affinity: AffinityGuide | None = None,
+        *,
+        cells: int = 0,
+        users: int = 0,
+        items: int = 0,
     ) -> None:
         super().__init__()
         self.popularity = popularity

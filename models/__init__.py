@@ -4,18 +4,12 @@ if __name__ != "pyro_popbias.models":
     raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")
 
 from pyro_popbias.models.additive import Additive
-from pyro_popbias.models.affinities.affinity import (
-    AFFINITIES,
-    Affinity,
-    AffinityConfig,
-    AffinityDistribution,
-    AffinityLatent,
-    Weights,
-)
+from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityConfig, AffinityDistribution
 from pyro_popbias.models.affinities.bayesian_embedding import BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.embedding import EmbeddingAffinity
 from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
+from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 from pyro_popbias.models.affinities.linear import LinearAffinity
 from pyro_popbias.models.exposures import EXPOSURES, Exposure, ExposureConfig, NegativeBinomialExposure, PoissonExposure
 from pyro_popbias.models.inverse_logistic import InverseLogistic

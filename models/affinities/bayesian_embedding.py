@@ -20,9 +20,10 @@ from torch.distributions import constraints
 from pyro_popbias.data.batches import Batch, UniqueIds
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.normal_density import log_normal
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution, AffinityLatent, Weights
+from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution
 from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
+from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 from pyro_popbias.sparse_lookup import adopt_shapes, set_parameter
 
 START_SCALE = 0.2  # of the prior's scale: vectors start near their prior mean, but apart
@@ -85,8 +86,15 @@ class BayesianEmbeddingAffinity(Affinity):
         """Return the affinity at its start."""
         users, items, learned = len(catalogue.users), len(catalogue.items), isinstance(config.scale, str)
         scale = start_scale(users, items, int(catalogue.count.sum())) if learned else float(config.scale)
-        own = {"user_bias": config.user_bias, "quality": quality_of(config, catalogue)}
-        return cls(users, items, dim=config.dim, scale=scale, learned=learned, **own)
+        return cls(
+            users,
+            items,
+            dim=config.dim,
+            scale=scale,
+            learned=learned,
+            user_bias=config.user_bias,
+            quality=quality_of(config, catalogue),
+        )
 
     @property
     def dim(self) -> int:

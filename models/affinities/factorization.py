@@ -19,10 +19,10 @@ from pyro_popbias.models.affinities.affinity import (
     Affinity,
     AffinityConfig,
     AffinityDistribution,
-    Weights,
     features_by_side,
 )
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
+from pyro_popbias.models.affinities.latents import Weights
 from pyro_popbias.sparse_lookup import gather
 from pyro_popbias.validation import Positive
 

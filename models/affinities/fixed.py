@@ -20,8 +20,8 @@ from pyro_popbias.models.affinities.affinity import (
     AffinityConfig,
     AffinityDistribution,
     VectorAffinity,
-    Weights,
 )
+from pyro_popbias.models.affinities.latents import Weights
 from pyro_popbias.sparse_lookup import gather
 
 

@@ -17,11 +17,10 @@ from pyro_popbias.models.affinities.affinity import (
     Affinity,
     AffinityConfig,
     AffinityDistribution,
-    AffinityLatent,
-    Weights,
     features_by_side,
 )
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
+from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 

@@ -93,8 +93,9 @@ class Exposure(Variant, PyroModule):
         count = self.count.index_select(0, cell)
         # the objective takes the expectation where it has one, and the value at the draw elsewhere
         expectation = ("popularity", partial(self._once_per_cell, cell=cell))
-        with poutine.mask(mask=count > 0):
-            pyro.sample(SITE, self.of(cell, popularity), obs=count, infer={"expectation": expectation})
+        own: Any = {"expectation": expectation}
+        with poutine.mask(mask=(count > 0)):  # type: ignore[call-overload]  # a tensor of truth values
+            pyro.sample(SITE, self.of(cell, popularity), obs=count, infer=own)
 
     def of(self, cell: Tensor, popularity: Tensor) -> TorchDistribution:
         """Return the distribution of the counts of some cells `(D,)`, given their popularity `(..., D)`."""

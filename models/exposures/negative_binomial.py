@@ -63,7 +63,9 @@ class NegativeBinomialExposure(Exposure):
     @classmethod
     def from_config(cls, config: Any, count: Tensor, periods: int, *, real: bool) -> Self:
         """Return the exposure that a section declares, at its start."""
-        power, dispersion = (None if value == "learned" else float(value) for value in (config.power, config.dispersion))
+        power, dispersion = (
+            None if value == "learned" else float(value) for value in (config.power, config.dispersion)
+        )
         return cls(count, periods, power=power, real=real, dispersion=dispersion)
 
     def distribution(self, log_mean: Tensor) -> NegativeBinomial:

@@ -15,7 +15,7 @@ from pyro_popbias.study.study import Study
 
 OVERDISPERSED = 0.1  # squared coefficient of variation of exposure, beyond Poisson's, from which counts say something
 REMEDY = (
-    "add exposure = \"negative-binomial\" to [model] and item_quality = true to its affinity, so that counts of rows say how "
+    'add exposure = "negative-binomial" to [model] and item_quality = true to its affinity, so that counts of rows say how '
     "popular an item is and labels how good; where items were shown at random, counts of other rows can be the prior's: "
     "source = 'counts'"
 )
@@ -61,7 +61,7 @@ def with_exposure(study: Study, events: Interactions) -> Study:
         _check_exposure(study)
     study = _with_quality(study)
     if reason := why_unidentified(study):
-        warnings.warn(f"PB-C392: {reason}; {REMEDY}", DataWarning, stacklevel=6)
+        warnings.warn(f"PB-C402: {reason}; {REMEDY}", DataWarning, stacklevel=6)
     return study
 
 
@@ -97,12 +97,12 @@ def _check_exposure(study: Study) -> None:
     name = study.model.exposure.name  # type: ignore[union-attr]  # the caller has looked
     if study.data.negatives:
         raise IncompatibleError(
-            f"PB-C390: exposure = {name!r} reads how often items are logged, and these data hold positives only: there the "
+            f"PB-C400: exposure = {name!r} reads how often items are logged, and these data hold positives only: there the "
             "counts are the likelihood already; leave it out, or give a label column that has both classes"
         )
     if MODELS[study.model.name].pairwise or study.model.latent == "interaction":
         raise IncompatibleError(
-            f"PB-C390: exposure = {name!r} reads counts of an item's one popularity; it goes with latent = 'item', and with "
+            f"PB-C400: exposure = {name!r} reads counts of an item's one popularity; it goes with latent = 'item', and with "
             "models of single rows"
         )
 
@@ -113,8 +113,8 @@ def _with_quality(study: Study) -> Study:
     if getattr(affinity, "item_quality", False):
         if not identifies_quality(study):
             raise ConfigError(
-                "PB-C391: item_quality = true, but nothing tells an item's quality b_i from its popularity z_i: labels are the "
-                "same along the ridge on which one grows and the other falls. Add exposure = \"negative-binomial\" to [model], "
+                "PB-C401: item_quality = true, but nothing tells an item's quality b_i from its popularity z_i: labels are the "
+                'same along the ridge on which one grows and the other falls. Add exposure = "negative-binomial" to [model], '
                 "or a prior from counts of other rows (source = 'counts'), or leave item_quality out"
             )
         return study

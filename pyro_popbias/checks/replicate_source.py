@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Normal
 
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.models import PopularityModel
-from pyro_popbias.models.affinities.affinity import Weights
+from pyro_popbias.models.affinities.latents import Weights
 
 
 @dataclass(frozen=True)

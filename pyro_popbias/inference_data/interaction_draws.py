@@ -23,7 +23,7 @@ from torch.distributions import Normal
 from pyro_popbias.distributions.draws import streams
 from pyro_popbias.inference_data.popularity_draws import Draws
 from pyro_popbias.models import AffinityDistribution
-from pyro_popbias.models.affinities.affinity import Weights
+from pyro_popbias.models.affinities.latents import Weights
 
 BLOCK_ELEMENTS = 4_000_000  # draws times rows at once
 LABELS, AFFINITIES = 1, 2  # purposes of random streams keyed by row position; streams keyed by cell have purpose 0

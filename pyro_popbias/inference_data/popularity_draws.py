@@ -153,7 +153,7 @@ class Draws:
         return found
 
     def dataset(self, cells: CellCoords) -> xr.Dataset:
-        """Return popularity and quality of some cells, and one variable per site of global weights with its features as coordinate."""
+        """Return popularity and quality of some cells, and a variable per site of global weights, by its features."""
         chains = range(len(self.chains))
         popularity = np.stack([self.moving_with_intercept(chain, cells.code) for chain in chains])
         found = xr.Dataset(

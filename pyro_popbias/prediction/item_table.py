@@ -27,13 +27,15 @@ def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
     """
     if model.affinity.item_quality is None:
         raise ConfigError(
-            "PB-C393: items have no quality in this fit; add exposure = \"negative-binomial\" to [model] and item_quality = true "
+            'PB-C403: items have no quality in this fit; add exposure = "negative-binomial" to [model] and item_quality = true '
             "to its affinity (embedding, linear or factorization-machine)"
         )
     tail = (1 - check_interval(interval)) / 2
     cell = last_cells(catalogue)
     mean, variance = quality_moments(model, guide, np.arange(len(catalogue.items)))
-    sds = float(torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - tail, dtype=torch.float64))) * np.sqrt(variance)
+    sds = float(torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - tail, dtype=torch.float64))) * np.sqrt(
+        variance
+    )
     of_popularity = popularity_table(model, guide, catalogue, interval=interval).iloc[cell]
     added, whole = guide.quality.of_cell.cpu().numpy()[cell], _variance(model, of_popularity)
     share = np.concatenate(
@@ -74,13 +76,9 @@ def _variance(model: PopularityModel, table: pd.DataFrame) -> np.ndarray:
     return np.asarray(variance if real else np.log1p(variance / table["mean"].to_numpy() ** 2))
 
 
-def _shares(
-    model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray
-) -> "list[np.ndarray]":
+def _shares(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray) -> "list[np.ndarray]":
     """Return draws of the share of clicks of items that is quality, `(DRAWS, n)` a block."""
-    return [
-        _share(model, guide, catalogue, cell[start : start + BLOCK]) for start in range(0, len(cell), BLOCK)
-    ]
+    return [_share(model, guide, catalogue, cell[start : start + BLOCK]) for start in range(0, len(cell), BLOCK)]
 
 
 def _share(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray) -> np.ndarray:

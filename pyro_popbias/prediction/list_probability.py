@@ -16,7 +16,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.distributions import Normal
 
-from pyro_popbias.models.affinities.affinity import Weights
+from pyro_popbias.models.affinities.latents import Weights
 from pyro_popbias.prediction.best_items import largest, leave_out, user_blocks
 from pyro_popbias.prediction.ranking import Ranking
 

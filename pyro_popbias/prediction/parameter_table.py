@@ -28,7 +28,8 @@ def parameter_table(
         if float(guide.residual_variance):
             rows.append({"name": "residual_variance", "mean": float(guide.residual_variance), **unknown})
         if model.affinity.item_quality is not None:
-            rows.append({"name": "quality_popularity_correlation"} | _of_draws(quality_correlation(model, guide, catalogue), tail))
+            correlation = _of_draws(quality_correlation(model, guide, catalogue), tail)
+            rows.append({"name": "quality_popularity_correlation", **correlation})
         for site, distribution in guide.global_weights().items():
             columns = {name: value.cpu().tolist() for name, value in summary(distribution, tail).items()}
             for k, values in enumerate(zip(*columns.values(), strict=True)):

@@ -9,7 +9,8 @@ from scipy import sparse
 from torch import Tensor
 
 from pyro_popbias.models import AffinityDistribution
-from pyro_popbias.models.affinities.affinity import Affinity, Weights
+from pyro_popbias.models.affinities.affinity import Affinity
+from pyro_popbias.models.affinities.latents import Weights
 from pyro_popbias.prediction.best_expectations import Expectations, expected
 from pyro_popbias.prediction.best_items import best_items, leave_out, user_blocks
 

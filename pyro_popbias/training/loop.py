@@ -31,9 +31,9 @@ from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
+from pyro_popbias.training.information import JointInformation
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.judge import RankingJudge
-from pyro_popbias.training.information import JointInformation
 from pyro_popbias.training.linear_response import find_intercept_response
 from pyro_popbias.training.optimizer import RowAdam
 from pyro_popbias.training.quality_response import find_quality_response

@@ -1,4 +1,4 @@
-"""The vectors, user biases and item qualities of a pair as numbers: means and variances of every row, and the scales of their priors."""
+"""Vectors, user biases and item qualities of a pair as numbers: means and variances of all rows, and their priors' scales."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace

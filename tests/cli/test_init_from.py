@@ -58,7 +58,7 @@ def test_the_study_of_a_table_fits_it(popbias, tmp_path, monkeypatch, case):
     for part in (f"rows.csv: {ROWS} rows, {USERS} users", f"kind of data: {kind.name}", kind.why, "wrote study.toml"):
         assert part in output
     if kind is EQUAL:
-        with pytest.warns(pb.DataWarning, match="PB-C392: nothing tells the popularity"):
+        with pytest.warns(pb.DataWarning, match="PB-C402: nothing tells the popularity"):
             fitted = pb.fit(read_data(study), study=study)
     else:
         fitted = pb.fit(read_data(study), study=study)
