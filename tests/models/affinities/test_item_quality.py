@@ -205,7 +205,9 @@ def test_positives_and_single_rows_have_no_exposure(events):
     positives = pb.simulate(users=50, items=20, interactions=2_000, labels="positives").events
     with pytest.raises(IncompatibleError, match="PB-C400: exposure = 'poisson' reads how often items are logged"):
         defaults(positives, exposure="poisson")
-    with pytest.raises(IncompatibleError, match="PB-C400: exposure = 'poisson' reads counts of an item's one popularity"):
+    with pytest.raises(
+        IncompatibleError, match="PB-C400: exposure = 'poisson' reads counts of an item's one popularity"
+    ):
         defaults(events, exposure="poisson", latent="interaction")
 
 
