@@ -11,7 +11,7 @@ from pyro_popbias.distributions.quadrature import TAIL, grid
 from pyro_popbias.models.exposures.exposure import EXPOSURES, Exposure, ExposureConfig
 from pyro_popbias.validation import Positive
 
-NODES = 48  # of the rule over log z
+NODES = 64  # of the rule over log z
 
 
 class NegativeBinomialExposureConfig(ExposureConfig):
