@@ -33,6 +33,7 @@ USERS, ITEMS, ROWS = 600, 400, 120_000
 KEYS = ["model", "exposure", "rho", "seed"]
 PENALTIES = (0.3, 1.0, 3.0)
 FEW, USERS_SHOWN = 15, 20
+log_loss = torch.nn.functional.binary_cross_entropy_with_logits
 
 
 def recovered(model: str, exposure: str, rho: float, seed: int) -> dict[str, float]:
@@ -78,30 +79,28 @@ def regression(events: pb.Interactions, study: pb.Study) -> float:
     train, held_out = split_rows(events, study)
     assert events.label is not None
     user, item, label = (torch.from_numpy(np.asarray(part)).long() for part in (events.user, events.item, events.label))
-    label = label.double()
-
-    def logits(rows: np.ndarray, weights: torch.Tensor) -> torch.Tensor:
-        return weights[0] + weights[1 + user[rows]] + weights[1 + len(events.users) + item[rows]]
-
-    found = []
+    codes = torch.stack([torch.zeros_like(user), 1 + user, 1 + len(events.users) + item], dim=1)
+    number = 1 + len(events.users) + len(events.items)
+    losses = []
     for penalty in PENALTIES:
-        weights = torch.zeros(1 + len(events.users) + len(events.items), dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+        weights = penalised(codes[train], label[train].double(), number, penalty)
+        losses.append(float(log_loss(weights[codes[held_out]].sum(1), label[held_out].double())))
+    return min(losses)
 
-        def loss() -> torch.Tensor:
-            optimizer.zero_grad()
-            value = torch.nn.functional.binary_cross_entropy_with_logits(
-                logits(train, weights), label[train], reduction="sum"
-            )
-            value = value + 0.5 * penalty * weights[1:].square().sum()
-            value.backward()
-            return value
 
-        optimizer.step(loss)
-        with torch.no_grad():
-            score = torch.nn.functional.binary_cross_entropy_with_logits(logits(held_out, weights), label[held_out])
-        found.append(float(score))
-    return min(found)
+def penalised(codes: torch.Tensor, label: torch.Tensor, number: int, penalty: float) -> torch.Tensor:
+    """Return the weights of a logistic regression on indicators, all but the first of them penalised."""
+    weights = torch.zeros(number, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = len(label) * log_loss(weights[codes].sum(1), label) + 0.5 * penalty * weights[1:].square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weights.detach()
 
 
 def bottom(fit: pb.Fit) -> int:

@@ -67,6 +67,7 @@ def read_data(study: Study) -> Interactions:
         period_by=section.period_by,
         user_features=section.user_features,
         item_features=section.item_features,
+        new_items=section.new_items,
     )
 
 

@@ -68,6 +68,7 @@ class Interactions:
         period_by: PeriodBy = "time",
         user_features: pd.DataFrame | None = None,
         item_features: pd.DataFrame | None = None,
+        new_items: bool = False,
     ) -> "Interactions":
         """Return the interactions of a frame, which is not changed.
 
@@ -82,6 +83,8 @@ class Interactions:
             period_by: "time" cuts slices of equal length, "count" slices of equally many rows.
             user_features: side features, a frame indexed by user id: numbers as they are, text by level.
             item_features: side features of items, a frame indexed by item id.
+            new_items: whether items without rows that have features join the others; what is known of them is what their
+                features say.
 
         Raises:
             DataError: the frame, its columns, ids, labels or features cannot be used as they are.
@@ -108,7 +111,7 @@ class Interactions:
         if times is not None:
             warn_of_duplicates(events._moments(), users, items)
         events = events.with_periods(periods, by=period_by)
-        return events.with_features(user_features=user_features, item_features=item_features)
+        return events.with_features(user_features=user_features, item_features=item_features, new_items=new_items)
 
     def _moments(self) -> pd.DataFrame:
         """Return what tells rows apart, codes and numbers: user, item, time and, where known, label."""
@@ -185,9 +188,18 @@ class Interactions:
         return replace(self, periods=periods, period_by=by, edges=period_edges(self.time, periods, by))
 
     def with_features(
-        self, *, user_features: pd.DataFrame | None = None, item_features: pd.DataFrame | None = None
+        self,
+        *,
+        user_features: pd.DataFrame | None = None,
+        item_features: pd.DataFrame | None = None,
+        new_items: bool = False,
     ) -> "Interactions":
         """Return the same rows with side features, from frames indexed by id; None leaves what there is.
+
+        Args:
+            user_features: of users.
+            item_features: of items.
+            new_items: as in `from_frame`.
 
         Raises:
             DataError: a frame lacks ids, has duplicate ids, or holds values that cannot be used.
@@ -196,8 +208,16 @@ class Interactions:
         if user_features is not None:
             events = replace(events, user_features=Features.from_frame(user_features, self.users, "user"))
         if item_features is not None:
-            events = replace(events, item_features=Features.from_frame(item_features, self.items, "item"))
+            events = events._with_new_items(item_features) if new_items else events
+            events = replace(events, item_features=Features.from_frame(item_features, events.items, "item"))
         return events
+
+    def _with_new_items(self, features: pd.DataFrame) -> "Interactions":
+        """Return the same rows, and items without rows that a frame of features has, after the others."""
+        if not isinstance(features, pd.DataFrame):
+            return self  # refused where features are read
+        ids = pd.Index(as_text(features.index.to_series(), f"item_features.{features.index.name or 'index'}"))
+        return replace(self, items=self.items.append(ids[~ids.isin(self.items)].unique()))
 
     def take(self, index: np.ndarray) -> "Interactions":
         """Return some rows, in the order given, recoded to their own users and items."""

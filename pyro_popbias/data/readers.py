@@ -22,6 +22,7 @@ def read_interactions(
     period_by: PeriodBy = "time",
     user_features: str | Path | pd.DataFrame | None = None,
     item_features: str | Path | pd.DataFrame | None = None,
+    new_items: bool = False,
 ) -> Interactions:
     """Return the interactions of a file; ids are read as text.
 
@@ -37,6 +38,7 @@ def read_interactions(
         user_features: side features: a file whose first column is the user id, the rest numbers or text by level; or a
             frame indexed by id.
         item_features: side features of items, in the same form.
+        new_items: whether items without rows that have features join the others.
 
     Raises:
         DataError: a file or its content cannot be used as it is; the message names the file.
@@ -58,14 +60,16 @@ def read_interactions(
     except DataError as error:
         raise DataError(f"{error} (in {path})") from error
     events = _with_features(events, "user_features", user_features)
-    return _with_features(events, "item_features", item_features)
+    return _with_features(events, "item_features", item_features, new_items=new_items)
 
 
-def _with_features(events: Interactions, role: str, given: str | Path | pd.DataFrame | None) -> Interactions:
+def _with_features(
+    events: Interactions, role: str, given: str | Path | pd.DataFrame | None, *, new_items: bool = False
+) -> Interactions:
     if given is None or isinstance(given, pd.DataFrame):
-        return events.with_features(**{role: given})
+        return events.with_features(**{role: given}, new_items=new_items)
     frame = read_table(given, first_text=True)
     try:
-        return events.with_features(**{role: frame.set_index(frame.columns[0])})
+        return events.with_features(**{role: frame.set_index(frame.columns[0])}, new_items=new_items)
     except DataError as error:
         raise DataError(f"{error} (in {given})") from error

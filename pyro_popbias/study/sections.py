@@ -45,6 +45,7 @@ class DataConfig(Section):
     time: str | None = None
     user_features: str | None = None
     item_features: str | None = None
+    new_items: bool = False
     periods: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
     period_by: Literal["time", "count"] = "time"
     negatives: Annotated[int, Field(strict=True, ge=0, le=1_000)] | None = None

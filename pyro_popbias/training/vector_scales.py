@@ -142,7 +142,11 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
             of_biases[site].index_add_(0, batch.user if side == "user" else batch.item, w)
     prior = vectors.scale**-2
     biases = {
-        site: Table(table.mean, 1 / (of_biases[site] + vectors.bias_scales[site] ** -2))
+        # rows that no label is of are as one expects them: training has left them where they started
+        site: Table(
+            torch.where(of_biases[site] > 0, table.mean, vectors.bias_means.get(site, table.mean)),
+            1 / (of_biases[site] + vectors.bias_scales[site] ** -2),
+        )
         for site, table in vectors.biases.items()
     }
     return replace(
