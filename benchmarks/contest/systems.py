@@ -1,7 +1,7 @@
 """The systems: each has settings to choose from, is trained on a part to choose, and on all training rows in the end."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -153,18 +153,23 @@ def _positives(name: str, *, scale: float, epochs: int, sampling: str = "uniform
     }
 
 
-def _rated(name: str, *affinities: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return studies of labelled rows."""
-    return [{"schema": 1, "model": {"name": name, "affinity": affinity}} for affinity in affinities]
+def _rated(name: str, exposures: Iterable[Any], *affinities: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return studies of labelled rows, each affinity with each exposure part."""
+    return [
+        {"schema": 1, "model": {"name": name, "affinity": affinity, "exposure": exposure}}
+        for affinity in affinities
+        for exposure in exposures
+    ]
 
 
+# counts as they are, and counts that grow with the square of popularity
+COUNTED = tuple({"name": "negative-binomial", "power": power} for power in (1.0, 2.0))
 VECTORS: tuple[dict[str, Any], ...] = (
     {"name": "embedding", "dim": 8},
-    {"name": "embedding", "dim": 32},
-    *({"name": "embedding", "dim": 8, "posterior": "point", "scale": scale} for scale in (0.3, 0.6)),
+    {"name": "embedding", "dim": 8, "posterior": "point", "scale": 0.3},
 )
 FEATURES: tuple[dict[str, Any], ...] = tuple(
-    {"name": "factorization-machine", "dim": dim, "scale": scale} for dim in (4, 8) for scale in (0.2, 0.4)
+    {"name": "factorization-machine", "dim": 8, "scale": scale} for scale in (0.2, 0.4)
 )
 MODELS = ("product", "inverse-logistic")
 SYSTEMS: dict[str, System] = {
@@ -176,7 +181,8 @@ SYSTEMS: dict[str, System] = {
         "adressa",
     ),
     "product": StudySystem([_positives("product", scale=s, epochs=40) for s in (0.5, 0.6, 0.7, 0.85)], "adressa"),
-    **{f"{name}, vectors": StudySystem(_rated(name, *VECTORS), "coat") for name in MODELS},
-    **{f"{name}, features": StudySystem(_rated(name, *FEATURES), "coat") for name in MODELS},
+    **{f"{name}, vectors": StudySystem(_rated(name, COUNTED, *VECTORS), "coat") for name in MODELS},
+    **{f"{name}, features": StudySystem(_rated(name, COUNTED, *FEATURES), "coat") for name in MODELS},
+    "product, labels alone": StudySystem(_rated("product", ("none",), *VECTORS), "coat"),
     **{name: BaselineSystem(kind) for name, kind in BASELINES.items()},
 }
