@@ -10,6 +10,8 @@
 | spread of user rates | 10 % of the observed | cannot fail |
 | calibration | 0.02 | cannot fail |
 | log-score | 0.02 nats per row | cannot fail |
+| spread of counts | 10 % of the observed | 25 % of the observed |
+| Gini of counts | 10 % of the observed | 25 % of the observed |
 
 A rule compares the distance between the observed statistic and the mean of its replicates with the largest of three
 numbers: the tolerance of the table; the distance of the farthest replicate; and z standard deviations of the
@@ -32,6 +34,11 @@ from scipy.special import ndtri
 from pyro_popbias.checks.finding import Finding
 
 LEVEL = 0.01  # probability of a failure by chance, per check
+POPULATION = (
+    "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; if the vectors are point "
+    "estimates they may be overfitted: try affinity posterior = 'mean-field' or a smaller dim; else try another prior, or "
+    "source = 'learned'"
+)
 
 
 @dataclass(frozen=True)
@@ -42,20 +49,27 @@ class Rule:
         tolerance: the smallest difference that matters, by the checks in which the statistic can fail.
         unit: unit of the tolerance: a share of the observed value, or the statistic's own unit.
         meaning: what a failure in `items` means, and what to do.
+        of_population: the same of a failure in `population`.
     """
 
     tolerance: Mapping[str, float]
     unit: Literal["share", "own"]
     meaning: str
+    of_population: str = POPULATION
 
 
 UNITS = {"clicks per user": " clicks", "log-score": " nats per row"}  # of statistics that are not shares or ratios
 BOTH = {"items": 0.1, "population": 0.25}
 SPREAD = "popularity varies more, or less, between items than in the fit; try another prior, or source = 'learned'"
-POPULATION = (
-    "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; if the vectors are point "
-    "estimates they may be overfitted: try affinity posterior = 'mean-field' or a smaller dim; else try another prior, or "
-    "source = 'learned'"
+EXPOSURE = (
+    "items are logged more, or less, unequally than in the fit; leave the power and the dispersion of the exposure to be "
+    'learned, or try exposure = "negative-binomial" in place of "poisson"'
+)
+OF_COUNTS = Rule(
+    BOTH,
+    "share",
+    EXPOSURE,
+    "items are logged more, or less, unequally than items of the population would be; try another prior, or source = 'learned'",
 )
 RULES = {
     "click rate": Rule(
@@ -80,6 +94,8 @@ RULES = {
     "log-score": Rule(
         {"items": 0.02}, "own", "labels are less, or more, predictable than the fit expects; try another dim or scale"
     ),
+    "spread of counts": OF_COUNTS,
+    "Gini of counts": OF_COUNTS,
 }
 
 
@@ -108,7 +124,7 @@ def _finding(check: str, part: pd.DataFrame, sds: float) -> Finding:
     place = int(np.argmax(distance / np.maximum(bound, np.finfo(float).tiny)))
     worst, value, limit = part.iloc[place], float(distance[place]), float(bound[place])
     passed = value <= limit
-    meaning = POPULATION if check == "population" else rule.meaning
+    meaning = rule.of_population if check == "population" else rule.meaning
     where: str = f"{statistic}, {worst['stratum']}" if worst["stratum"] else statistic
     if len(part) > 1:
         where = f"{where}, the worst of {len(part)}"
