@@ -79,7 +79,8 @@ def check_predictive(fit: Trained, seed: int) -> CheckResult:
     rows = ReplicatedData.of(events, fit.study, seed=seed, device=fit.guide.device)
     per_row = fit.study.model.latent == "interaction"
     tables = Predictive(fit.model, fit.guide, rows, per_row, seed).tables()
-    return tables, [finding for table in tables.values() for finding in findings_of(table)]
+    quality = fit.model.affinity.item_quality is not None
+    return tables, [finding for table in tables.values() for finding in findings_of(table, quality=quality)]
 
 
 def check_accuracy(fit: Trained, seed: int) -> CheckResult:

@@ -19,8 +19,10 @@ replicates, z the two-sided Normal quantile at level 1 % divided by the number o
 (Bonferroni). P-values alone fail nothing: among 25 of them one below .05 is expected, and with a million rows every
 model has one of 0. A population distribution has one parameter and fits less closely than q, so its tolerance is
 wider; with sampled negatives well-specified fits are up to a quarter off. Levels such as the click rate cannot fail in
-`population`: where popular items are shown more, draws from the population distribution lower them by design. The
-prior check is a report and never fails: a wide prior is not an error.
+`population`: where popular items are shown more, draws from the population distribution lower them by design. Nor
+can rates of items where these have a quality: they keep it, popular items may be better or worse than others, and draws of
+popularity that know nothing of quality then spread rates more or less by design; counts say there whether the population
+distribution fits. The prior check is a report and never fails: a wide prior is not an error.
 """
 
 from collections.abc import Mapping
@@ -58,18 +60,20 @@ class Rule:
     of_population: str = POPULATION
 
 
+RATES = ("spread of item rates", "Gini of item rates", "share of clicks")
 UNITS = {"clicks per user": " clicks", "log-score": " nats per row"}  # of statistics that are not shares or ratios
 BOTH = {"items": 0.1, "population": 0.25}
 SPREAD = "popularity varies more, or less, between items than in the fit; try another prior, or source = 'learned'"
 EXPOSURE = (
-    "items are logged more, or less, unequally than in the fit; leave the power and the dispersion of the exposure to be "
-    'learned, or try exposure = "negative-binomial" in place of "poisson"'
+    "items are logged more, or less, unequally than in the fit; try another prior, such as lognormal, whose tail is heavier "
+    "than gamma's, and leave the power and the dispersion of the exposure to be learned"
 )
 OF_COUNTS = Rule(
     BOTH,
     "share",
     EXPOSURE,
-    "items are logged more, or less, unequally than items of the population would be; try another prior, or source = 'learned'",
+    "items of the population would be logged more, or less, unequally than these; try another prior, such as lognormal, whose "
+    "tail is heavier than gamma's, or source = 'learned'",
 )
 RULES = {
     "click rate": Rule(
@@ -99,14 +103,16 @@ RULES = {
 }
 
 
-def findings_of(table: pd.DataFrame) -> list[Finding]:
+def findings_of(table: pd.DataFrame, *, quality: bool = False) -> list[Finding]:
     """Return the findings of a check: one per statistic that can fail in it, or a report on the prior.
 
     Args:
         table: one row per statistic, as `Predictive.tables` returns it.
+        quality: whether items have a quality.
     """
     check = table["check"].iloc[0]
-    ruled = table[[check in RULES[statistic].tolerance for statistic in table["statistic"]]]
+    by_design = RATES if quality and check == "population" else ()
+    ruled = table[[check in RULES[name].tolerance and name not in by_design for name in table["statistic"]]]
     if not len(ruled):
         return [_report(check, table)]
     sds = -float(ndtri(LEVEL / (2 * len(ruled))))

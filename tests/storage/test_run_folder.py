@@ -1,12 +1,14 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 
 import pyro_popbias as pb
+from pyro_popbias.assembly.identification import REMEDY, warning_of
 from pyro_popbias.data.atomic_files import sha256, write_atomically
 from pyro_popbias.errors import (
     CheckpointError,
@@ -145,6 +147,13 @@ def test_full_folder_is_refused_and_unchanged(fit, run, folder_hash, tmp_path):
 def test_the_card_is_that_of_the_folder(fit, run):
     assert fit.card == (run / "card.md").read_text() == pb.load(run).card
     assert "intervals" in fit.card.lower()
+
+
+def test_the_card_warns_where_popularity_is_the_like_rate(fit):
+    assert f"\n\nWarning: {warning_of(fit.study)}.\n\n" in fit.card
+    assert REMEDY in fit.card
+    with_counts = fit.study.replace("model", exposure="negative-binomial")
+    assert "Warning" not in replace(fit, study=with_counts).card
 
 
 def test_missing_runs(tmp_path):
