@@ -37,7 +37,7 @@ POWER_SCALE = 0.5  # of the prior of log power
 class ExposureConfig(PartConfig):
     """The section of an exposure: the power of popularity in the counts, a number or "learned"."""
 
-    power: Learnable = "learned"
+    power: Learnable = 1.0
 
 
 class Exposure(Variant, PyroModule):

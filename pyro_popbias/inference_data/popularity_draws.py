@@ -128,9 +128,7 @@ class Draws:
         moved = moves * intercept.of_cell.cpu().numpy()[code] * (self.catalogue.count[code] > 0)
         if model.affinity.item_quality is not None:
             periods = self.catalogue.periods
-            moved = moved + moved_by_quality(
-                model, guide, code, periods, draws=self.number, seed=self.seed, chain=chain
-            )
+            moved = moved + moved_by_quality(guide, code, periods, draws=self.number, seed=self.seed, chain=chain)
         real = model.latents["popularity"].support is constraints.real
         return values + moved if real else values * np.exp(moved)
 

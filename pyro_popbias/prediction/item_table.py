@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import norm
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -12,7 +13,7 @@ from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.posterior_tables import check_interval, popularity_table
-from pyro_popbias.prediction.quality_draws import moved_by_quality, quality_draws, quality_moments
+from pyro_popbias.prediction.quality_draws import QualityMoments, moved_by_quality, quality_draws
 
 DRAWS = 400
 BLOCK = 5_000  # items drawn at a time
@@ -32,10 +33,8 @@ def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
         )
     tail = (1 - check_interval(interval)) / 2
     cell = last_cells(catalogue)
-    mean, variance = quality_moments(model, guide, np.arange(len(catalogue.items)))
-    sds = float(torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - tail, dtype=torch.float64))) * np.sqrt(
-        variance
-    )
+    quality = QualityMoments.of(model, guide, np.arange(len(catalogue.items)))
+    reach = float(norm.isf(tail)) * np.sqrt(quality.variance)
     of_popularity = popularity_table(model, guide, catalogue, interval=interval).iloc[cell]
     added, whole = guide.quality.of_cell.cpu().numpy()[cell], _variance(model, of_popularity)
     share = np.concatenate(
@@ -45,12 +44,12 @@ def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
         ]
     )
     columns = {
-        "quality": mean,
-        "quality_sd": np.sqrt(variance),
-        "quality_lower": mean - sds,
-        "quality_upper": mean + sds,
+        "quality": quality.mean,
+        "quality_sd": np.sqrt(quality.variance),
+        "quality_lower": quality.mean - reach,
+        "quality_upper": quality.mean + reach,
         **{f"popularity{end}": of_popularity[name].to_numpy() for name, end in ENDS.items()},
-        "correlation": -np.sqrt(np.minimum(added / whole, 1.0)),
+        "correlation": -np.sqrt(np.minimum(added / whole, 1.0) * quality.own / quality.variance),
         "quality_share": share[:, 0],
         "quality_share_lower": share[:, 1],
         "quality_share_upper": share[:, 2],
@@ -98,7 +97,7 @@ def draw_popularity(
     """Return draws of the popularity of some cells that go with draws of their items' qualities, `(draws, D)`."""
     code = torch.from_numpy(cell).to(guide.device)
     q = draw(guide.popularity.posterior(code), draws=draws, seed=seed, keys=cell.tolist())
-    moved = moved_by_quality(model, guide, cell, catalogue.periods, draws=draws, seed=seed)
+    moved = moved_by_quality(guide, cell, catalogue.periods, draws=draws, seed=seed)
     real = model.latents["popularity"].support is constraints.real
     return torch.from_numpy(q + moved if real else q * np.exp(moved))
 

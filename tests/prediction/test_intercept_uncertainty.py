@@ -86,7 +86,7 @@ def test_intervals_of_popularity_include_the_intercept(fit):
 
 def test_without_a_response_intervals_are_those_of_q(fit):
     intercept = fit.guide.intercept
-    kept = [value.clone() for value in (intercept.variance, intercept.of_cell, intercept.of_user)]
+    kept = [value.clone() for value in (intercept.variance, intercept.of_cell, intercept.of_user, intercept.of_item)]
     intercept.set(*(torch.zeros_like(value) for value in kept))
     try:
         table, q = fit.popularity(), q_of(fit)
@@ -199,7 +199,7 @@ def test_an_unseen_user_moves_with_the_intercept_alone(fit):
     affinity = fit.model.affinity
     with torch.no_grad():
         alone = affinity.pairs(torch.tensor([-1]), torch.tensor([0]), None, fit.guide.weights())
-    wide = fit.guide.intercept.widened(alone, torch.tensor([-1]))
+    wide = fit.guide.intercept.widened(alone, torch.tensor([-1]), torch.tensor([-1]))
     torch.testing.assert_close(wide.variance, alone.variance + fit.guide.intercept.variance)
     found = fit.predict(frame, popularity="none", unseen="prior")
     sd = spread(fit, wide, fit.guide.with_residual(wide).variance, fit.model.affinity_score)[1]

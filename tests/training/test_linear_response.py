@@ -33,7 +33,7 @@ def small_frame(seed=0):
     )
 
 
-def small_pair(*, model="product", guide="lognormal", prior="gamma", affinity=None, periods=1):
+def small_pair(*, model="product", guide="lognormal", prior="gamma", affinity=None, periods=1, exposure="none"):
     """A pair after a short training, which finds the response at its end."""
     frame = small_frame()
     if periods > 1:  # an item is in one period only: its other cells have no rows
@@ -41,7 +41,12 @@ def small_pair(*, model="product", guide="lognormal", prior="gamma", affinity=No
     times = {"time": "time", "periods": periods} if periods > 1 else {}
     events = pb.Interactions.from_frame(frame, label="label", **times)
     study = pb.Study(
-        model={"name": model, "prior": {"name": prior}, "affinity": affinity or {"name": "embedding", "dim": DIM}},
+        model={
+            "name": model,
+            "prior": {"name": prior},
+            "affinity": affinity or {"name": "embedding", "dim": DIM},
+            "exposure": exposure,
+        },
         guide={"name": guide},
         training={"validation": 0.0, "device": "cpu", "epochs": 20, "batch_size": 50},
     )
@@ -52,16 +57,17 @@ def small_pair(*, model="product", guide="lognormal", prior="gamma", affinity=No
 
 
 def dense_covariance(p):
-    """Return the covariance of (b0, sizes of dimensions, cells with rows, users), row by row, and which cells these are."""
+    """Return the covariance of (b0, sizes of dimensions, cells, users, items), row by row, and where cells and users begin."""
     affinity, weights, cells = p.model.affinity, p.guide.weights(), p.events.cells
     q = p.guide.popularity.posterior(torch.arange(cells))
     learned = "user_vectors" in weights and affinity.learned
     dim, users = affinity.dim if learned else 0, len(p.events.users)
-    has_bias = affinity.user_bias is not None
+    has_bias, has_quality = affinity.user_bias is not None, affinity.item_quality is not None
     place_of_cells, place_of_users = 1 + dim, 1 + dim + cells
-    precision = np.zeros((place_of_users + users, place_of_users + users))
+    place_of_items, end = place_of_users + users, place_of_users + users + len(p.events.items)
+    precision = np.zeros((end, end))
     precision[0, 0] = INTERCEPT_SCALE**-2
-    of_user, of_labels = np.zeros(users), np.zeros(cells)
+    of_user, of_item, of_labels = np.zeros(users), np.zeros(len(p.events.items)), np.zeros(cells)
     popularity = q.mean.detach()
     for user, item, cell in zip(p.events.user, p.events.item, p.events.cell, strict=True):
         x = affinity.pairs(torch.tensor([user]).long(), torch.tensor([item]).long(), None, weights).mean.detach()
@@ -78,22 +84,29 @@ def dense_covariance(p):
             spread = (u * i_sd) ** 2 + (u_sd * i) ** 2 + (u_sd * i_sd) ** 2
             precision[range(1, 1 + dim), range(1, 1 + dim)] += w * spread
         precision[: 1 + dim, : 1 + dim] += w * np.outer(moves, moves)
-        for row, force in ((place_of_cells + cell, both), (place_of_users + user, w if has_bias else 0.0)):
+        rows = place_of_cells + cell, place_of_users + user, place_of_items + item
+        forces = both, w if has_bias else 0.0, w if has_quality else 0.0
+        for row, force in zip(rows, forces, strict=True):
             precision[row, : 1 + dim] += force * moves
             precision[: 1 + dim, row] += force * moves
-        if has_bias:
-            precision[place_of_cells + cell, place_of_users + user] += both
-            precision[place_of_users + user, place_of_cells + cell] += both
+        pairs = [(0, 1, both)] * has_bias + [(0, 2, both)] * has_quality + [(1, 2, w)] * (has_bias and has_quality)
+        for one, other, force in pairs:
+            precision[rows[one], rows[other]] += force
+            precision[rows[other], rows[one]] += force
         of_user[user] += w
+        of_item[item] += w
         of_labels[cell] += found.popularity.item()
     low, high = (quantile(q, tail).detach().numpy() for tail in (0.05, 0.95))
     real = p.model.latents["popularity"].support is torch.distributions.constraints.real
     width = high - low if real else np.log(high / low)
-    of_cell = np.maximum((2 * stats.norm.isf(0.05) / width) ** 2, of_labels)  # q is no wider than labels allow
+    if p.model.exposure is not None:
+        of_labels += p.model.exposure.information(torch.arange(cells), q).detach().numpy()
+    of_cell = np.maximum((2 * stats.norm.isf(0.05) / width) ** 2, of_labels)  # q is no wider than the data allow
     scale = affinity.user_bias.log_scale.exp().item() if has_bias else 1.0
     precision[range(place_of_cells, place_of_users), range(place_of_cells, place_of_users)] += of_cell
-    end = len(precision)
-    precision[range(place_of_users, end), range(place_of_users, end)] += of_user + scale**-2
+    precision[range(place_of_users, place_of_items), range(place_of_users, place_of_items)] += of_user + scale**-2
+    scale = affinity.item_quality.log_scale.exp().item() if has_quality else 1.0
+    precision[range(place_of_items, end), range(place_of_items, end)] += of_item + scale**-2
     return np.linalg.inv(precision), place_of_cells, place_of_users
 
 
@@ -106,6 +119,9 @@ WAYS = {
     "points": {"affinity": {"name": "embedding", "dim": DIM, "posterior": "point"}},
     "no bias": {"affinity": {"name": "embedding", "dim": DIM, "user_bias": False}},
     "periods": {"periods": 2},
+    "quality": {"exposure": "negative-binomial"},
+    "quality of points": {"exposure": "poisson", "affinity": {"name": "embedding", "dim": DIM, "posterior": "point"}},
+    "quality in periods": {"exposure": "poisson", "periods": 2},
 }
 
 
@@ -118,7 +134,9 @@ def test_it_is_that_of_the_dense_matrix(way):
     response = covariance[:, 0] / covariance[0, 0]
     # the largest is of the size of 1; conjugate gradients stop at 1e-6 of the force
     np.testing.assert_allclose(found.of_cell.numpy(), response[cells:users], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.of_user.numpy(), response[users:], rtol=1e-4, atol=1e-5)
+    items = users + len(found.of_user)
+    np.testing.assert_allclose(found.of_user.numpy(), response[users:items], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.of_item.numpy(), response[items:], rtol=1e-4, atol=1e-5)
     with_rows = p.rows.cell_count.numpy() > 0
     assert (found.of_cell.numpy()[with_rows] < 0).all()  # what is more popular needs a lower intercept
 

@@ -68,8 +68,11 @@ def with_true_vectors(*, keep, model="inverse-logistic", seed=0):
     tiny = 1e-6
     old = Vectors.of(made)
     tables = (Table(rows[:, :keep], torch.full((len(rows), keep), tiny).double()) for rows in (user, item))
-    bias = Table(torch.zeros_like(old.bias.mean), torch.full_like(old.bias.variance, tiny))
-    Vectors(*tables, torch.full((keep,), 3**-0.25, dtype=torch.float64), bias, old.bias_scale).write(made)
+    biases = {
+        site: Table(torch.zeros_like(bias.mean), torch.full_like(bias.variance, tiny))
+        for site, bias in old.biases.items()
+    }
+    Vectors(*tables, torch.full((keep,), 3**-0.25, dtype=torch.float64), biases, old.bias_scales).write(made)
     rest = (user[:, keep:] @ item[:, keep:].T).square().mean()
     return made, float(rest)
 

@@ -13,6 +13,7 @@ import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.models.affinities.bayesian_embedding import SCALE_CENTRE
+from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
 from pyro_popbias.training import loop, vector_scales
 from pyro_popbias.training.gain import expected_log_likelihood, gains, held_out_gains, kl
 from pyro_popbias.training.second_phase import PhaseTwo
@@ -62,7 +63,7 @@ def random_vectors(users=USERS, items=ITEMS, dim=DIM, seed=0):
     generator = torch.Generator().manual_seed(seed)
     user, item, bias = (random_table(generator, *size) for size in ((users, dim), (items, dim), (users, 1)))
     scale = 0.5 + torch.rand(dim, generator=generator, dtype=torch.float64)
-    return Vectors(user, item, scale, bias, torch.ones(1, dtype=torch.float64))
+    return Vectors(user, item, scale, {USER_BIAS: bias}, {USER_BIAS: torch.ones(1, dtype=torch.float64)})
 
 
 def rows_of(p):
@@ -70,7 +71,7 @@ def rows_of(p):
     vectors, intercept = Vectors.of(p), p.model.affinity.intercept.item()
     events, popularity = p.events, p.guide.popularity.posterior(torch.arange(p.events.cells)).mean
     for user, item, label in zip(events.user, events.item, events.label, strict=True):
-        u, i, w = vectors.user, vectors.item, vectors.bias
+        u, i, w = vectors.user, vectors.item, vectors.biases[USER_BIAS]
         mean, variance = intercept + w.mean[user, 0].item(), w.variance[user, 0].item()
         for k in range(len(vectors.scale)):
             m, n, v, s = (
@@ -101,7 +102,7 @@ def test_turned_vectors_have_the_same_products(users, items, dim):
     assert after.user.mean.shape[1] == after.item.mean.shape[1] == len(after.scale) <= dim
     assert after.user.variance.shape == after.user.mean.shape
     assert (after.user.variance > 0).all()
-    assert after.bias is before.bias
+    assert after.biases is before.biases
 
 
 def test_mackay_has_the_fixed_point_of_the_m_step():
@@ -120,18 +121,21 @@ def test_mackay_has_the_fixed_point_of_the_m_step():
         return Table(variance * force[side], variance)
 
     def vectors(scale, bias_scale):
-        return Vectors(table("user", scale), table("item", scale), scale, table("bias", bias_scale), bias_scale)
+        biases, bias_scales = {USER_BIAS: table("bias", bias_scale)}, {USER_BIAS: bias_scale}
+        return Vectors(table("user", scale), table("item", scale), scale, biases, bias_scales)
 
     def m_step(each):
         def of(scale, centre, *tables):
             squares = torch.cat([part.mean.square() + part.variance for part in tables])
             return (squares.sum(0) / (len(squares) + (scale / centre).log())).sqrt()
 
-        return of(each.scale, SCALE_CENTRE, each.user, each.item), of(each.bias_scale, 1.0, each.bias)
+        return of(each.scale, SCALE_CENTRE, each.user, each.item), of(
+            each.bias_scales[USER_BIAS], 1.0, each.biases[USER_BIAS]
+        )
 
     def mackay(each):
         found = rescaled(each)
-        return found.scale, found.bias_scale
+        return found.scale, found.bias_scales[USER_BIAS]
 
     ends, rounds = {}, {}
     for step in (m_step, mackay):
@@ -254,16 +258,17 @@ def test_curvature_is_that_of_a_loop_over_rows(made):
         found, prior = curved(made, linear_response=linear_response), vectors.scale.numpy() ** -2
         np.testing.assert_allclose(found.user.variance.detach(), 1 / (user + prior), rtol=SINGLE)
         np.testing.assert_allclose(found.item.variance.detach(), 1 / (item + prior), rtol=SINGLE)
-        np.testing.assert_allclose(found.bias.variance.detach().squeeze(1), 1 / (bias + 1.0), rtol=SINGLE)
-        for name in ("user", "item", "bias"):
+        np.testing.assert_allclose(found.biases[USER_BIAS].variance.detach().squeeze(1), 1 / (bias + 1.0), rtol=SINGLE)
+        for name in ("user", "item"):
             torch.testing.assert_close(getattr(found, name).mean, getattr(vectors, name).mean)
+        torch.testing.assert_close(found.biases[USER_BIAS].mean, vectors.biases[USER_BIAS].mean)
 
 
 def test_linear_response_only_raises_variances(made):
     mean_field, wider = curved(made), curved(made, linear_response=True)
     for name in ("user", "item"):
         assert (getattr(wider, name).variance > getattr(mean_field, name).variance).all()
-    torch.testing.assert_close(wider.bias.variance, mean_field.bias.variance)
+    torch.testing.assert_close(wider.biases[USER_BIAS].variance, mean_field.biases[USER_BIAS].variance)
 
 
 def test_the_likelihood_is_blind_to_what_a_step_stretches(made):
