@@ -21,7 +21,7 @@ from pyro_popbias.assembly.identification import (
 from pyro_popbias.assembly.training_data import split_rows
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.training_rows import events_of
-from pyro_popbias.prediction.quality_draws import quality_moments
+from pyro_popbias.prediction.quality_draws import QualityMoments
 from pyro_popbias.trained import Trained
 
 LEAST_ROWS = 15  # training rows of a cell whose like rate says something
@@ -72,7 +72,7 @@ def _table(fit: Trained) -> pd.DataFrame:
     real = fit.model.latents["popularity"].support is constraints.real
     item, quality = cell // events.periods, np.full(len(cell), np.nan)
     if fit.model.affinity.item_quality is not None and len(cell):
-        quality = quality_moments(fit.model, fit.guide, item)[0]
+        quality = QualityMoments.of(fit.model, fit.guide, item).mean
     columns = {"count": count[cell], "log_count": log_count - mean[period], "like_rate": np.log(share / (1 - share))}
     columns |= {"popularity": z if real else np.log(z), "quality": quality}
     return pd.DataFrame({"item": events.items[item], "period": period, **columns})
