@@ -134,7 +134,9 @@ class PopularityModel(Variant, PyroModule):
         affinity = self.affinity(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
         if batch.offset is not None:
             affinity = affinity + batch.offset
-        for name, value in self.log_prior().items():
+        # outside of the plate, where they would count once per cell
+        of_counts = {} if self.exposure is None else self.exposure.log_prior()
+        for name, value in {**self.log_prior(), **of_counts}.items():
             pyro.factor(f"{name}_prior", value)
         return self.observe(batch, affinity, popularity.index_select(-1, batch.cell_index))
 

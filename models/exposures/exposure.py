@@ -88,8 +88,6 @@ class Exposure(Variant, PyroModule):
 
     def forward(self, cell: Tensor, popularity: Tensor) -> None:
         """Observe the counts of some cells `(D,)`, given draws of their popularity `(..., D)`, within their plate."""
-        for name, value in self.log_prior().items():
-            pyro.factor(f"{name}_prior", value)
         count = self.count.index_select(0, cell)
         # the objective takes the expectation where it has one, and the value at the draw elsewhere
         expectation = ("popularity", partial(self._once_per_cell, cell=cell))

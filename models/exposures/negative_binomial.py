@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.distributions.normal_density import log_normal
-from pyro_popbias.distributions.quadrature import grid
+from pyro_popbias.distributions.quadrature import TAIL, grid
 from pyro_popbias.models.exposures.exposure import EXPOSURES, Exposure, ExposureConfig
 from pyro_popbias.validation import Learnable
 
@@ -77,7 +77,9 @@ class NegativeBinomialExposure(Exposure):
         count, r = self.count.index_select(0, cell), self.log_dispersion.exp()
         log_odds = self.log_base(cell) - self.log_dispersion  # of mu and r at z = 1
         power, positive = self.log_power.exp(), self.on_positive(q)
-        rule = grid(positive, log_odds.detach().exp().expand(positive.batch_shape), NODES)
+        # log(1 + mu / r) falls as z^power towards 0: slower than the rule expects where the power is below 1
+        slope = log_odds + TAIL * (1 / power - 1).clamp(min=0.0)
+        rule = grid(positive, slope.detach().exp().expand(positive.batch_shape), NODES)
         beyond = rule.expectation(torch.nn.functional.softplus(log_odds + power * rule.log_z))
         constant = torch.lgamma(count + r) - torch.lgamma(r) - torch.lgamma(count + 1)
         return constant + count * (log_odds + self.log_moments(q)[0]) - (count + r) * beyond

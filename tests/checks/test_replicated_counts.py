@@ -69,11 +69,12 @@ def replicated(fit, model, **options):
     return Predictive(model, fit.guide, rows, per_row=False, **options).tables()
 
 
-@pytest.mark.parametrize(("name", "value"), [("log_dispersion", 0.3), ("log_power", 0.1)])
-def test_a_wrong_dispersion_or_power_is_found(fit, name, value):
+@pytest.mark.parametrize(("power", "dispersion"), [(1.0, 0.3), (0.1, 1_000.0)])
+def test_a_wrong_dispersion_or_power_is_found(fit, power, dispersion):
     """Counts of items as popular as the fit says differ far too much, or too little."""
     model = copy.deepcopy(fit.model)
-    setattr(model.exposure, name, torch.tensor(math.log(value), dtype=torch.float64))
+    for name, value in (("log_power", power), ("log_dispersion", dispersion)):
+        setattr(model.exposure, name, torch.tensor(math.log(value), dtype=torch.float64))
     found = findings_of(replicated(fit, model, replicates=20)["items"])
     finding = next(each for each in found if each.name == "spread of counts")
     assert not finding.passed

@@ -1,0 +1,218 @@
+"""The quality of items, in every registered affinity that has one."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pyro_popbias as pb
+from pyro_popbias.assembly.pair import pair
+from pyro_popbias.errors import ConfigError, DataWarning, IncompatibleError
+from pyro_popbias.models import AFFINITIES
+from pyro_popbias.models.affinities.item_quality import FEATURES, SITE
+
+WAYS = {
+    "embedding": {
+        "point": {"dim": 3, "posterior": "point"},
+        "given scale": {"dim": 3, "scale": 0.7},
+        "learned scale": {"dim": 3},
+    },
+    "factorization-machine": {"": {"dim": 3}},
+}
+WITH_QUALITY = {
+    f"{name} {way}".strip(): {"name": name, **section}
+    for name, cls in AFFINITIES.items()
+    if "item_quality" in cls.config.model_fields
+    for way, section in WAYS.get(name, {"": {}}).items()
+}
+DRAWS = 20_000
+USERS, ITEMS, ROWS = 12, 9, 300
+
+
+@pytest.fixture(scope="module")
+def events():
+    rng = np.random.default_rng(0)
+    weight = np.arange(1, ITEMS + 1) ** 2.0
+    codes = {"user": rng.integers(USERS, size=ROWS), "item": rng.choice(ITEMS, size=ROWS, p=weight / weight.sum())}
+    frame = pd.DataFrame({name: [f"{name}{code}" for code in each] for name, each in codes.items()})
+    frame["label"] = rng.integers(2, size=ROWS)
+    ages = {
+        f"{name}_features": pd.DataFrame(
+            {"age": rng.normal(size=number)}, index=[f"{name}{code}" for code in range(number)]
+        )
+        for name, number in (("user", USERS), ("item", ITEMS))
+    }
+    return pb.Interactions.from_frame(frame, label="label", **ages)
+
+
+def make(events, name, **model):
+    study = pb.Study(
+        model={"affinity": {**WITH_QUALITY[name], "item_quality": True}, "exposure": "poisson", **model},
+        training={"validation": 0.0, "device": "cpu", "epochs": 2, "phase_two": 1},
+    )
+    made = pair(events, study=study)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in made.guide.affinity.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator).to(parameter))
+    return made
+
+
+@pytest.mark.parametrize("name", WITH_QUALITY)
+def test_moments_are_those_of_draws(name, events):
+    """The mean and variance of x of pairs and tables against draws of every site, quality and its weights among them."""
+    made = make(events, name)
+    affinity, weights = made.model.affinity, made.guide.weights()
+    user, item = torch.arange(4), torch.tensor([0, 3, 8, 5])
+    found = affinity.pairs(user, item, None, weights)
+    alone = {site: torch.distributions.Normal(q.loc, torch.full_like(q.scale, 1e-12)) for site, q in weights.items()}
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        draws = torch.empty(DRAWS // 20, 4, dtype=torch.float64)
+        for draw in draws:
+            for site, q in weights.items():
+                alone[site].loc = q.sample()
+            draw.copy_(affinity.pairs(user, item, None, alone).mean)
+    error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - found.mean).abs() < 4 * error).all()
+    np.testing.assert_allclose(draws.var(0), found.variance.detach(), rtol=0.2)
+    table = affinity.table(user, weights)
+    torch.testing.assert_close(table.mean[range(4), item], found.mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(table.variance[range(4), item], found.variance, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WITH_QUALITY)
+def test_every_way_to_ask_for_x_agrees(name, events):
+    made = make(events, name)
+    affinity, weights = made.model.affinity, made.guide.weights()
+    user, item = torch.arange(USERS), torch.tensor([[0, 8], [3, 1]]).repeat(USERS // 2, 1)
+    with torch.no_grad():
+        table, some = affinity.table(user, weights), affinity.among(user, item, weights)
+        order = affinity.order(user, weights).double()
+        least, most = affinity.variance_range(user, weights)
+    torch.testing.assert_close(some.mean, table.mean.gather(1, item), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(some.variance, table.variance.gather(1, item), rtol=1e-5, atol=1e-5)
+    apart = table.mean - order
+    torch.testing.assert_close(apart, apart[:, :1].expand_as(apart), rtol=1e-5, atol=1e-5)
+    assert (table.variance >= least.unsqueeze(1) - 1e-5).all()
+    assert (table.variance <= most.unsqueeze(1) + 1e-5).all()
+
+
+@pytest.mark.parametrize("name", WITH_QUALITY)
+@pytest.mark.parametrize("popularity", ["population", "posterior", "none"])
+def test_lists_are_those_of_the_scores(name, popularity, events, phase_two_as):
+    study = pb.Study(
+        model={"affinity": WITH_QUALITY[name], "exposure": "negative-binomial"},
+        training={"validation": 0.0, "device": "cpu", "epochs": 3},
+    )
+    with phase_two_as(steps=3, cycle=2, most_cycles=1):
+        fit = pb.fit(events, study=study, progress=False)
+    assert fit.study.model.affinity.item_quality
+    pairs = pd.MultiIndex.from_product([fit.catalogue.users, fit.catalogue.items], names=["user", "item"]).to_frame(
+        index=False
+    )
+    scores = fit.predict(pairs, popularity=popularity).pivot(index="user", columns="item", values="score")
+    lists = fit.recommend(k=3, popularity=popularity, exclude_seen=False)
+    for user, part in lists.groupby("user"):
+        best = scores.loc[user].nlargest(3)
+        np.testing.assert_allclose(part["score"], best, rtol=1e-6)
+
+
+def test_an_unseen_item_has_the_prior(events):
+    made = make(events, "embedding learned scale")
+    quality, weights = made.model.affinity.item_quality, made.guide.weights()
+    mean, variance = quality.of_items(weights, torch.tensor([-1]))
+    assert mean.item() == 0.0
+    assert variance.item() == pytest.approx(quality.log_scale.exp().item() ** 2)
+
+
+def test_features_carry_quality_to_items_without_rows(events):
+    """What w . a says is all that is known of an item without rows; its interval has the scale and w's uncertainty."""
+    made = make(events, "embedding learned scale")
+    quality, weights = made.model.affinity.item_quality, made.guide.weights()
+    assert quality.names == ("age", "log count")
+    row = torch.tensor([2])
+    made.guide.affinity.forget(SITE, torch.arange(ITEMS) == 2, quality.log_scale)
+    quality.log_count[2] = 0.0
+    mean, variance = quality.of_items(made.guide.weights(), row)
+    age = events.item_features.value[2, 0]
+    q = weights[FEATURES]
+    assert mean.item() == pytest.approx(q.loc[0].item() * age, rel=1e-5)
+    expected = quality.log_scale.exp().item() ** 2 + (q.scale[0].item() * age) ** 2
+    assert variance.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_counts_are_standardised(events):
+    quality = make(events, "linear").model.affinity.item_quality
+    assert quality.names == ("log count",)
+    assert quality.log_count.mean().item() == pytest.approx(0.0, abs=1e-9)
+    assert quality.log_count.var(correction=0).item() == pytest.approx(1.0)
+    count = torch.tensor([0.0, 0.0, 4.0])
+    quality.log_count.zero_()
+    quality.rows, quality.log_count = 3, quality.log_count[:3]
+    quality.take_counts(count)
+    assert quality.log_count.tolist() == [0.0, 0.0, 0.0]  # one item alone has no spread
+
+
+def defaults(events, **model):
+    return pair(events, study=pb.Study(model=model, training={"validation": 0.0, "device": "cpu"})).study.model
+
+
+def test_unequal_counts_bring_exposure_and_quality(events):
+    found = defaults(events)
+    assert found.exposure.name == "negative-binomial"
+    assert found.affinity.item_quality
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"affinity": {"name": "embedding", "item_quality": False}},
+        {"latent": "interaction"},
+        {"exposure": "none"},
+    ],
+)
+def test_some_studies_have_neither(section, events):
+    with pytest.warns(DataWarning, match="PB-C402: nothing tells the popularity of an item from its quality"):
+        found = defaults(events, **section)
+    assert found.exposure == "none"
+    assert not found.affinity.item_quality
+
+
+def test_items_shown_equally_often_have_neither():
+    events = pb.simulate(users=50, items=20, interactions=2_000).events
+    with pytest.warns(DataWarning, match="PB-C402"):
+        assert defaults(events).exposure == "none"
+
+
+def test_positives_have_neither_and_no_warning():
+    events = pb.simulate(users=50, items=20, interactions=2_000, labels="positives", exposure=1.0).events
+    found = defaults(events)
+    assert found.exposure == "none"
+    assert not found.affinity.item_quality
+
+
+def test_quality_needs_what_identifies_it(events):
+    affinity = {"name": "embedding", "item_quality": True}
+    with pytest.raises(ConfigError, match="PB-C401: item_quality = true, but nothing tells an item's quality b_i"):
+        defaults(events, affinity=affinity, exposure="none")
+    counts = pd.DataFrame({"item": events.items, "count": np.arange(1, ITEMS + 1)})
+    prior = {"name": "gamma", "source": "counts", "counts": counts}
+    assert defaults(events, affinity=affinity, exposure="none", prior=prior).affinity.item_quality
+
+
+def test_positives_and_single_rows_have_no_exposure(events):
+    positives = pb.simulate(users=50, items=20, interactions=2_000, labels="positives").events
+    with pytest.raises(IncompatibleError, match="PB-C400: exposure = 'poisson' reads how often items are logged"):
+        defaults(positives, exposure="poisson")
+    with pytest.raises(
+        IncompatibleError, match="PB-C400: exposure = 'poisson' reads counts of an item's one popularity"
+    ):
+        defaults(events, exposure="poisson", latent="interaction")
+
+
+def test_a_fit_without_quality_has_no_items():
+    events = pb.simulate(users=50, items=20, interactions=2_000).events
+    study = pb.Study(training={"epochs": 1, "phase_two": 1, "device": "cpu"})
+    with pytest.raises(ConfigError, match="PB-C403: items have no quality in this fit"):
+        pb.fit(events, study=study, progress=False).items()
