@@ -3,13 +3,15 @@
 A second observed site `count` in plate `cell`, once per cell and under the same scale as the KL, so that it is unbiased
 under mini-batches:
 
-    n_j | z_j ~ a distribution of counts with mean exp(level) m_t z_j^power
+    n_j | z_j ~ a distribution of counts with mean m_t z_j^power / E[z^power]
 
-m_t is the mean number of training rows of the items that have any in period t, the power has the prior log power ~
-Normal(0, 0.5), and level ~ Normal(0, 1) takes up what E[z^power] differs from 1 by. Where z is real, exp(z) is in the
-place of z. Cells without training rows say nothing here: they have no rows in any batch, and keep their prior.
+m_t is the mean number of training rows of the items that have any in period t. The population has E[z] = 1, and the power is 1
+unless it is given, so that z_j is the item's exposure over that of a mean item. A real z ~ Normal(0, 1) has exp(z) in its
+place, and the power is the spread of log counts, which is learned, log power ~ Normal(0, 0.5). Cells without training rows
+say nothing here: they have no rows in any batch, and keep their prior.
 
-Labels and counts together tell an item's popularity from its quality: without counts both are the item's like rate.
+Labels and counts together tell an item's popularity from its quality: without counts both are the item's like rate. The
+power of a positive z is not learned: the more quality may be correlated with popularity, the less do data say of it.
 """
 
 import math
@@ -28,16 +30,16 @@ from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.distributions.selection import take
 from pyro_popbias.registry import Registry, Variant
-from pyro_popbias.validation import Learnable, PartConfig
+from pyro_popbias.validation import PartConfig, Positive
 
 SITE = "count"
 POWER_SCALE = 0.5  # of the prior of log power
 
 
 class ExposureConfig(PartConfig):
-    """The section of an exposure: the power of popularity in the counts, a number or "learned"."""
+    """The section of an exposure: the power of popularity in the counts; by default 1, or learned where popularity is real."""
 
-    power: Learnable = 1.0
+    power: Positive | None = None
 
 
 class Exposure(Variant, PyroModule):
@@ -46,8 +48,9 @@ class Exposure(Variant, PyroModule):
     Args:
         count: `(C,)` training rows of each cell.
         periods: T.
-        power: of z in the mean; None learns it.
-        real: whether z is real, and exp(z) stands in its place.
+        power: of z in the mean; None is 1, or learned where z is real.
+        real: whether z ~ Normal(0, 1) is real, and exp(z) stands in its place.
+        free_level: whether the population may have another mean than 1, so that log E[z^power] is learned.
 
     Attributes:
         config: the section that holds its keys in a study.
@@ -60,13 +63,23 @@ class Exposure(Variant, PyroModule):
     level: Tensor
     log_power: Tensor
 
-    def __init__(self, count: Tensor, periods: int, *, power: float | None = None, real: bool = False) -> None:
+    def __init__(
+        self,
+        count: Tensor,
+        periods: int,
+        *,
+        power: float | None = None,
+        real: bool = False,
+        free_level: bool = False,
+    ) -> None:
         super().__init__()
-        self.real, self.learned = real, power is None
+        self.real, self.learned = real, real and power is None
+        self.free_level = not real and (free_level or power not in (None, 1.0))
         of_period = count.double().reshape(-1, periods)
         self.register_buffer("count", count.double())
         self.register_buffer("base", of_period.sum(0) / (of_period > 0).sum(0).clamp(min=1))
-        self.level = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
+        if self.free_level:
+            self.level = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
         log_power = torch.tensor(math.log(power or 1.0), dtype=torch.float64)
         if self.learned:
             self.log_power = PyroParam(log_power, constraints.real)  # type: ignore[assignment]  # read back as a tensor
@@ -74,7 +87,7 @@ class Exposure(Variant, PyroModule):
             self.register_buffer("log_power", log_power)
 
     @classmethod
-    def from_config(cls, config: Any, count: Tensor, periods: int, *, real: bool) -> Self:
+    def from_config(cls, config: Any, count: Tensor, periods: int, *, real: bool, free_level: bool = False) -> Self:
         """Return the exposure that a section declares, at its start.
 
         Args:
@@ -82,9 +95,9 @@ class Exposure(Variant, PyroModule):
             count: `(C,)` training rows of each cell.
             periods: T.
             real: whether z is real.
+            free_level: whether the population may have another mean than 1.
         """
-        power = None if config.power == "learned" else float(config.power)
-        return cls(count, periods, power=power, real=real)
+        return cls(count, periods, power=config.power, real=real, free_level=free_level)
 
     def forward(self, cell: Tensor, popularity: Tensor) -> None:
         """Observe the counts of some cells `(D,)`, given draws of their popularity `(..., D)`, within their plate."""
@@ -102,7 +115,10 @@ class Exposure(Variant, PyroModule):
 
     def log_base(self, cell: Tensor) -> Tensor:
         """Return the logarithm of the mean count at z = 1 of some cells, `(D,)`."""
-        return self.base.clamp(min=1e-300).log().index_select(0, cell % len(self.base)) + self.level
+        log_base = self.base.clamp(min=1e-300).log().index_select(0, cell % len(self.base))
+        if self.real:
+            return log_base - 0.5 * self.log_power.exp().square()  # log E[exp(power z)] of Normal(0, 1)
+        return log_base + self.level if self.free_level else log_base
 
     def log_likelihood(self, cell: Tensor, popularity: Tensor) -> Tensor:
         """Return log P of the counts of some cells `(D,)`, in nats, at values of their popularity `(..., D)`."""
@@ -144,18 +160,19 @@ class Exposure(Variant, PyroModule):
     def log_prior(self) -> dict[str, Tensor]:
         """Return the log priors of the point-estimated parameters by name, scalars in nats."""
         own = {"exposure_power": log_normal(self.log_power, POWER_SCALE)} if self.learned else {}
-        return {"exposure_level": log_normal(self.level), **own}
+        return own | ({"exposure_level": log_normal(self.level)} if self.free_level else {})
 
     def draw_from_prior(self) -> None:
         """Put draws of their priors in place of the parameters; torch's random state decides them."""
-        self.level.normal_()
+        if self.free_level:
+            self.level.normal_()
         if self.learned:
             self.log_power.normal_(0.0, POWER_SCALE)
 
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned parameters by name, scalars."""
         own = {"exposure_power": self.log_power.exp()} if self.learned else {}
-        return {"exposure_level": self.level, **own}
+        return own | ({"exposure_level": self.level} if self.free_level else {})
 
 
 EXPOSURES: Registry[Exposure] = Registry("exposure", "pyro_popbias.exposures", Exposure)

@@ -13,7 +13,7 @@ from pyro_popbias.models.exposures.exposure import EXPOSURES, Exposure
 @final
 @EXPOSURES.register("poisson")
 class PoissonExposure(Exposure):
-    """n_j | z_j ~ Poisson(mu_j), mu_j = exp(level) m_t z_j^power.
+    """n_j | z_j ~ Poisson(mu_j), mu_j = m_t z_j^power / E[z^power].
 
     E_q log P = n (log m + power E[log z]) - m E[z^power] - log n!, with closed moments of every family of q here.
     """

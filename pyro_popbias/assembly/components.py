@@ -66,7 +66,8 @@ def build_exposure(declared: ModelConfig, cells: CellStatistics) -> Exposure | N
     real = MODELS[declared.name].latents["popularity"].support is constraints.real
     count = torch.from_numpy(np.asarray(cells.rows, dtype=np.float64))
     exposure = EXPOSURES[declared.exposure.name]
-    return exposure.from_config(declared.exposure, count, cells.periods, real=real)
+    free_level = declared.prior.source in ITEM_SOURCES  # whose population has a mean of its own
+    return exposure.from_config(declared.exposure, count, cells.periods, real=real, free_level=free_level)
 
 
 def build(

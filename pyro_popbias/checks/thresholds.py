@@ -66,7 +66,7 @@ BOTH = {"items": 0.1, "population": 0.25}
 SPREAD = "popularity varies more, or less, between items than in the fit; try another prior, or source = 'learned'"
 EXPOSURE = (
     "items are logged more, or less, unequally than in the fit; try another prior, such as lognormal, whose tail is heavier "
-    "than gamma's, and leave the power and the dispersion of the exposure to be learned"
+    "than gamma's, or another dispersion of the exposure"
 )
 OF_COUNTS = Rule(
     BOTH,
