@@ -68,17 +68,19 @@ class AffinityGuide(PyroModule):
         return [name for name, plate in self._plates.items() if plate == f"{side}s"]
 
     @torch.no_grad()
-    def forget(self, site: str, rows: Tensor, log_scale: Tensor) -> None:
+    def forget(self, site: str, rows: Tensor, mean: Tensor, scale: Tensor) -> None:
         """Put rows of a table at their prior.
 
         Args:
             site: name of the table.
             rows: `(R,)` which, as truth values.
-            log_scale: of the prior, a scalar or one for each column.
+            mean: of the prior, in a shape that broadcasts with the table.
+            scale: its standard deviation, likewise.
         """
         parameters = dict(self.named_parameters())
-        parameters[f"{site}_loc_unconstrained"][rows] = 0.0
-        parameters[f"{site}_log_scale_unconstrained"][rows] = log_scale.float()
+        for name, value in (("loc", mean), ("log_scale", scale.log())):
+            table = parameters[f"{site}_{name}_unconstrained"]
+            table[rows] = value.to(table).expand_as(table)[rows]
 
     def weights(self) -> dict[str, torch.distributions.Normal]:
         """Return q of each site, whole tables."""

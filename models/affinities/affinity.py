@@ -159,15 +159,35 @@ class Affinity(Variant, PyroModule):
     def prior_weights(self, weights: Weights) -> Weights:
         """Return the prior of each site, in the shapes of its q: Normal around 0, by the present scales.
 
+        That of qualities has the prior of their features' weights in it.
+
         Args:
             weights: q of each site, whole tables.
         """
-        return {
+        found = {
             site: Normal(
                 torch.zeros_like(q.loc), self.log_scale(site).exp().to(q.loc).expand_as(q.loc), validate_args=False
             )
             for site, q in weights.items()
         }
+        if self.item_quality is not None:
+            site = self.item_quality.site
+            _, variance = self.item_quality.prior_moments(found[FEATURES])
+            found[site] = Normal(found[site].loc, variance.sqrt().to(found[site].loc), validate_args=False)
+        return found
+
+    def before_labels(self, site: str, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return means and standard deviations that rows of a site have before their labels, to broadcast with the rows.
+
+        Args:
+            site: name of a table of users or items.
+            weights: q of each site, whole tables.
+        """
+        if self.item_quality is not None and site == self.item_quality.site:
+            mean, variance = self.item_quality.prior_moments(weights[FEATURES])
+            return mean, variance.sqrt()
+        scale = self.log_scale(site).exp()
+        return torch.zeros_like(scale), scale
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the sites that a guide must draw, by name, with their starts drawn from a generator."""

@@ -7,9 +7,11 @@ better, too: how much is not assumed but learned, as the weight of the logarithm
 
 from typing import Protocol, final
 
+import numpy as np
 import pyro
 import torch
 from pyro.distributions import Normal
+from scipy import sparse
 from torch import Tensor
 
 from pyro_popbias.data.batches import UniqueIds
@@ -34,7 +36,7 @@ class HasItemQuality(Protocol):
 
 @final
 class ItemQuality(RowBias):
-    """b_i = w . a_i + e_i, with e_i ~ Normal(0, s) a latent site with a row for each item, and w ~ Normal(0, 1) one too.
+    """b_i ~ Normal(w . a_i, s), a latent site with a row for each item, and w ~ Normal(0, 1) another one.
 
     The last of a_i is the log count of the item's training rows, of mean 0 and variance 1 over items with any, and 0 where
     there are none.
@@ -70,14 +72,13 @@ class ItemQuality(RowBias):
 
     def forward(self, group: UniqueIds) -> Tensor:
         """Return a draw of b_i of each interaction, `(B,)` logits, and add the log prior of the scale to the trace."""
-        rows = self.draw(group).double()
-        zero = torch.zeros(len(self.names), dtype=torch.float64, device=rows.device)
+        zero = torch.zeros(len(self.names), dtype=torch.float64, device=self.log_count.device)
         weight = pyro.sample(FEATURES, Normal(zero, WEIGHT_SCALE).to_event(1))
         index, value = self._features(group.code)
         of_features = weight.index_select(-1, index.reshape(-1)).reshape(*weight.shape[:-1], *index.shape)
         # vectorised particles put a 1 before the features, where the items belong
-        rows = rows + (of_features * value).sum(-1).reshape(*weight.shape[:-2], len(index))
-        return rows.index_select(-1, group.cell_index)
+        mean = (of_features * value).sum(-1).reshape(*weight.shape[:-2], len(index))
+        return self.draw(group, mean).index_select(-1, group.cell_index).double()
 
     def _features(self, code: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and their values, `(..., M)` each; zeros where the code is -1."""
@@ -93,9 +94,25 @@ class ItemQuality(RowBias):
             weights: q of each site, whole tables.
             code: any shape.
         """
-        mean, variance = self.moments(weights[SITE], code)
-        (index, value), q = self._features(code), weights[FEATURES]
-        return mean + (q.loc[index] * value).sum(-1), variance + (q.scale.square()[index] * value.square()).sum(-1)
+        return self.moments(weights[SITE], code)
+
+    def prior_moments(self, q: torch.distributions.Normal) -> tuple[Tensor, Tensor]:
+        """Return mean and variance that b_i of every item has before its labels, `(K, 1)` each.
+
+        Args:
+            q: `(F,)` distribution of w.
+        """
+        index, value = self._features(torch.arange(self.rows, device=self.log_count.device))
+        of_weights = (q.scale.double().square()[index] * value.square()).sum(-1, keepdim=True)
+        return (q.loc.double()[index] * value).sum(-1, keepdim=True), (2 * self.log_scale).exp() + of_weights
+
+    def design(self) -> sparse.csr_array:
+        """Return a_i of every item as a sparse matrix, `(K, F)`."""
+        index, value = (
+            part.cpu().numpy() for part in self._features(torch.arange(self.rows, device=self.log_count.device))
+        )
+        ends = np.arange(len(index) + 1) * index.shape[1]
+        return sparse.csr_array((value.ravel(), index.ravel(), ends), shape=(self.rows, len(self.names)))
 
 
 def quality_of(config: HasItemQuality, catalogue: Catalogue, *, with_features: bool = True) -> ItemQuality | None:

@@ -50,11 +50,17 @@ class RowBias(PyroModule):
         """Return a draw of the bias of each interaction, `(B,)` logits, and add the log prior of the scale to the trace."""
         return self.draw(group).index_select(-1, group.cell_index).double()
 
-    def draw(self, group: UniqueIds) -> Tensor:
-        """Return a draw of the rows of a batch, `(..., G)`, and add the log prior of the scale to the trace."""
+    def draw(self, group: UniqueIds, mean: Tensor | None = None) -> Tensor:
+        """Return a draw of the rows of a batch, `(..., G)`, and add the log prior of the scale to the trace.
+
+        Args:
+            group: the rows of the batch.
+            mean: `(..., G)` of their prior; zeros by default.
+        """
         log_scale = self.log_scale
         pyro.factor(f"{self.site}_scale_prior", log_normal(log_scale))
-        prior = Normal(torch.zeros(1, device=log_scale.device), log_scale.exp().float()).to_event(1)
+        loc = torch.zeros(1, device=log_scale.device) if mean is None else mean.unsqueeze(-1).float()
+        prior = Normal(loc, log_scale.exp().float()).to_event(1)
         with pyro.plate(f"{self.site}_plate", len(group.code)), poutine.scale(scale=group.weight):
             rows: Tensor = pyro.sample(self.site, prior)
         return rows.squeeze(-1)

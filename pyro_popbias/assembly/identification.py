@@ -11,6 +11,7 @@ import numpy as np
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataWarning, IncompatibleError
 from pyro_popbias.models import MODELS
+from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import Study
 
 OVERDISPERSED = 0.1  # squared coefficient of variation of exposure, beyond Poisson's, from which counts say something
@@ -34,7 +35,8 @@ def why_unidentified(study: Study) -> str:
     Args:
         study: with its defaults.
     """
-    if study.data.negatives or identifies_quality(study):
+    given = isinstance(study.model.affinity, FixedAffinityConfig)  # with the quality of items in it
+    if study.data.negatives or given or identifies_quality(study):
         return ""
     return (
         "nothing tells the popularity of an item from its quality: z is the item's like rate, and P(c=1 | do(u,i)) loses what "

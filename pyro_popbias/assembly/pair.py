@@ -96,10 +96,10 @@ class Pair:
             if not rows.any():
                 continue
             self.model.affinity.forget(side, rows)
-            weights = self.guide.affinity
-            if weights is not None:
-                for site in weights.sites_of(side):
-                    weights.forget(site, rows, self.model.affinity.log_scale(site))
+            guide = self.guide.affinity
+            if guide is not None:
+                for site in guide.sites_of(side):
+                    guide.forget(site, rows, *self.model.affinity.before_labels(site, self.guide.weights()))
 
 
 def pair(

@@ -28,7 +28,16 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
         items: number of items.
         interactions: number of rows.
     """
-    simulation = simulate(users=users, items=items, interactions=interactions, dim=2, seed=0)
+    simulation = simulate(
+        users=users,
+        items=items,
+        interactions=interactions,
+        dim=2,
+        quality=0.7,
+        exposure=1.0,
+        exposure_dispersion=10.0,
+        seed=0,
+    )
     yield f"simulated: {simulation.events!r}"
     training = {"epochs": 60}
     vectors = {name: simulation.truth[name] for name in ("user_vectors", "item_vectors")}

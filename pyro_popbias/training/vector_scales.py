@@ -43,6 +43,7 @@ from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.training.gain import expected_slopes, gains, held_out_gains
 from pyro_popbias.training.information import variance_of_cells
 from pyro_popbias.training.quality_response import marginal_variance
+from pyro_popbias.training.quality_weights import regress_quality
 from pyro_popbias.training.vectors import Table, Vectors, affinities, affinity_of
 
 HELD, FALLS, LOWEST = 0.2, 0.6, 0.05  # shares of the epochs; the last factor of the learning rate
@@ -75,9 +76,10 @@ class VectorScales:
 
     @staticmethod
     def holds(name: str) -> bool:
-        """Return whether a parameter is set here, and not by gradients: scales, and variances of vectors and biases."""
-        of_affinity = name.startswith(("model.affinity", "guide.affinity")) and FEATURES not in name
-        return of_affinity and name.endswith("log_scale_unconstrained")
+        """Return whether a parameter is set here, and not by gradients: scales, variances, and the weights of qualities."""
+        if name.startswith(f"guide.affinity.{FEATURES}"):
+            return True
+        return name.startswith(("model.affinity", "guide.affinity")) and name.endswith("log_scale_unconstrained")
 
     def factor(self, epoch: int) -> float:
         """Return the factor of the learning rate after some epochs."""
@@ -102,6 +104,7 @@ class VectorScales:
             worth, cost = gains(pair)
             predicts = held_out_gains(pair) >= PREDICTS  # NaN, and so not, where no rows are held out
             Vectors.of(pair).kept((worth >= WORTH * cost) | predicts).write(pair)
+        regress_quality(pair)
         rescaled(curved(pair)).write(pair)
         if epoch > self._held:
             step_of_sizes(pair)
@@ -175,7 +178,7 @@ def rescaled(vectors: Vectors) -> Vectors:
         site: _fixed_point(
             vectors.bias_scales[site],
             RowBias.start_scale,
-            Table(table.mean, vectors.bias_variances.get(site, table.variance)),
+            Table(table.mean - vectors.bias_means.get(site, 0.0), vectors.bias_variances.get(site, table.variance)),
         )
         for site, table in vectors.biases.items()
     }

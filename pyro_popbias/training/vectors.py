@@ -10,6 +10,7 @@ from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.guides import AffinityGuide
 from pyro_popbias.models import BayesianEmbeddingAffinity
+from pyro_popbias.models.affinities.item_quality import FEATURES
 from pyro_popbias.sparse_lookup import set_parameter
 
 ROWS_AT_ONCE = 65_536  # of the interactions, in passes over all of them
@@ -45,6 +46,8 @@ class Vectors:
         scale: `(d,)` of each dimension.
         biases: `(users, 1)` and `(items, 1)`, those that there are, by their site.
         bias_scales: `(1,)` each.
+        bias_means: `(items, 1)`, what the features of items let one expect, by the site of qualities; biases without are
+            expected to be 0.
         bias_variances: `(users, 1)` and `(items, 1)`, the marginal variances of biases where they are known to be above those
             of q, by their site.
     """
@@ -54,6 +57,7 @@ class Vectors:
     scale: Tensor
     biases: Mapping[str, Table]
     bias_scales: Mapping[str, Tensor]
+    bias_means: Mapping[str, Tensor] = field(default_factory=dict)
     bias_variances: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -67,7 +71,9 @@ class Vectors:
         scale = affinity.vector_log_scale.detach().exp()
         biases = {site: tables[site] for site in affinity.row_biases}
         scales = {site: affinity.log_scale(site).detach().exp().reshape(1) for site in biases}
-        return cls(tables["user_vectors"], tables["item_vectors"], scale, biases, scales)
+        weights, quality = pair.guide.weights(), affinity.item_quality
+        means = {} if quality is None else {quality.site: quality.prior_moments(weights[FEATURES])[0].detach()}
+        return cls(tables["user_vectors"], tables["item_vectors"], scale, biases, scales, means)
 
     def kept(self, dimension: Tensor) -> "Vectors":
         """Return some dimensions, given by number or as truth values."""

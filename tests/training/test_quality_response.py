@@ -78,7 +78,7 @@ def test_draws_of_both_have_the_covariance(fit):
     for k, code in enumerate(item):
         # the move has what q leaves out of log z, and q is drawn independently of it
         found, sds = np.cov(of_quality[:, k], moved[:, k])[0, 1], (of_quality[:, k].std(), moved[:, k].std())
-        error = sds[0] * sds[1] / np.sqrt(20_000)
+        error = sds[0] * sds[1] * np.sqrt(2 / 20_000)
         assert abs(found - covariance[code, 0, 1].item()) < 4 * error
         assert sds[0] == pytest.approx(fit.items().loc[code, "quality_sd"], rel=0.03)
 

@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pyro import poutine
 
 import pyro_popbias as pb
+from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.errors import ConfigError, DataWarning, IncompatibleError
 from pyro_popbias.models import AFFINITIES
 from pyro_popbias.models.affinities.item_quality import FEATURES, SITE
+from pyro_popbias.training.quality_weights import regress_quality
 
 WAYS = {
     "embedding": {
@@ -131,15 +134,42 @@ def test_features_carry_quality_to_items_without_rows(events):
     made = make(events, "embedding learned scale")
     quality, weights = made.model.affinity.item_quality, made.guide.weights()
     assert quality.names == ("age", "log count")
-    row = torch.tensor([2])
-    made.guide.affinity.forget(SITE, torch.arange(ITEMS) == 2, quality.log_scale)
+    made.rows.item_count[2] = 0.0
     quality.log_count[2] = 0.0
-    mean, variance = quality.of_items(made.guide.weights(), row)
-    age = events.item_features.value[2, 0]
-    q = weights[FEATURES]
+    made.forget_untrained()
+    mean, variance = quality.of_items(made.guide.weights(), torch.tensor([2]))
+    age, q = events.item_features.value[2, 0], weights[FEATURES]
     assert mean.item() == pytest.approx(q.loc[0].item() * age, rel=1e-5)
     expected = quality.log_scale.exp().item() ** 2 + (q.scale[0].item() * age) ** 2
     assert variance.item() == pytest.approx(expected, rel=1e-5)
+    other, _ = quality.of_items(made.guide.weights(), torch.tensor([3]))
+    assert other.item() == weights[SITE].loc[3].item()
+
+
+def test_weights_are_those_of_the_regression(events):
+    made = make(events, "embedding learned scale")
+    quality = made.model.affinity.item_quality
+    with torch.no_grad():
+        quality.log_scale_unconstrained.fill_(-0.5)
+    regress_quality(made)
+    design, b = quality.design().toarray(), made.guide.weights()[SITE].loc.squeeze(-1).detach().double().numpy()
+    precision = design.T @ design + np.exp(-1.0) * np.eye(2)
+    q = made.guide.weights()[FEATURES]
+    np.testing.assert_allclose(q.loc.detach(), np.linalg.solve(precision, design.T @ b), rtol=1e-6)
+    np.testing.assert_allclose(q.scale.detach(), np.sqrt(np.exp(-1.0) / precision.diagonal()), rtol=1e-6)
+
+
+def test_draws_follow_their_mean(events):
+    """The site of qualities is Normal around w . a, in the program too."""
+    made = make(events, "embedding learned scale")
+    batch = made.whole()
+    with local_parameters():
+        drawn = poutine.trace(made.guide).get_trace(batch)
+        trace = poutine.trace(poutine.replay(made.model, trace=drawn)).get_trace(batch)
+    weight = trace.nodes[FEATURES]["value"]
+    prior = trace.nodes[SITE]["fn"].base_dist.loc.squeeze(-1).double()
+    expected = torch.from_numpy(made.model.affinity.item_quality.design().toarray())[batch.items.code] @ weight
+    torch.testing.assert_close(prior, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_counts_are_standardised(events):

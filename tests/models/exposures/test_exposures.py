@@ -177,7 +177,7 @@ def test_the_objective_has_the_expectation(model, exposure):
         made.objective(made.model, made.guide)(batch)
         return made.objective.latest
 
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad(), local_parameters():
         with_counts = terms()
         made.model.exposure = None
         without = terms()
