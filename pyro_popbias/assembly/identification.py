@@ -15,11 +15,12 @@ from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import Study
 
 OVERDISPERSED = 0.1  # squared coefficient of variation of exposure, beyond Poisson's, from which counts say something
-REMEDY = (
+EXPOSURE_REMEDY = (
     'add exposure = "negative-binomial" to [model] and item_quality = true to its affinity, so that counts of rows say how '
-    "popular an item is and labels how good; where items were shown at random, counts of other rows can be the prior's: "
-    "source = 'counts'"
+    "popular an item is and labels how good"
 )
+COUNTS_REMEDY = "where items were shown at random, counts of other rows can be the prior's: source = 'counts'"
+REMEDY = f"{EXPOSURE_REMEDY}; {COUNTS_REMEDY}"
 
 
 def identifies_quality(study: Study) -> bool:
@@ -43,6 +44,16 @@ def why_unidentified(study: Study) -> str:
     )
 
 
+def warning_of(study: Study) -> str:
+    """Return why z of a fitted study is the like rate of items, and the remedy, in one sentence; empty where it is not so.
+
+    Args:
+        study: with its defaults.
+    """
+    reason = why_unidentified(study)
+    return reason and f"{reason}; {REMEDY}"
+
+
 def with_exposure(study: Study, events: Interactions) -> Study:
     """Return the study with its exposure part, and the quality of items that goes with it, where they are left to the data.
 
@@ -62,8 +73,8 @@ def with_exposure(study: Study, events: Interactions) -> Study:
     if not isinstance(study.model.exposure, str):
         _check_exposure(study)
     study = _with_quality(study)
-    if reason := why_unidentified(study):
-        warnings.warn(f"PB-C402: {reason}; {REMEDY}", DataWarning, stacklevel=6)
+    if sentence := warning_of(study):
+        warnings.warn(f"PB-C402: {sentence}", DataWarning, stacklevel=6)
     return study
 
 

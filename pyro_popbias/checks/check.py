@@ -9,6 +9,7 @@ import pandas as pd
 from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.checks.convergence import convergence
 from pyro_popbias.checks.finding import Finding
+from pyro_popbias.checks.identification import identification
 from pyro_popbias.checks.posterior_predictive import Predictive
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.thresholds import findings_of
@@ -58,7 +59,7 @@ class Check:
 
     def __str__(self) -> str:
         lines = [
-            f"{'ok   ' if finding.passed else 'FAILS'} {finding.check:11} {finding.words}" for finding in self.findings
+            f"{'ok   ' if finding.passed else 'FAILS'} {finding.check:14} {finding.words}" for finding in self.findings
         ]
         return "\n".join([*lines, self.verdict])
 
@@ -78,7 +79,8 @@ def check_predictive(fit: Trained, seed: int) -> CheckResult:
     rows = ReplicatedData.of(events, fit.study, seed=seed, device=fit.guide.device)
     per_row = fit.study.model.latent == "interaction"
     tables = Predictive(fit.model, fit.guide, rows, per_row, seed).tables()
-    return tables, [finding for table in tables.values() for finding in findings_of(table)]
+    quality = fit.model.affinity.item_quality is not None
+    return tables, [finding for table in tables.values() for finding in findings_of(table, quality=quality)]
 
 
 def check_accuracy(fit: Trained, seed: int) -> CheckResult:
@@ -92,7 +94,18 @@ def check_convergence(fit: Trained, _: int) -> CheckResult:
     return {}, convergence(fit)
 
 
-CHECKS: tuple[Callable[[Trained, int], CheckResult], ...] = (check_predictive, check_accuracy, check_convergence)
+def check_identification(fit: Trained, _: int) -> CheckResult:
+    """Return whether popularity is anything but the like rate of items, as far as counts of rows could say."""
+    table, finding = identification(fit)
+    return {finding.check: table} if len(table) else {}, (finding,)
+
+
+CHECKS: tuple[Callable[[Trained, int], CheckResult], ...] = (
+    check_predictive,
+    check_identification,
+    check_accuracy,
+    check_convergence,
+)
 
 
 def check(fit: Trained, *, seed: int = 0) -> Check:

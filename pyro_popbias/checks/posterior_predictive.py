@@ -6,6 +6,7 @@
 | population | the population distribution | the fit's, Bayesian weights from q | the fit's | does that one fit? |
 | prior | the prior | from their prior, unless given | from their prior | what did the prior expect? |
 
+Where the model has an exposure part, `items` and `population` replicate the counts of its cells too (`replicated_counts`).
 With `latent = "interaction"` every row has its own popularity and no q that a replicate could use: `items` then draws
 it from the prior too. Cells are drawn independently, from the marginals of a guide that is joint over cells. Memory
 holds N affinities, where these are points, and the statistics of every replicate; a replicate itself takes a block of
@@ -26,6 +27,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_popbias.checks.replicate_source import ReplicateSource, drawn
+from pyro_popbias.checks.replicated_counts import COUNTS, ReplicatedCounts
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.distributions.random_state import borrowed_generators
@@ -65,16 +67,26 @@ class Predictive:
         """
         with torch.no_grad(), borrowed_generators(self._devices()):
             statistics = self._statistics()
-            observed = statistics.of(statistics.count([(slice(None), self.rows.label > 0)]))
             makers: Mapping[str, Callable[[], Iterator[ReplicateSource]]] = {
                 "items": lambda: self._fitted(self._distribution_of_items),
                 "population": lambda: self._fitted(lambda cell: self.model.prior.population().expand(cell.shape)),
                 "prior": self._prior,
             }
             return {
-                check: summary(check, statistics.names, observed, self._replicate(check, sources(), statistics, number))
+                check: self._table(check, sources(), statistics, number)
                 for number, (check, sources) in enumerate(makers.items())
             }
+
+    def _table(
+        self, check: str, sources: Iterator[ReplicateSource], statistics: Statistics, number: int
+    ) -> pd.DataFrame:
+        """Return where the observed statistics of labels, and of counts where there are any, lie among their replicates."""
+        counts = None if check == "prior" else ReplicatedCounts.of(self.model)
+        replicates = self._replicate(check, sources, statistics, counts, number)
+        names, observed = statistics.names, statistics.of(statistics.count([(slice(None), self.rows.label > 0)]))
+        if counts is not None:
+            names, observed = [*names, *COUNTS], np.concatenate([observed, counts.observed()])
+        return summary(check, names, observed, replicates)
 
     def _devices(self) -> list[int]:
         return [torch.cuda.current_device()] if self.guide.device.type == "cuda" else []
@@ -146,15 +158,23 @@ class Predictive:
             yield ReplicateSource(model, model.prior.distribution, drawn(model.affinity.prior_weights(weights)))
 
     def _replicate(
-        self, check: str, sources: Iterator[ReplicateSource], statistics: Statistics, number: int
+        self,
+        check: str,
+        sources: Iterator[ReplicateSource],
+        statistics: Statistics,
+        counts: ReplicatedCounts | None,
+        number: int,
     ) -> np.ndarray:
-        """Return the statistics of every replicate, `(R, S)`."""
-        found = np.empty((self.replicates, len(statistics.names)))
+        """Return the statistics of every replicate, `(R, S)`: those of labels, and then of counts."""
+        found = []
         for replicate in counted(self.replicates, f"check: {check}, replicates"):
             seed = np.random.SeedSequence((self.seed, number, replicate)).generate_state(1, np.uint64)[0]
             torch.manual_seed(int(seed >> np.uint64(1)))
-            found[replicate] = statistics.of(statistics.count(self._labels(next(sources))))
-        return found
+            source = next(sources)
+            found.append(statistics.of(statistics.count(self._labels(source))))
+            if counts is not None:
+                found[-1] = np.append(found[-1], counts.replicate(source.distribution(counts.cell)))
+        return np.stack(found)
 
     def _labels(self, source: ReplicateSource) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the labels of a replicate as blocks of booleans `(B,)`."""

@@ -10,6 +10,8 @@
 | spread of user rates | 10 % of the observed | cannot fail |
 | calibration | 0.02 | cannot fail |
 | log-score | 0.02 nats per row | cannot fail |
+| spread of counts | 10 % of the observed | 25 % of the observed |
+| Gini of counts | 10 % of the observed | 25 % of the observed |
 
 A rule compares the distance between the observed statistic and the mean of its replicates with the largest of three
 numbers: the tolerance of the table; the distance of the farthest replicate; and z standard deviations of the
@@ -17,8 +19,10 @@ replicates, z the two-sided Normal quantile at level 1 % divided by the number o
 (Bonferroni). P-values alone fail nothing: among 25 of them one below .05 is expected, and with a million rows every
 model has one of 0. A population distribution has one parameter and fits less closely than q, so its tolerance is
 wider; with sampled negatives well-specified fits are up to a quarter off. Levels such as the click rate cannot fail in
-`population`: where popular items are shown more, draws from the population distribution lower them by design. The
-prior check is a report and never fails: a wide prior is not an error.
+`population`: where popular items are shown more, draws from the population distribution lower them by design. Nor
+can rates of items where these have a quality: they keep it, popular items may be better or worse than others, and draws of
+popularity that know nothing of quality then spread rates more or less by design; counts say there whether the population
+distribution fits. The prior check is a report and never fails: a wide prior is not an error.
 """
 
 from collections.abc import Mapping
@@ -32,6 +36,11 @@ from scipy.special import ndtri
 from pyro_popbias.checks.finding import Finding
 
 LEVEL = 0.01  # probability of a failure by chance, per check
+POPULATION = (
+    "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; if the vectors are point "
+    "estimates they may be overfitted: try affinity posterior = 'mean-field' or a smaller dim; else try another prior, or "
+    "source = 'learned'"
+)
 
 
 @dataclass(frozen=True)
@@ -42,20 +51,29 @@ class Rule:
         tolerance: the smallest difference that matters, by the checks in which the statistic can fail.
         unit: unit of the tolerance: a share of the observed value, or the statistic's own unit.
         meaning: what a failure in `items` means, and what to do.
+        of_population: the same of a failure in `population`.
     """
 
     tolerance: Mapping[str, float]
     unit: Literal["share", "own"]
     meaning: str
+    of_population: str = POPULATION
 
 
+RATES = ("spread of item rates", "Gini of item rates", "share of clicks")
 UNITS = {"clicks per user": " clicks", "log-score": " nats per row"}  # of statistics that are not shares or ratios
 BOTH = {"items": 0.1, "population": 0.25}
 SPREAD = "popularity varies more, or less, between items than in the fit; try another prior, or source = 'learned'"
-POPULATION = (
-    "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; if the vectors are point "
-    "estimates they may be overfitted: try affinity posterior = 'mean-field' or a smaller dim; else try another prior, or "
-    "source = 'learned'"
+EXPOSURE = (
+    "items are logged more, or less, unequally than in the fit; try another prior, such as lognormal, whose tail is heavier "
+    "than gamma's, or another dispersion of the exposure"
+)
+OF_COUNTS = Rule(
+    BOTH,
+    "share",
+    EXPOSURE,
+    "items of the population would be logged more, or less, unequally than these; try another prior, such as lognormal, whose "
+    "tail is heavier than gamma's, or source = 'learned'",
 )
 RULES = {
     "click rate": Rule(
@@ -80,17 +98,21 @@ RULES = {
     "log-score": Rule(
         {"items": 0.02}, "own", "labels are less, or more, predictable than the fit expects; try another dim or scale"
     ),
+    "spread of counts": OF_COUNTS,
+    "Gini of counts": OF_COUNTS,
 }
 
 
-def findings_of(table: pd.DataFrame) -> list[Finding]:
+def findings_of(table: pd.DataFrame, *, quality: bool = False) -> list[Finding]:
     """Return the findings of a check: one per statistic that can fail in it, or a report on the prior.
 
     Args:
         table: one row per statistic, as `Predictive.tables` returns it.
+        quality: whether items have a quality.
     """
     check = table["check"].iloc[0]
-    ruled = table[[check in RULES[statistic].tolerance for statistic in table["statistic"]]]
+    by_design = RATES if quality and check == "population" else ()
+    ruled = table[[check in RULES[name].tolerance and name not in by_design for name in table["statistic"]]]
     if not len(ruled):
         return [_report(check, table)]
     sds = -float(ndtri(LEVEL / (2 * len(ruled))))
@@ -108,7 +130,7 @@ def _finding(check: str, part: pd.DataFrame, sds: float) -> Finding:
     place = int(np.argmax(distance / np.maximum(bound, np.finfo(float).tiny)))
     worst, value, limit = part.iloc[place], float(distance[place]), float(bound[place])
     passed = value <= limit
-    meaning = POPULATION if check == "population" else rule.meaning
+    meaning = rule.of_population if check == "population" else rule.meaning
     where: str = f"{statistic}, {worst['stratum']}" if worst["stratum"] else statistic
     if len(part) > 1:
         where = f"{where}, the worst of {len(part)}"

@@ -1,17 +1,14 @@
 """The command line. Each command imports what it needs, so that --help is quick."""
 
-import logging
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyro_popbias.cli.choices import Candidates, Unseen
-from pyro_popbias.cli.outputs import refuse_input_as_output, say
+from pyro_popbias.cli.outputs import log_on_stderr, refuse_input_as_output, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,6 +135,13 @@ def popularity(run: Run, output: OptionalOutput = None) -> None:
     """Show the posterior of each item's popularity: mean, sd and 90 % interval."""
     refuse_input_as_output(output, run)
     _emit(_load(run).popularity(), output, most=PRINTED)
+
+
+@app.command()
+def items(run: Run, output: OptionalOutput = None) -> None:
+    """Show each item's quality beside its popularity, with 90 % intervals, and what share of its clicks is quality."""
+    refuse_input_as_output(output, run)
+    _emit(_load(run).items(), output, most=PRINTED)
 
 
 @app.command()
@@ -307,29 +311,13 @@ def doctor() -> None:
         typer.echo(f"{name:14} {finding}")
 
 
-@contextmanager
-def _log_on_stderr() -> Iterator[None]:
-    """Show progress as lines on standard error meanwhile, unless it is a terminal, which has a bar."""
-    log, handler = logging.getLogger("pyro_popbias"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    level, shows = log.level, not sys.stderr.isatty() and not log.handlers
-    log.setLevel(logging.INFO)
-    if shows:
-        log.addHandler(handler)
-    try:
-        yield
-    finally:  # the stream may be closed when the log is next written to
-        log.removeHandler(handler)
-        log.setLevel(level)
-
-
 def main() -> None:
     """Run the command line; an error of the package is one line on standard error and its own exit code."""
     from pyro_popbias.errors import PopBiasError
 
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"
     try:
-        with _log_on_stderr():
+        with log_on_stderr():
             app()
     except PopBiasError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from pyro_popbias.assembly.compatibility import check_fit
+from pyro_popbias.assembly.identification import warning_of
 from pyro_popbias.assembly.pair import with_names
 from pyro_popbias.comparison import compare
 from pyro_popbias.data.interactions import Interactions
@@ -129,6 +130,8 @@ def _summary(fitted: Fit) -> Iterator[str]:
             whole = True
         before = score[first].iloc[-1] if whole else score[first].max()
         yield f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-before:.4f})"
+    if sentence := warning_of(fitted.study):
+        yield f"warning: {sentence}"
 
 
 def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: Path | None = None) -> pd.DataFrame:

@@ -1,8 +1,10 @@
-"""Outputs of commands: lines as they come, and files, refused before any work where they would overwrite what is read."""
+"""Outputs of commands: lines, progress, and files, refused before any work where they would overwrite what is read."""
 
 import json
+import logging
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import typer
@@ -51,3 +53,19 @@ def say(lines: Iterator[str], remedy: str) -> None:
     except KeyboardInterrupt:
         typer.echo(f"interrupted; {remedy}", err=True)
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def log_on_stderr() -> Iterator[None]:
+    """Show progress as lines on standard error meanwhile, unless it is a terminal, which has a bar."""
+    log, handler = logging.getLogger("pyro_popbias"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    level, shows = log.level, not sys.stderr.isatty() and not log.handlers
+    log.setLevel(logging.INFO)
+    if shows:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:  # the stream may be closed when the log is next written to
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -20,17 +20,18 @@ from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
-from pyro_popbias.report import check_plots
+from pyro_popbias.report import check_plots, quality_plot
 from pyro_popbias.report import fit_plots as plots
 from pyro_popbias.report.evaluation_section import evaluation_section
 from pyro_popbias.report.figure import clean
 from pyro_popbias.report.picture import Picture
 from pyro_popbias.report.titles import read_titles
-from pyro_popbias.storage.card import card
+from pyro_popbias.storage.card import card, warning
 from pyro_popbias.storage.run_folder import versions
 from pyro_popbias.trained import Trained
 
 ITEMS = 200  # rows of the table; popularity.csv in a run folder has all items
+EXTREMES = 10  # items of highest and of lowest quality
 LONGEST = 120  # characters of an id or title
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 0 auto; padding: 1rem; }
@@ -101,6 +102,7 @@ def render(
     return environment.from_string(template).render(
         name=heading.removeprefix("# "),
         card=lines,
+        warning=warning(fit).strip(),
         kind_of_interval=kind_of_interval(fit.model),
         style=Markup(STYLE),  # noqa: S704  a constant of this file
         style_hash=style_hash,
@@ -108,6 +110,7 @@ def render(
         versions=", ".join(f"{name} {version}" for name, version in versions().items()),
         evaluation=evaluation,
         **_checks(fit, checked),
+        quality=_quality(fit, titles),
         **_popularity(fit, titles),
         **_training(fit),
     )
@@ -151,6 +154,23 @@ def _popularity(fit: Trained, titles: Mapping[str, str]) -> dict[str, Any]:
         "item_columns": [name.replace("_", " ") for name in columns],
         "known_items": f"{len(fit.catalogue.items):,}",
         "shown_items": min(ITEMS, len(fit.catalogue.items)),
+    }
+
+
+def _quality(fit: Trained, titles: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the section on quality: its picture, and the best and worst items; None where items have no quality."""
+    if fit.model.affinity.item_quality is None:
+        return None
+    ax = quality_plot.quality(fit, titles=titles)
+    table = fit.items().query("count >= @quality_plot.LEAST_ROWS").sort_values("quality", ascending=False)
+    title = table["item"].map(lambda item: clean(titles.get(item, ""), LONGEST))
+    table = table.assign(item=table["item"].map(lambda item: clean(item, LONGEST))).drop(columns="quality_sd")
+    table.insert(1, "title", title)
+    return {
+        "picture": Picture.of(ax, quality_plot.described_in_words(ax)),
+        "rows": quality_plot.LEAST_ROWS,
+        "columns": [name.replace("_", " ") for name in table.columns],
+        "tables": {"highest": _cells(table.head(EXTREMES)), "lowest": _cells(table.tail(EXTREMES).iloc[::-1])},
     }
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from pyro_popbias.assembly.identification import warning_of
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.trained import Trained
 
@@ -16,9 +17,16 @@ def card(fit: Trained) -> str:
         f"{fit.catalogue.periods} period(s). KL: {fit.guide.popularity.kl}. Seed {fit.study.training.seed}.\n\n"
         f"{_design(fit)}{_restarts(fit)}{_held_out(fit)}; "
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
+        f"{warning(fit)}"
         "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
         f"{kind_of_interval(fit.model)}\n"
     )
+
+
+def warning(fit: Trained) -> str:
+    """Return a paragraph that says where popularity is the like rate of items, and what to do; empty where it is not so."""
+    sentence = warning_of(fit.study)
+    return sentence and f"Warning: {sentence}.\n\n"
 
 
 def _held_out(fit: Trained) -> str:

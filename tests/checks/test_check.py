@@ -10,6 +10,7 @@ import pytest
 import pyro_popbias as pb
 from pyro_popbias.checks.check import Check
 from pyro_popbias.checks.finding import Finding
+from pyro_popbias.checks.replicated_counts import COUNTS
 from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.checks.thresholds import POPULATION, RULES, findings_of
 from pyro_popbias.errors import ConfigError, DataError
@@ -117,9 +118,9 @@ def test_check_as_frame_and_words(short):
     assert table["passed"].tolist() == [finding.passed for finding in check.findings]
     held = table[table["bound"].notna() & table["value"].notna() & (table["check"] != "prior")]
     assert (held["passed"] == (held["value"] <= held["bound"])).all()
-    assert [line[17:] for line in str(check).splitlines()[:-1]] == [f" {words}" for words in table["words"]]
-    assert set(check.tables) == {"items", "population", "prior", "accuracy"}
-    assert set(table["check"]) == {"items", "population", "prior", "accuracy", "convergence"}
+    assert [line[20:] for line in str(check).splitlines()[:-1]] == [f" {words}" for words in table["words"]]
+    assert set(check.tables) == {"items", "population", "prior", "identification", "accuracy"}
+    assert set(table["check"]) == {"items", "population", "prior", "identification", "accuracy", "convergence"}
     assert check.to_frame().equals(short.check(seed=0).to_frame())
     assert not check.to_frame().equals(short.check(seed=1).to_frame())
 
@@ -171,6 +172,17 @@ def test_a_failure_of_the_population_names_overfitted_vectors():
     assert "posterior = 'mean-field' or a smaller dim" in finding.words
 
 
+def test_rates_of_items_with_a_quality_cannot_fail_in_the_population():
+    """They keep their qualities, and get popularities that know nothing of these."""
+    rate, counts = (row(check="population", statistic=name) for name in ("Gini of item rates", "Gini of counts"))
+    table = pd.DataFrame([rate | {"mean": 0.8, "least": 0.79, "most": 0.81}, counts])
+    assert [finding.passed for finding in findings_of(table)] == [False, True]
+    (of_counts,) = findings_of(table, quality=True)
+    assert of_counts.name == "Gini of counts"
+    assert findings_of(table.head(1), quality=True)[0].words.endswith("reported, never fails")
+    assert not findings_of(table.assign(check="items"), quality=True)[0].passed
+
+
 def test_the_words_give_units():
     clicks, score = findings_of(pd.DataFrame([row(statistic="clicks per user"), row(statistic="log-score")]))
     assert clicks.words.endswith("allowed 0.05 clicks")
@@ -190,7 +202,7 @@ def test_every_statistic_has_its_rule():
         scored=np.full(100, True),
         log_probability=np.log(np.full((2, 100), 0.5)),
     )
-    assert {name for name, _ in statistics.names} == RULES.keys()
+    assert {name for name, _ in [*statistics.names, *COUNTS]} == RULES.keys()
 
 
 def test_pda_says_why_it_does_not_apply(frame, short_training):
@@ -200,9 +212,10 @@ def test_pda_says_why_it_does_not_apply(frame, short_training):
     )
     check = pb.fit(events, study=study, progress=False).check()
     idle = [finding for finding in check.findings if finding.check != "convergence"]
-    assert [finding.check for finding in idle] == ["items", "population", "prior", "accuracy"]
+    assert [finding.check for finding in idle] == ["items", "population", "prior", "identification", "accuracy"]
     assert all("no clicks to replicate" in finding.words for finding in idle[:3])
-    assert "compares items" in idle[3].words
+    assert "negatives are sampled" in idle[3].words
+    assert "compares items" in idle[4].words
     assert all(finding.passed and np.isnan(finding.value) for finding in idle)
     assert Check(tuple(idle), {}).verdict == "no rule applies"
 

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 import pyro_popbias as pb
+from pyro_popbias.assembly.identification import REMEDY
 from pyro_popbias.checks import check as checking
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.cli import app as cli
@@ -17,7 +18,20 @@ from pyro_popbias.progress import TrainingProgress
 
 pytestmark = pytest.mark.usefixtures("short_training")
 COMMANDS = [
-    *["demo", "init", "fit", "popularity", "predict", "recommend", "evaluate", "check", "compare", "tune", "report"],
+    *[
+        "demo",
+        "init",
+        "fit",
+        "popularity",
+        "items",
+        "predict",
+        "recommend",
+        "evaluate",
+        "check",
+        "compare",
+        "tune",
+        "report",
+    ],
     *["simulate", "variants", "doctor"],
 ]
 MAIN = "from pyro_popbias.cli.app import main; main()"
@@ -70,9 +84,12 @@ def test_init_writes_a_study_with_the_defaults(popbias, tmp_path, monkeypatch, f
 def test_from_fit_to_recommendations(popbias, folder, frame):
     done = run("fit", "study.toml", "--out", "run", "--guide", "lognormal", "--set", "training.seed=4")
     assert done.returncode == 0
-    told = [line for line in done.stderr.splitlines() if not line.startswith("warning: PB-C402")]
-    assert all("held-out log-score" in line for line in told)  # progress, as lines
-    assert (folder / "run" / "run.log").read_text().splitlines() == told
+    warned, *progress = done.stderr.splitlines(keepends=True)
+    assert all("held-out log-score" in line for line in progress)  # as lines
+    assert (folder / "run" / "run.log").read_text() == "".join(progress)
+    assert warned.startswith("warning: PB-C402: nothing tells the popularity of an item from its quality")
+    assert warned.replace("PB-C402: ", "") in done.stdout
+    assert REMEDY in done.stdout
     for part in (
         "Interactions(400 rows, 20 users, 15 items",
         "phase 1: 3 epochs",
@@ -144,6 +161,25 @@ def test_tables_are_printed_without_output(popbias, folder):
     assert "PB-D106: the run was saved without its interactions (--no-data)" in error
 
 
+def test_quality_and_popularity_of_items(popbias, folder, frame):
+    few = frame["item"].isin(frame["item"].unique()[:5])  # logged a third as often as the others
+    frame[~few | (frame.index % 3 == 0)].to_csv("rows.csv", index=False)
+    code, out, error = popbias("fit", "study.toml", "--out", "run")
+    assert code == 0
+    assert "warning" not in out + error
+    code, out, _ = popbias("items", "run")
+    assert code == 0
+    assert out.split()[:3] == ["item", "quality", "quality_sd"]
+    assert len(out.splitlines()) == 16
+    assert popbias("items", "run", "-o", "items.csv")[:2] == (0, "15 rows -> items.csv\n")
+    pd.testing.assert_frame_equal(pd.read_csv("items.csv"), pb.load("run").items(), check_dtype=False)
+    code, _, error = popbias("items", "run", "-o", "run/manifest.json")
+    assert (code, error.count("\n")) == (2, 1)
+    assert popbias("fit", "study.toml", "--out", "without", "--set", "model.exposure=none")[0] == 0
+    code, _, error = popbias("items", "without")
+    assert (code, error[:50]) == (2, "error: PB-C403: items have no quality in this fit;")
+
+
 def test_check_ends_with_exit_code_6_where_a_rule_does_not_hold(popbias, folder, monkeypatch, folder_hash):
     assert popbias("fit", "study.toml", "--out", "run")[0] == 0
     before = folder_hash(folder)
@@ -151,7 +187,7 @@ def test_check_ends_with_exit_code_6_where_a_rule_does_not_hold(popbias, folder,
     for findings, verdict in (([right], "all 1 rules hold"), ([right, wrong], "1 of 2 rules do not hold")):
         monkeypatch.setattr(checking, "CHECKS", (lambda fit, seed, found=findings: ({}, found),))
         code, out, error = popbias("check", "run")
-        assert out.splitlines()[0] == "ok    items       plain words"
+        assert out.splitlines()[0] == "ok    items          plain words"
         assert verdict in out.splitlines()[-1]
         expected = "error: PB-C140: run: 1 of 2 rules do not hold (items: click rate); see above what each says\n"
         assert (code, error) == ((6, expected) if len(findings) > 1 else (0, ""))

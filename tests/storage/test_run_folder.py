@@ -1,12 +1,14 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 
 import pyro_popbias as pb
+from pyro_popbias.assembly.identification import REMEDY, warning_of
 from pyro_popbias.data.atomic_files import sha256, write_atomically
 from pyro_popbias.errors import (
     CheckpointError,
@@ -147,6 +149,13 @@ def test_the_card_is_that_of_the_folder(fit, run):
     assert "intervals" in fit.card.lower()
 
 
+def test_the_card_warns_where_popularity_is_the_like_rate(fit):
+    assert f"\n\nWarning: {warning_of(fit.study)}.\n\n" in fit.card
+    assert REMEDY in fit.card
+    with_counts = fit.study.replace("model", exposure="negative-binomial")
+    assert "Warning" not in replace(fit, study=with_counts).card
+
+
 def test_missing_runs(tmp_path):
     for folder in (tmp_path / "none", tmp_path):
         with pytest.raises(RunFolderError, match=r"PB-R102: .* holds no finished run .*fit first, or use --resume"):
@@ -199,12 +208,12 @@ def test_files_outside_the_folder_are_not_read(run, name):
         pb.load(run)
 
 
-@pytest.mark.parametrize("schema", [0, 1, 2, "3", None])
+@pytest.mark.parametrize("schema", [0, 1, 2, 3, "4", None])
 def test_other_schemas(run, schema):
     manifest = json.loads((run / "manifest.json").read_text()) | {"schema": schema}
     (run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        SchemaVersionError, match=rf"PB-R096: .* has schema {schema}, this version reads 3; open it with"
+        SchemaVersionError, match=rf"PB-R096: .* has schema {schema}, this version reads 4; open it with"
     ):
         pb.load(run)
 
