@@ -4,8 +4,9 @@ if __name__ != "pyro_popbias.models":
     raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")
 
 from pyro_popbias.models.additive import Additive
-from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityConfig, AffinityDistribution
+from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityConfig
 from pyro_popbias.models.affinities.bayesian_embedding import BayesianEmbeddingAffinity
+from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.embedding import EmbeddingAffinity
 from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity

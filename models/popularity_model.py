@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
-from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE, Affinity, AffinityDistribution
+from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE, Affinity
+from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.exposures.exposure import Exposure
 from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation

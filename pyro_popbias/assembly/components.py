@@ -63,7 +63,7 @@ def build_exposure(declared: ModelConfig, cells: CellStatistics) -> Exposure | N
     """
     if isinstance(declared.exposure, str):
         return None
-    real = MODELS[declared.name].latents["popularity"].support is constraints.real
+    real = PRIORS[declared.prior.name].support is constraints.real
     count = torch.from_numpy(np.asarray(cells.rows, dtype=np.float64))
     exposure = EXPOSURES[declared.exposure.name]
     free_level = declared.prior.source in ITEM_SOURCES  # whose population has a mean of its own

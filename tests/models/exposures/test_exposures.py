@@ -219,3 +219,14 @@ def test_every_kind_of_guide_takes_counts(guide, phase_two_as):
         fit = pb.fit(events(), study=study(exposure="negative-binomial", guide=guide), progress=False)
     assert np.isfinite(fit.history[fit.guide.popularity.maximises]).all()
     assert np.isfinite(fit.popularity()["mean"]).all()
+
+
+def test_an_additive_model_of_positive_popularity_takes_counts(phase_two_as):
+    declared = pb.Study(
+        model={"name": "additive", "exposure": "negative-binomial", "affinity": {"name": "embedding", "dim": 2}},
+        training={"validation": 0.0, "device": "cpu", "epochs": 2},
+    )
+    with phase_two_as(steps=3, cycle=2, most_cycles=1):
+        fit = pb.fit(events(), study=declared, progress=False)
+    assert not fit.model.exposure.real
+    assert np.isfinite(fit.history["elbo"]).all()
