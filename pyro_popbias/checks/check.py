@@ -79,8 +79,8 @@ def check_predictive(fit: Trained, seed: int) -> CheckResult:
     rows = ReplicatedData.of(events, fit.study, seed=seed, device=fit.guide.device)
     per_row = fit.study.model.latent == "interaction"
     tables = Predictive(fit.model, fit.guide, rows, per_row, seed).tables()
-    quality = fit.model.affinity.item_quality is not None
-    return tables, [finding for table in tables.values() for finding in findings_of(table, quality=quality)]
+    counted = fit.model.exposure is not None or fit.model.affinity.item_quality is not None
+    return tables, [finding for table in tables.values() for finding in findings_of(table, counted=counted)]
 
 
 def check_accuracy(fit: Trained, seed: int) -> CheckResult:

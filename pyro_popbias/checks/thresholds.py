@@ -20,9 +20,8 @@ replicates, z the two-sided Normal quantile at level 1 % divided by the number o
 model has one of 0. A population distribution has one parameter and fits less closely than q, so its tolerance is
 wider; with sampled negatives well-specified fits are up to a quarter off. Levels such as the click rate cannot fail in
 `population`: where popular items are shown more, draws from the population distribution lower them by design. Nor
-can rates of items where these have a quality: they keep it, popular items may be better or worse than others, and draws of
-popularity that know nothing of quality then spread rates more or less by design; counts say there whether the population
-distribution fits. The prior check is a report and never fails: a wide prior is not an error.
+can rates of items where the model has an exposure part or items a quality: draws of popularity that know nothing of counts
+and of quality spread rates more or less by design; counts say there whether the population distribution fits. The prior check is a report and never fails: a wide prior is not an error.
 """
 
 from collections.abc import Mapping
@@ -103,15 +102,15 @@ RULES = {
 }
 
 
-def findings_of(table: pd.DataFrame, *, quality: bool = False) -> list[Finding]:
+def findings_of(table: pd.DataFrame, *, counted: bool = False) -> list[Finding]:
     """Return the findings of a check: one per statistic that can fail in it, or a report on the prior.
 
     Args:
         table: one row per statistic, as `Predictive.tables` returns it.
-        quality: whether items have a quality.
+        counted: whether the model has an exposure part, or items a quality.
     """
     check = table["check"].iloc[0]
-    by_design = RATES if quality and check == "population" else ()
+    by_design = RATES if counted and check == "population" else ()
     ruled = table[[check in RULES[name].tolerance and name not in by_design for name in table["statistic"]]]
     if not len(ruled):
         return [_report(check, table)]

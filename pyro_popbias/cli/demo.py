@@ -41,7 +41,8 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
     yield f"simulated: {simulation.events!r}"
     training = {"epochs": 60}
     vectors = {name: simulation.truth[name] for name in ("user_vectors", "item_vectors")}
-    known = fit(simulation.events, study=Study(model={"affinity": {"name": "fixed", **vectors}}, training=training))
+    given = {"affinity": {"name": "fixed", **vectors}, "exposure": "negative-binomial"}
+    known = fit(simulation.events, study=Study(model=given, training=training))
     learned = fit(simulation.events, study=Study(training=training))
     checked: dict[str, Check] = {}
     for name, fitted in (("affinities known", known), ("affinities learned", learned)):

@@ -177,10 +177,10 @@ def test_rates_of_items_with_a_quality_cannot_fail_in_the_population():
     rate, counts = (row(check="population", statistic=name) for name in ("Gini of item rates", "Gini of counts"))
     table = pd.DataFrame([rate | {"mean": 0.8, "least": 0.79, "most": 0.81}, counts])
     assert [finding.passed for finding in findings_of(table)] == [False, True]
-    (of_counts,) = findings_of(table, quality=True)
+    (of_counts,) = findings_of(table, counted=True)
     assert of_counts.name == "Gini of counts"
-    assert findings_of(table.head(1), quality=True)[0].words.endswith("reported, never fails")
-    assert not findings_of(table.assign(check="items"), quality=True)[0].passed
+    assert findings_of(table.head(1), counted=True)[0].words.endswith("reported, never fails")
+    assert not findings_of(table.assign(check="items"), counted=True)[0].passed
 
 
 def test_the_words_give_units():
