@@ -60,8 +60,7 @@ class JointGuide(PyroModule):
         """Return the distribution of affinities with the residual variance in it."""
         if not float(self.residual_variance):
             return affinity
-        before = torch.zeros_like(affinity.mean) if affinity.variance is None else affinity.variance
-        return AffinityDistribution(affinity.mean, before + self.residual_variance)
+        return affinity.widened(self.residual_variance)
 
     def moved_popularity(self, cell: Tensor) -> Tensor:
         """Return the variance of log z, or of z where it is real, that q of some cells leaves out, `(D,)`."""

@@ -4,17 +4,20 @@ if __name__ != "pyro_popbias.models":
     raise ImportError(f"import this package as pyro_popbias.models, not as {__name__!r}: it would be loaded twice")
 
 from pyro_popbias.models.additive import Additive
-from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityConfig, AffinityDistribution
+from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityConfig
 from pyro_popbias.models.affinities.bayesian_embedding import BayesianEmbeddingAffinity
+from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.embedding import EmbeddingAffinity
 from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 from pyro_popbias.models.affinities.linear import LinearAffinity
+from pyro_popbias.models.conformity import Conformity
 from pyro_popbias.models.exposures import EXPOSURES, Exposure, ExposureConfig, NegativeBinomialExposure, PoissonExposure
 from pyro_popbias.models.inverse_logistic import InverseLogistic
+from pyro_popbias.models.options import LikelihoodOptions
 from pyro_popbias.models.pda import PDA
-from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
+from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
 from pyro_popbias.models.priors.config import PriorConfig
 from pyro_popbias.models.priors.exponential import ExponentialPrior
 from pyro_popbias.models.priors.gamma import GammaPrior
@@ -49,6 +52,7 @@ __all__ = [
     "AffinityLatent",
     "BayesianEmbeddingAffinity",
     "ConcentratedPrior",
+    "Conformity",
     "EmbeddingAffinity",
     "ExponentialPrior",
     "ExponentialSaturation",

@@ -8,91 +8,27 @@ sites; the guide of the affinity holds their distributions, and hands them back 
 program.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import pyro
 import torch
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
-from torch.distributions import Normal, constraints
+from torch.distributions import constraints
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.normal_density import log_normal
+from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.item_quality import FEATURES, WEIGHT_SCALE, ItemQuality
-from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
+from pyro_popbias.models.affinities.latents import AffinityLatent, Weights, centred
 from pyro_popbias.models.affinities.row_bias import RowBias
 from pyro_popbias.models.affinities.user_bias import UserBias
 from pyro_popbias.registry import Registry, Variant
 from pyro_popbias.validation import PartConfig
 
 INTERCEPT_SCALE = 5.0
-NODES = 16  # of the Gauss-Hermite rule over x_ui; its variance is small where there are data
-
-
-@dataclass(frozen=True)
-class AffinityDistribution:
-    """The distribution of affinities: Normal by its first two moments, or a point.
-
-    Attributes:
-        mean: logits, any shape.
-        variance: the same shape; None where the affinity is a point estimate.
-    """
-
-    mean: Tensor
-    variance: Tensor | None = None
-
-    def expect(self, function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Return E[f(x)] and the standard deviation of f(x), which is None for a point.
-
-        Args:
-            function: from affinities to values of the same shape.
-        """
-        if self.variance is None:
-            return function(self.mean), None
-        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-        sd = self.variance.sqrt()
-        mean = square = torch.zeros_like(self.mean)
-        for node, weight in zip(nodes, weights / weights.sum(), strict=True):
-            value = function(self.mean + float(node) * sd)
-            mean, square = mean + float(weight) * value, square + float(weight) * value.square()
-        return mean, (square - mean.square()).clamp(min=0.0).sqrt()
-
-    def log_expect(self, log_function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return log E[f(x)] of a positive f given by its logarithm, by the nodes of `expect`.
-
-        Args:
-            log_function: from affinities to log f, of the same shape.
-        """
-        if self.variance is None:
-            return log_function(self.mean)
-        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-        sd = self.variance.sqrt()
-        values = [
-            log_function(self.mean + float(node) * sd) + math.log(weight)
-            for node, weight in zip(nodes, weights / weights.sum(), strict=True)
-        ]
-        return torch.logsumexp(torch.stack(values), 0)
-
-    def quantile(self, probability: float) -> Tensor | None:
-        """Return the quantile of each affinity, logits of the same shape; None for a point.
-
-        Args:
-            probability: above 0 and below 1.
-        """
-        if self.variance is None:
-            return None
-        normal = Normal(self.mean, self.variance.sqrt(), validate_args=False)
-        return normal.icdf(self.mean.new_tensor(probability))
-
-    def at(self, *index: Tensor) -> "AffinityDistribution":
-        """Return the distributions at some positions."""
-        return AffinityDistribution(self.mean[index], None if self.variance is None else self.variance[index])
 
 
 class AffinityConfig(PartConfig):
@@ -162,12 +98,7 @@ class Affinity(Variant, PyroModule):
         Args:
             weights: q of each site, whole tables.
         """
-        return {
-            site: Normal(
-                torch.zeros_like(q.loc), self.log_scale(site).exp().to(q.loc).expand_as(q.loc), validate_args=False
-            )
-            for site, q in weights.items()
-        }
+        return centred(weights, self.log_scale)
 
     def latents(self, generator: torch.Generator) -> dict[str, AffinityLatent]:
         """Return the sites that a guide must draw, by name, with their starts drawn from a generator."""
@@ -268,8 +199,7 @@ class Affinity(Variant, PyroModule):
             code = torch.arange(self.item_quality.rows, device=user.device) if item is None else item
             added.append(list(self.item_quality.of_items(weights, code)))
         for mean, variance in added:
-            before = torch.zeros_like(rest.mean) if rest.variance is None else rest.variance
-            rest = AffinityDistribution(rest.mean + mean, before + variance)
+            rest = AffinityDistribution(rest.mean + mean, rest.variance).widened(variance)
         return rest
 
     def with_quality(self, order: Tensor, weights: Weights) -> Tensor:

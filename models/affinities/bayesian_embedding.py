@@ -20,7 +20,8 @@ from torch.distributions import constraints
 from pyro_popbias.data.batches import Batch, UniqueIds
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.normal_density import log_normal
-from pyro_popbias.models.affinities.affinity import Affinity, AffinityDistribution
+from pyro_popbias.models.affinities.affinity import Affinity
+from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights

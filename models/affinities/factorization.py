@@ -14,13 +14,8 @@ from pyro_popbias.data.batches import Batch, UniqueIds
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.normal_density import log_normal
-from pyro_popbias.models.affinities.affinity import (
-    AFFINITIES,
-    Affinity,
-    AffinityConfig,
-    AffinityDistribution,
-    features_by_side,
-)
+from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityConfig, features_by_side
+from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 from pyro_popbias.models.affinities.latents import Weights
 from pyro_popbias.sparse_lookup import gather

@@ -14,13 +14,8 @@ from pyro_popbias.data.frames import as_frame
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.data.table_files import read_table
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.models.affinities.affinity import (
-    AFFINITIES,
-    Affinity,
-    AffinityConfig,
-    AffinityDistribution,
-    VectorAffinity,
-)
+from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityConfig, VectorAffinity
+from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.latents import Weights
 from pyro_popbias.sparse_lookup import gather
 

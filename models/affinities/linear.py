@@ -12,13 +12,8 @@ from pyro_popbias.data.batches import Batch
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.errors import DataError
-from pyro_popbias.models.affinities.affinity import (
-    AFFINITIES,
-    Affinity,
-    AffinityConfig,
-    AffinityDistribution,
-    features_by_side,
-)
+from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, AffinityConfig, features_by_side
+from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 

@@ -129,6 +129,13 @@ def check_given(study: Study) -> None:
             f"PB-C092: model {name!r} has no slope, and always increases with popularity; leave slope out, or use a model "
             f"that takes one: {takers}"
         )
+    if study.model.conformity and (not model.takes_conformity or study.model.latent == "interaction"):
+        takers = ", ".join(other for other, cls in MODELS.items() if cls.takes_conformity)
+        raise IncompatibleError(
+            f"PB-C410: conformity = true lets users differ in how far they follow the popularity that items have, and model "
+            f"{name!r} with latent = {study.model.latent!r} has no slope of it in its log odds; leave conformity out, or use one "
+            f"of {takers} with latent = 'item'"
+        )
 
 
 def check_memory(guide: str, cells: int, latent: str, particles: int = 1) -> None:

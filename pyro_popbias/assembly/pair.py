@@ -99,7 +99,7 @@ class Pair:
             weights = self.guide.affinity
             if weights is not None:
                 for site in weights.sites_of(side):
-                    weights.forget(site, rows, self.model.affinity.log_scale(site))
+                    weights.forget(site, rows, self.model.log_scale(site))
 
 
 def pair(

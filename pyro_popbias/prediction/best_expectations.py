@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.models import AffinityDistribution
-from pyro_popbias.models.affinities.affinity import NODES
+from pyro_popbias.models.affinities.distribution import NODES
 from pyro_popbias.prediction.best_items import best_items, largest
 
 FIRST = 128  # items of highest mean that are scored first, at least

@@ -194,13 +194,20 @@ class Scorer:
         """Return `scores(...).score` without the rest of it."""
         model = self.model
         if given is not None:
+            affinity = affinity if affinity.conformity is None else affinity.given(model.logit_term(given))
             return expected(affinity, lambda x: model.conditional_probability(x, given))
         if self.popularity == "none":
             return expected(affinity, model.affinity_score)
+
+        def under(distribution: Distribution, index: Tensor | None = None) -> Tensor:
+            if affinity.conformity is not None:
+                return model.mean_probability(affinity, distribution, index)
+            return expected(affinity, lambda x: model.marginal_probability(x, distribution, index))
+
         if self.popularity == "population":
-            return expected(affinity, lambda x: model.marginal_probability(x, model.prior.population()))
+            return under(model.prior.population())
         found, *others = (
-            (rows, expected(affinity, partial(model.marginal_probability, distribution=distribution, cell_index=index)))
+            (rows, under(distribution, index))
             for rows, distribution, index in self._of_cells(item, self._cell(item, None), None)
         )
         return reduce(lambda own, other: torch.where(other[0], other[1], own), others, found[1])
@@ -235,6 +242,7 @@ class Scorer:
             lambda affinity: self.mean_scores(affinity, item, given=given),
             items=len(item),
             device=item.device,
+            conforming=None if self.model.conformity is None else self.model.conforming,
         )
 
     def ranking_scores(self) -> Callable[[np.ndarray], Tensor]:
@@ -262,7 +270,7 @@ class Scorer:
             with torch.no_grad():
                 row, place = (column != NOTHING).nonzero().unbind(1)
                 item, user = column[row, place], self.tensor(block)[row]
-                affinity = self.model.affinity.pairs(user, item, None, weights)
+                affinity = self.model.pairs(user, item, None, weights)
                 z = None if given is None else given.index_select(0, item)
                 found = self.scores_with_interval(affinity, user, item, given=z)
             # products of matrices and of pairs round differently: what is shown is in order

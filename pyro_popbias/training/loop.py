@@ -333,7 +333,7 @@ def log_score(pair: Pair, rows: TrainingBatches) -> float:
     with torch.no_grad():
         weights = pair.guide.weights()
         for batch in rows.blocks(BLOCK):
-            affinity = pair.model.affinity.pairs(batch.user, batch.item, batch.score, weights)
+            affinity = pair.model.pairs(batch.user, batch.item, batch.score, weights)
             scores = pair.model.log_score(batch, affinity, distribution(batch.cell))
             total, number = total + scores.sum().cpu(), number + len(scores)
     return float(total / number)

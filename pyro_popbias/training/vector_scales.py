@@ -39,6 +39,7 @@ from pyro_popbias.models.affinities.bayesian_embedding import SCALE_CENTRE, Baye
 from pyro_popbias.models.affinities.item_quality import FEATURES
 from pyro_popbias.models.affinities.item_quality import SITE as QUALITY
 from pyro_popbias.models.affinities.row_bias import RowBias
+from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.training.gain import expected_slopes, gains, held_out_gains
 from pyro_popbias.training.information import variance_of_cells
@@ -76,8 +77,10 @@ class VectorScales:
     @staticmethod
     def holds(name: str) -> bool:
         """Return whether a parameter is set here, and not by gradients: scales, and variances of vectors and biases."""
-        of_affinity = name.startswith(("model.affinity", "guide.affinity")) and FEATURES not in name
-        return of_affinity and name.endswith("log_scale_unconstrained")
+        of_affinity = name.startswith(("model.affinity", "guide.affinity"))
+        return (
+            of_affinity and FEATURES not in name and CONFORMITY not in name and name.endswith("log_scale_unconstrained")
+        )
 
     def factor(self, epoch: int) -> float:
         """Return the factor of the learning rate after some epochs."""
