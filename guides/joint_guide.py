@@ -53,7 +53,7 @@ class JointGuide(PyroModule):
     def forward(self, batch: Batch) -> None:
         """Run the program; affinities that a batch knows already need no weights."""
         self.popularity(batch)
-        if self.affinity is not None and batch.affinity is None:
+        if self.affinity is not None:
             self.affinity(batch)
 
     def with_residual(self, affinity: AffinityDistribution) -> AffinityDistribution:

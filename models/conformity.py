@@ -6,7 +6,7 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from pyro_popbias.models.affinities.distribution import AffinityDistribution, Deviation
-from pyro_popbias.models.affinities.latents import Weights
+from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 from pyro_popbias.models.affinities.row_bias import RowBias
 
 SITE = "conformity"
@@ -22,6 +22,10 @@ class Conformity(RowBias):
 
     site, side = SITE, "user"
     start_scale: ClassVar[float] = 0.5
+
+    def latents(self) -> dict[str, AffinityLatent]:
+        """Return the site, which is drawn where x_ui is known too."""
+        return {name: replace(latent, of_affinity=False) for name, latent in super().latents().items()}
 
     def added(self, affinity: AffinityDistribution, user: Tensor, weights: Weights) -> AffinityDistribution:
         """Return the distribution of affinities with d_u of their users beside it.

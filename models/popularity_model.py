@@ -126,8 +126,7 @@ class PopularityModel(Variant, PyroModule):
             pyro.factor(f"{name}_prior", value)
         of_rows = popularity.index_select(-1, batch.cell_index)
         if self.conformity is not None:
-            deviation = self.conformity(batch.users) if batch.conformity is None else batch.conformity
-            affinity = affinity + deviation * self.logit_term(of_rows)
+            affinity = affinity + self.conformity(batch.users) * self.logit_term(of_rows)
         return self.observe(batch, affinity, of_rows)
 
     def observe(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:

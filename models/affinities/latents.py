@@ -18,12 +18,14 @@ class AffinityLatent:
         start: `(rows, dim)` or `(dim,)`, where q's means start.
         scale: standard deviation of the prior, or its start where it is learned.
         names: `(dim,)` names of the features of global weights; empty for rows.
+        of_affinity: whether x_ui depends on them, so that they are not drawn where x_ui is known.
     """
 
     plate: Literal["users", "items"] | None
     start: Tensor
     scale: float
     names: tuple[str, ...] = ()
+    of_affinity: bool = True
 
 
 Weights = Mapping[str, Normal]  # q of each site of an affinity, whole tables

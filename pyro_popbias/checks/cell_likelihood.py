@@ -7,8 +7,7 @@ equals a sum over Chebyshev nodes to rounding.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -53,9 +52,10 @@ class CellObservations:
     def blocks(self, size: int) -> Iterator["CellObservations"]:
         """Yield the rows in blocks of a size."""
         for start in range(0, len(self), size):
-            own: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
             part = slice(start, start + size)
-            yield CellObservations(**{name: None if value is None else value[part] for name, value in own.items()})
+            first = (each[part] for each in (self.cell_index, self.affinity, self.label, self.weight))
+            rest = (self.variance, self.conformity, self.conformity_variance)
+            yield CellObservations(*first, *(None if each is None else each[part] for each in rest))
 
     def log_likelihood(self, model: PopularityModel, z: Tensor) -> Tensor:
         """Return the log-likelihood of each cell's rows at given values of its popularity, `(n, D)`, in nats.

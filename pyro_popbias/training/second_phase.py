@@ -2,8 +2,8 @@
 
 Vectors are held fixed, so that x_ui is a known number, or has a known distribution. Where the data have labels,
 affinities are computed once; where negatives are sampled, for each batch. A Bayesian affinity enters by draws of its
-moments' Normal, one per row and step; so does d_u where users differ in conformity. An affinity with few parameters, all
-global, goes on training.
+moments' Normal, one per row and step. An affinity with few parameters, all global, goes on training; so does the conformity of
+users, which moves along with the spread of popularity.
 """
 
 import math
@@ -125,7 +125,7 @@ class PhaseTwoBatches:
         """Return `_distribution` of a batch, and count what knowing it leaves out of the objective."""
         mean, spread = self._distribution(batch)
         objective, share = self._pair.objective, batch.positives / len(self._pair.rows)
-        for sign, each in ((1, batch), (-1, replace(batch, affinity=mean, conformity=self._conformity(batch.user)[0]))):
+        for sign, each in ((1, batch), (-1, replace(batch, affinity=mean))):
             torch.default_generator.manual_seed(0)  # the same popularity in both, where its KL is sampled
             objective(self._pair.model, self._pair.guide)(each)
             self.kl += sign * share * float(objective.latest.kl)
@@ -150,22 +150,7 @@ class PhaseTwoBatches:
             mean, spread = (
                 self._distribution(batch) if batch.affinity is None else (batch.affinity, batch.affinity_spread)
             )
-            random, (deviation, spread_of_deviation) = np.random.default_rng(stream), self._conformity(batch.user)
             if spread is not None:
-                mean = mean + spread * _noise(random, mean)
-            if deviation is not None and spread_of_deviation is not None:
-                deviation = deviation + spread_of_deviation * _noise(random, mean)
-        return replace(batch, affinity=mean, affinity_spread=None, conformity=deviation)
-
-    def _conformity(self, user: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return mean and standard deviation of d_u of users `(B,)`; None where they do not differ in conformity."""
-        own = self._pair.model.conformity
-        if own is None:
-            return None, None
-        mean, variance = own.moments(self._weights[own.site], user)
-        return mean.detach(), variance.detach().sqrt()
-
-
-def _noise(random: np.random.Generator, like: Tensor) -> Tensor:
-    """Return standard normal numbers, `(B,)`."""
-    return torch.from_numpy(random.standard_normal(len(like))).to(like.device)
+                noise = torch.from_numpy(np.random.default_rng(stream).standard_normal(len(mean))).to(mean.device)
+                mean = mean + spread * noise
+        return replace(batch, affinity=mean, affinity_spread=None)
