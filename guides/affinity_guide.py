@@ -1,4 +1,7 @@
-"""The guide of an affinity's Bayesian weights, and of the conformity of users: independent Normals, one row per user or item, or one for global weights."""
+"""The guide of an affinity's Bayesian weights, and of the conformity of users.
+
+Independent Normals: one row per user or item, or one for global weights.
+"""
 
 import math
 from collections.abc import Mapping

@@ -132,9 +132,8 @@ def check_given(study: Study) -> None:
     if study.model.conformity and (not model.takes_conformity or study.model.latent == "interaction"):
         takers = ", ".join(other for other, cls in MODELS.items() if cls.takes_conformity)
         raise IncompatibleError(
-            f"PB-C410: conformity = true lets users differ in how far they follow the popularity that items have, and model "
-            f"{name!r} with latent = {study.model.latent!r} has no slope of it in its log odds; leave conformity out, or use one "
-            f"of {takers} with latent = 'item'"
+            f"PB-C410: conformity = true lets users differ in the slope of an item's popularity in the log odds: it goes with "
+            f"{takers} and latent = 'item', not with model {name!r} and latent = {study.model.latent!r}; leave conformity out"
         )
 
 

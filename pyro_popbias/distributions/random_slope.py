@@ -29,7 +29,8 @@ from pyro_popbias.distributions.special import bounded_exp
 
 SLOPES = 16  # nodes of the Gauss-Hermite rule over the slope
 RARE_LOGITS = 32  # and over the logit of a rare label
-NODES = 256  # of z
+NODES = 256  # of z where t is z
+LEAST_NODES, STEP = 24, 0.4  # of log z: sigma(y) and the densities have no poles within pi / 2, but for |slope| > 2
 FINE = 4_000  # nodes of z where labels are rare: sigma(x + slope z) turns within a part 1 / |x| of z
 RARE_BLOCK = 64  # integrals of rare labels at once
 LEAST_SLOPE = 0.1  # in where a logit changes its sign
@@ -93,7 +94,7 @@ class RandomSlope:
         """Return E[sigma(y)] by nodes of positive z."""
         found, points = torch.empty_like(self.mean), not bool(((self.variance > 0) | (self.slope_variance > 0)).any())
         shared = _nodes(distribution, logarithm) if distribution.batch_shape == (1,) else None
-        for rows in _blocks(len(found), BLOCK // NODES):
+        for rows in _blocks(len(found), BLOCK // NODES if shared is None else BLOCK // len(shared[0])):
             logit = self.at(rows)
             t, weight = shared or _nodes(take(distribution, cell_index[rows]), logarithm)
             loc = logit.mean + logit.slope * t
@@ -161,7 +162,11 @@ def _normal_term(distribution: Distribution, *, logarithm: bool) -> tuple[Tensor
 
 def _nodes(distribution: Distribution, logarithm: bool) -> tuple[Tensor, Tensor]:
     """Return values of t and their weights, `(n, D)` each, over all of z: sigma(y) need not vanish where z does."""
-    rule = grid(distribution, torch.full_like(distribution.mean, torch.inf), NODES)
+    everywhere, number = torch.full_like(distribution.mean, torch.inf), NODES
+    if logarithm:
+        ends = grid(distribution, everywhere, 2).log_z
+        number = max(LEAST_NODES, int((ends[-1] - ends[0]).max() / STEP))
+    rule = grid(distribution, everywhere, number)
     weight = torch.softmax(rule.log_weight, 0)
     return rule.log_z if logarithm else bounded_exp(rule.log_z), weight
 

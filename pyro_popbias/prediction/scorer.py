@@ -23,7 +23,7 @@ from pyro_popbias.prediction.forecast import Forecast
 from pyro_popbias.prediction.intervention import Popularity, Scores, scores, scores_at
 from pyro_popbias.prediction.list_probability import list_probability
 from pyro_popbias.prediction.ranking import NOTHING, Ranking, in_batches
-from pyro_popbias.prediction.tabulated import Tabulated
+from pyro_popbias.prediction.tabulated import USER_NODES, Tabulated, TabulatedByUser
 
 
 @dataclass(frozen=True)
@@ -205,12 +205,22 @@ class Scorer:
             return expected(affinity, lambda x: model.marginal_probability(x, distribution, index))
 
         if self.popularity == "population":
-            return under(model.prior.population())
+            population = model.prior.population()
+            closed = affinity.conformity is None or model.integrates_in_closed_form(type(population))
+            return under(population) if closed or len(item) <= USER_NODES else self._by_users(affinity, population)
         found, *others = (
             (rows, under(distribution, index))
             for rows, distribution, index in self._of_cells(item, self._cell(item, None), None)
         )
         return reduce(lambda own, other: torch.where(other[0], other[1], own), others, found[1])
+
+    def _by_users(self, affinity: AffinityDistribution, distribution: Distribution) -> Tensor:
+        """Return the scores of users with many items, `(U, K)`, under one distribution of z, where they differ in conformity."""
+
+        def probability(x: Tensor) -> Tensor:
+            return self.model.mean_probability(AffinityDistribution(x, conformity=affinity.conformity), distribution)
+
+        return expected(affinity, TabulatedByUser(probability, len(affinity.mean), affinity.mean))
 
     def shared_probability(self) -> Callable[[Tensor], Tensor] | None:
         """Return what takes affinities to scores where it is the same for all items, an increasing function; else None."""
