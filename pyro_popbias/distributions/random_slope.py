@@ -30,7 +30,7 @@ from pyro_popbias.distributions.special import bounded_exp
 SLOPES = 16  # nodes of the Gauss-Hermite rule over the slope
 RARE_LOGITS = 32  # and over the logit of a rare label
 NODES = 256  # of z where t is z
-LEAST_NODES, STEP = 24, 0.4  # of log z: sigma(y) and the densities have no poles within pi / 2, but for |slope| > 2
+LEAST_NODES, STEP = 48, 0.25  # of log z where t is that
 FINE = 4_000  # nodes of z where labels are rare: sigma(x + slope z) turns within a part 1 / |x| of z
 RARE_BLOCK = 64  # integrals of rare labels at once
 LEAST_SLOPE = 0.1  # in where a logit changes its sign
