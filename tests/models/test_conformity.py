@@ -140,7 +140,9 @@ def test_information_has_the_slope_of_the_user(make, model):
     batch = made.rows.batch(torch.arange(6))
     deviation, z = torch.linspace(-0.5, 0.8, 6).double(), torch.linspace(0.3, 2.0, 6).double()
     x = torch.linspace(-1, 1, 6).double()
-    batch = type(batch)(**{**{name: getattr(batch, name) for name in batch.__dataclass_fields__}, "conformity": deviation})
+    batch = type(batch)(
+        **{**{name: getattr(batch, name) for name in batch.__dataclass_fields__}, "conformity": deviation}
+    )
     slope = (made.model.slope + deviation).detach()
     found = made.model.information(batch, x + deviation * term(model, z), z)
     p = torch.sigmoid(x + slope * term(model, z))
