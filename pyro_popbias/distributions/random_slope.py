@@ -30,7 +30,7 @@ from pyro_popbias.distributions.special import bounded_exp
 SLOPES = 16  # nodes of the Gauss-Hermite rule over the slope
 RARE_LOGITS = 32  # and over the logit of a rare label
 NODES = 256  # of z where t is z
-LEAST_NODES, STEP = 48, 0.25  # of log z where t is that
+LEAST_NODES, STEP = 48, 0.35  # of log z where t is that
 FINE = 4_000  # nodes of z where labels are rare: sigma(x + slope z) turns within a part 1 / |x| of z
 RARE_BLOCK = 64  # integrals of rare labels at once
 LEAST_SLOPE = 0.1  # in where a logit changes its sign
@@ -93,10 +93,11 @@ class RandomSlope:
     def _by_nodes(self, distribution: Distribution, cell_index: Tensor, logarithm: bool) -> Tensor:
         """Return E[sigma(y)] by nodes of positive z."""
         found, points = torch.empty_like(self.mean), not bool(((self.variance > 0) | (self.slope_variance > 0)).any())
-        shared = _nodes(distribution, logarithm) if distribution.batch_shape == (1,) else None
-        for rows in _blocks(len(found), BLOCK // NODES if shared is None else BLOCK // len(shared[0])):
-            logit = self.at(rows)
-            t, weight = shared or _nodes(take(distribution, cell_index[rows]), logarithm)
+        order = torch.argsort(cell_index, stable=True)  # integrals under one distribution share its nodes
+        for part in _blocks(len(found), BLOCK // NODES):
+            rows = order[part]
+            logit, (used, among) = self.at(rows), cell_index[rows].unique_consecutive(return_inverse=True)
+            t, weight = (each[:, among] for each in _nodes(take(distribution, used), logarithm))
             loc = logit.mean + logit.slope * t
             value = (
                 torch.sigmoid(loc)
