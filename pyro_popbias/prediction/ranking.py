@@ -32,6 +32,8 @@ class Ranking:
         own: from affinities `(U, K)` to scores, where each item has its own.
         items: K.
         device: where the affinity is.
+        by_user: from codes of users `(U,)` to what takes rows of these `(n,)` and affinities `(n, ...)` to scores, where
+            users differ in `probability`; None where they do not.
         conforming: from affinities `(U, ...)` of users `(U,)` and the weights to the same with their conformity; None where
             users do not differ in it. Under one popularity for all items a user's scores still increase with x.
     """
@@ -42,6 +44,7 @@ class Ranking:
     own: Callable[[AffinityDistribution], Tensor]
     items: int
     device: torch.device
+    by_user: Callable[[Tensor], Callable[[Tensor, Tensor], Tensor]] | None = None
     conforming: Callable[[AffinityDistribution, Tensor, Weights], AffinityDistribution] | None = None
 
     @property
@@ -85,7 +88,7 @@ class Ranking:
         """
         user, k = torch.from_numpy(users.astype(np.int64)).to(self.device), min(k, self.items)
         bounds = None
-        if self.probability is not None and self.conforming is None and not self.by_mean:
+        if self.probability is not None and not self.by_mean and (self.conforming is None or self.by_user is not None):
             bounds = self.affinity.variance_range(user, self.weights)
         start = 0
         for block in user_blocks(users, self.items):
@@ -112,6 +115,7 @@ class Ranking:
             self.probability,
             least,
             most,
+            None if self.by_user is None else self.by_user(user),
         )
         return found.best(order, k)
 

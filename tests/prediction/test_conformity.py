@@ -7,6 +7,7 @@ import torch
 
 import pyro_popbias as pb
 from pyro_popbias.models.conformity import SITE
+from pyro_popbias.prediction import best_expectations
 from pyro_popbias.prediction import scorer as scorer_module
 from pyro_popbias.prediction.intervention import scores
 
@@ -134,6 +135,19 @@ def test_tables_by_user_are_the_integrals(fit, monkeypatch):
         monkeypatch.setattr(scorer_module, "USER_NODES", 0)
         found = scorer.mean_scores(affinity, item)
     torch.testing.assert_close(found, exact, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("popularity", ["population", "prior", 0.7])
+def test_candidates_of_lists_are_enough(fit, popularity, monkeypatch):
+    """As in large catalogues: tables by user, and a few items of highest mean scored first."""
+    exact = fit.scorer(popularity).ranking_scores()(np.arange(20)).numpy()
+    monkeypatch.setattr(scorer_module, "USER_NODES", 0)
+    monkeypatch.setattr(best_expectations, "FIRST", 2)
+    monkeypatch.setattr(best_expectations, "LAST_SHARE", 1)
+    (block, column), *_ = fit.scorer(popularity).ranking().lists(np.arange(20), 3, None)
+    assert list(block) == list(range(20))
+    best = -np.sort(-exact, axis=1)[:, :3]
+    np.testing.assert_allclose(np.take_along_axis(exact, column.numpy(), 1), best, atol=2e-6)
 
 
 def test_the_probability_of_a_place_counts_draws(fit):
