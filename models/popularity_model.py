@@ -153,8 +153,9 @@ class PopularityModel(Variant, PyroModule):
         with torch.enable_grad():
             x, moved = affinity.detach().requires_grad_(), torch.zeros_like(affinity).requires_grad_()
             z = self.moved_popularity(popularity, moved)
-            shift = 0.0 if batch.conformity is None else batch.conformity * moved  # t(z) moves as z or log z does
-            likelihood = self.likelihood(x + shift, z)
+            d = None if self.conformity is None else batch.conformity
+            # t(z) moves as z or log z does
+            likelihood = self.likelihood(x if d is None else x + d * moved, z)
             found = Information(*torch.zeros(3, len(x), dtype=x.dtype, device=x.device))
             for label in (0.0, 1.0):
                 log_p = likelihood.log_prob(torch.full_like(x, label))
