@@ -1,4 +1,7 @@
-"""The guide of an affinity's Bayesian weights: independent Normals, one row per user or item, or one for global weights."""
+"""The guide of an affinity's Bayesian weights, and of the conformity of users.
+
+Independent Normals: one row per user or item, or one for global weights.
+"""
 
 import math
 from collections.abc import Mapping
@@ -28,6 +31,7 @@ class AffinityGuide(PyroModule):
 
     def __init__(self, latents: Mapping[str, AffinityLatent]) -> None:
         super().__init__()
+        self._of_affinity = {name: latent.of_affinity for name, latent in latents.items()}
         self._plates = {name: latent.plate for name, latent in latents.items()}
         self.names = {name: latent.names for name, latent in latents.items()}
         self.prior_scales = {name: latent.scale for name, latent in latents.items()}
@@ -37,8 +41,10 @@ class AffinityGuide(PyroModule):
             setattr(self, f"{name}_log_scale", PyroParam(log_scale, constraints.real))
 
     def forward(self, batch: Batch) -> None:
-        """Draw the weights of a batch."""
+        """Draw the weights of a batch; where it knows its affinities, only those on which these do not depend."""
         for name, plate in self._plates.items():
+            if batch.affinity is not None and self._of_affinity[name]:
+                continue
             loc, log_scale = self._parameters_of(name)
             if plate is None:
                 pyro.sample(name, Normal(loc, log_scale.exp()).to_event(1))

@@ -60,5 +60,4 @@ class InterceptResponse(nn.Module):
             for part, code in ((self.of_user, user), (self.of_item, item))
         )
         added = self.variance * (1 + of_user + of_item).square()
-        before = torch.zeros_like(affinity.mean) if affinity.variance is None else affinity.variance
-        return AffinityDistribution(affinity.mean, before + added)
+        return affinity.widened(added)

@@ -53,15 +53,14 @@ class JointGuide(PyroModule):
     def forward(self, batch: Batch) -> None:
         """Run the program; affinities that a batch knows already need no weights."""
         self.popularity(batch)
-        if self.affinity is not None and batch.affinity is None:
+        if self.affinity is not None:
             self.affinity(batch)
 
     def with_residual(self, affinity: AffinityDistribution) -> AffinityDistribution:
         """Return the distribution of affinities with the residual variance in it."""
         if not float(self.residual_variance):
             return affinity
-        before = torch.zeros_like(affinity.mean) if affinity.variance is None else affinity.variance
-        return AffinityDistribution(affinity.mean, before + self.residual_variance)
+        return affinity.widened(self.residual_variance)
 
     def moved_popularity(self, cell: Tensor) -> Tensor:
         """Return the variance of log z, or of z where it is real, that q of some cells leaves out, `(D,)`."""

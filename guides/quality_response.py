@@ -50,5 +50,4 @@ class QualityResponse(nn.Module):
         if not bool((self.of_item > 0).any()):
             return affinity
         added = self.of_item.index_select(0, item.clamp(min=0)) * (item >= 0)
-        before = torch.zeros_like(affinity.mean) if affinity.variance is None else affinity.variance
-        return AffinityDistribution(affinity.mean, before + added)
+        return affinity.widened(added)

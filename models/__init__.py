@@ -12,10 +12,12 @@ from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 from pyro_popbias.models.affinities.linear import LinearAffinity
+from pyro_popbias.models.conformity import Conformity
 from pyro_popbias.models.exposures import EXPOSURES, Exposure, ExposureConfig, NegativeBinomialExposure, PoissonExposure
 from pyro_popbias.models.inverse_logistic import InverseLogistic
+from pyro_popbias.models.options import LikelihoodOptions
 from pyro_popbias.models.pda import PDA
-from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
+from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
 from pyro_popbias.models.priors.config import PriorConfig
 from pyro_popbias.models.priors.exponential import ExponentialPrior
 from pyro_popbias.models.priors.gamma import GammaPrior
@@ -50,6 +52,7 @@ __all__ = [
     "AffinityLatent",
     "BayesianEmbeddingAffinity",
     "ConcentratedPrior",
+    "Conformity",
     "EmbeddingAffinity",
     "ExponentialPrior",
     "ExponentialSaturation",

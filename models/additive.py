@@ -11,7 +11,8 @@ from torch.distributions import Distribution, Normal, constraints
 from pyro_popbias.distributions import LogitBernoulli, expected_logistic, log_expected_logistic
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.affinity import Affinity
-from pyro_popbias.models.popularity_model import MODELS, Latent, LikelihoodOptions, PopularityModel
+from pyro_popbias.models.options import LikelihoodOptions
+from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
 
 
@@ -32,6 +33,7 @@ class Additive(PopularityModel):
     per_interaction = True
     free_slope = True
     has_logit_link = True
+    takes_conformity = True
     slope_parameter: Tensor
 
     def __init__(
@@ -49,7 +51,7 @@ class Additive(PopularityModel):
 
     @property
     def slope(self) -> Tensor:
-        """The present slope of z in the logit."""
+        """The present slope of z in the logit; its mean over users where these differ."""
         return self.slope_parameter.exp() if self.positive else self.slope_parameter
 
     @classmethod

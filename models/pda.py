@@ -13,7 +13,8 @@ from torch.nn.functional import logsigmoid
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.distributions import LogitBernoulli, expectation
 from pyro_popbias.models.affinities.distribution import AffinityDistribution
-from pyro_popbias.models.popularity_model import MODELS, Information, Latent
+from pyro_popbias.models.information import Information
+from pyro_popbias.models.popularity_model import MODELS, Latent
 from pyro_popbias.models.saturated_model import SaturatedModel
 from pyro_popbias.models.saturations.power import PowerSaturation
 

@@ -15,7 +15,7 @@ batch: a plate with a `subsample_size` would draw a permutation of all rows at e
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import pyro
 import torch
@@ -26,9 +26,14 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.batches import Batch
+from pyro_popbias.distributions.random_slope import RandomSlope
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE, Affinity
 from pyro_popbias.models.affinities.distribution import AffinityDistribution
+from pyro_popbias.models.affinities.latents import Weights, centred
+from pyro_popbias.models.conformity import Conformity
 from pyro_popbias.models.exposures.exposure import Exposure
+from pyro_popbias.models.information import Information
+from pyro_popbias.models.options import LikelihoodOptions
 from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation
 from pyro_popbias.registry import Registry, Variant
@@ -36,30 +41,7 @@ from pyro_popbias.registry import Registry, Variant
 RARE = (
     0.01  # a label of less probability has a log-score of its own integral: quadratures are right to 1e-7, absolutely
 )
-
-
-@dataclass(frozen=True)
-class LikelihoodOptions:
-    """The options of a likelihood that a study sets; each model uses those it has.
-
-    Attributes:
-        saturation: g, with its parameter's value or start.
-        saturation_learned: whether that parameter is learned.
-        slope: sign of popularity's slope in an additive logit.
-    """
-
-    saturation: Saturation
-    saturation_learned: bool
-    slope: Literal["positive", "free"]
-
-
-@dataclass(frozen=True)
-class Information:
-    """Fisher information of each label about x and about log z (about z itself where z is real), `(B,)` each."""
-
-    affinity: Tensor
-    both: Tensor
-    popularity: Tensor
+RAREST = 1e-4  # the same where users differ in conformity: these quadratures are right to 1e-8
 
 
 @dataclass(frozen=True)
@@ -86,6 +68,9 @@ class PopularityModel(Variant, PyroModule):
         exposure: the distribution of how often items are logged; None where that is no part of the model.
         has_logit_link: whether the log odds of a label are x plus a term of popularity, so that negatives may be drawn by
             popularity.
+        takes_conformity: whether they are x + slope t(z), t(z) = z where z is real and log z where it is positive, so that
+            users may differ in the slope.
+        conformity: how they do; None where they do not.
     """
 
     required: ClassVar[tuple[str, ...]] = (
@@ -103,12 +88,14 @@ class PopularityModel(Variant, PyroModule):
     per_interaction: ClassVar[bool] = False
     free_slope: ClassVar[bool] = False
     has_logit_link: ClassVar[bool] = False
+    takes_conformity: ClassVar[bool] = False
 
     def __init__(self, affinity: Affinity, prior: PopularityPrior) -> None:
         super().__init__()
         self.affinity = affinity
         self.prior = prior
         self.exposure: Exposure | None = None
+        self.conformity: Conformity | None = None
 
     @classmethod
     def assemble(cls, affinity: Affinity, prior: PopularityPrior, options: LikelihoodOptions) -> Self:
@@ -139,7 +126,10 @@ class PopularityModel(Variant, PyroModule):
         of_counts = {} if self.exposure is None else self.exposure.log_prior()
         for name, value in {**self.log_prior(), **of_counts}.items():
             pyro.factor(f"{name}_prior", value)
-        return self.observe(batch, affinity, popularity.index_select(-1, batch.cell_index))
+        of_rows = popularity.index_select(-1, batch.cell_index)
+        if self.conformity is not None:
+            affinity = affinity + self.conformity(batch.users) * self.logit_term(of_rows)
+        return self.observe(batch, affinity, of_rows)
 
     def observe(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Return the labels of a batch, given or drawn, of x `(B,)` and z `(..., B)`."""
@@ -158,21 +148,64 @@ class PopularityModel(Variant, PyroModule):
         return self.likelihood(affinity, popularity).log_prob(batch.label)
 
     def information(self, batch: Batch, affinity: Tensor, popularity: Tensor) -> Information:
-        """Return what a label of each row says about x `(B,)` and z `(B,)`: E[s s'] of its slopes s of log P."""
+        """Return what a label of each row says about x `(B,)` and z `(B,)`: E[s s'] of its slopes s of log P.
+
+        Where the batch knows d_u, x has d_u t(z) in it, which moves with z.
+        """
         with torch.enable_grad():
             x, moved = affinity.detach().requires_grad_(), torch.zeros_like(affinity).requires_grad_()
-            likelihood = self.likelihood(x, self.moved_popularity(popularity, moved))
+            z = self.moved_popularity(popularity, moved)
+            d = None if self.conformity is None else batch.conformity
+            # t(z) moves as z or log z does
+            likelihood = self.likelihood(x if d is None else x + d * moved, z)
             found = Information(*torch.zeros(3, len(x), dtype=x.dtype, device=x.device))
             for label in (0.0, 1.0):
                 log_p = likelihood.log_prob(torch.full_like(x, label))
                 slopes = torch.autograd.grad(log_p.sum(), (x, moved), retain_graph=True)
-                found = _plus(found, log_p.detach().exp(), *slopes)
+                found = found.plus(log_p.detach().exp(), *slopes)
         return found
 
     def moved_popularity(self, popularity: Tensor, move: Tensor) -> Tensor:
         """Return z after a move of log z, or of z where it is real."""
-        real = self.latents["popularity"].support is constraints.real
-        return popularity + move if real else popularity * move.exp()
+        return popularity + move if self._is_real else popularity * move.exp()
+
+    @property
+    def _is_real(self) -> bool:
+        return self.latents["popularity"].support is constraints.real
+
+    @property
+    def slope(self) -> Tensor:
+        """The slope of t(z) in the logit; its mean over users where these differ."""
+        return torch.ones_like(self._intercept)
+
+    def logit_term(self, popularity: Tensor) -> Tensor:
+        """Return t(z): z where it is real, log z where it is positive."""
+        return popularity if self._is_real else torch.log(popularity)
+
+    def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
+        """Return x_ui of pairs of codes, `(B,)`, with the conformity of their users; arguments as in `Affinity.pairs`."""
+        return self.conforming(self.affinity.pairs(user, item, score, weights), user, weights)
+
+    def conforming(self, affinity: AffinityDistribution, user: Tensor, weights: Weights) -> AffinityDistribution:
+        """Return affinities `(U, ...)` of users `(U,)` with their conformity, where they differ in it."""
+        return affinity if self.conformity is None else self.conformity.added(affinity, user, weights)
+
+    def log_scale(self, site: str) -> Tensor:
+        """Return log s of the prior of a site of users' or items' rows or of weights, as `Affinity.log_scale` does."""
+        own = self.conformity
+        return own.log_scale if own is not None and site == own.site else self.affinity.log_scale(site)
+
+    def prior_weights(self, weights: Weights) -> Weights:
+        """Return the prior of each site of users' or items' rows or of weights, in the shapes of its q."""
+        own = None if self.conformity is None else self.conformity.site
+        of_affinity = self.affinity.prior_weights({site: q for site, q in weights.items() if site != own})
+        return {**of_affinity, **centred({site: weights[site] for site in (own,) if site}, self.log_scale)}
+
+    def before_labels(self, site: str, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return means and standard deviations that rows of a site have before their labels, as `Affinity.before_labels` does."""
+        own = self.conformity
+        is_own = own is not None and site == own.site
+        return own.before_labels() if own and is_own else self.affinity.before_labels(site, weights)
 
     def log_score(self, batch: Batch, affinity: AffinityDistribution, distribution: Distribution) -> Tensor:
         """Return log P of each label of a batch with x and z integrated over, in nats.
@@ -198,14 +231,41 @@ class PopularityModel(Variant, PyroModule):
             distribution: `(D,)` distribution of z of each cell.
             cell_index: `(B,)` which of the cells.
         """
-        probability, _ = affinity.expect(lambda x: self.marginal_probability(x, distribution, cell_index))
+        probability = self.mean_probability(affinity, distribution, cell_index)
         right = torch.where(label > 0, probability, 1 - probability)
-        value, rare = torch.log(right), (right < RARE).nonzero().squeeze(-1)
+        limit = RARE if affinity.conformity is None else RAREST
+        value, rare = torch.log(right), (right < limit).nonzero().squeeze(-1)
         if not len(rare):
             return value
         of_rare = label[rare], distribution, cell_index[rare]
-        found = affinity.at(rare).log_expect(lambda x: self.log_marginal_probability(x, *of_rare))
+        if affinity.conformity is None:
+            found = affinity.at(rare).log_expect(lambda x: self.log_marginal_probability(x, *of_rare))
+        else:
+            logit, sign = self.random_slope(affinity.at(rare)), torch.where(label[rare] > 0, 1.0, -1.0)
+            found = logit.log_probability(sign, distribution, logarithm=not self._is_real, cell_index=cell_index[rare])
         return value.index_copy(0, rare, found)
+
+    def mean_probability(
+        self, affinity: AffinityDistribution, distribution: Distribution, cell_index: Tensor | None = None
+    ) -> Tensor:
+        """Return P(c=1) with x, z and conformity integrated over, of the affinities' shape.
+
+        Args:
+            affinity: distribution of x, with the conformity of its users where they differ in it.
+            distribution: as in `marginal_probability`.
+            cell_index: as in `marginal_probability`.
+        """
+        if affinity.conformity is None:
+            return affinity.expect(lambda x: self.marginal_probability(x, distribution, cell_index))[0]
+        logit = self.random_slope(affinity)
+        return logit.probability(distribution, logarithm=not self._is_real, cell_index=cell_index)
+
+    def random_slope(self, affinity: AffinityDistribution) -> RandomSlope:
+        """Return the logits of affinities, random in x and in the slopes of their users."""
+        d, none = affinity.conformity, torch.zeros_like(affinity.mean)
+        mean, variance = (none, none) if d is None else (d.mean, d.variance)
+        of_x = none if affinity.variance is None else affinity.variance
+        return RandomSlope(affinity.mean, of_x, self.slope + mean, variance)
 
     def log_marginal_probability(
         self, affinity: Tensor, label: Tensor, distribution: Distribution, cell_index: Tensor
@@ -240,8 +300,8 @@ class PopularityModel(Variant, PyroModule):
         Raises:
             TypeError: a part has a parameter that it does not draw.
         """
-        exposure = () if self.exposure is None else (self.exposure,)
-        for part in (self, self.prior, self.affinity, *exposure):
+        optional = (part for part in (self.exposure, self.conformity) if part is not None)
+        for part in (self, self.prior, self.affinity, *optional):
             own = {
                 name: value
                 for name, value in part.named_parameters(recurse=part is not self)
@@ -282,16 +342,8 @@ class PopularityModel(Variant, PyroModule):
     def estimates(self) -> dict[str, Tensor]:
         """Return the learned global parameters by name, scalars."""
         of_counts = {} if self.exposure is None else self.exposure.estimates()
-        return {**self.affinity.estimates(), **self.prior.estimates(), **of_counts}
-
-
-def _plus(found: Information, weight: Tensor, of_affinity: Tensor, of_popularity: Tensor) -> Information:
-    """Return information with the weighted products of two slopes added."""
-    return Information(
-        found.affinity + weight * of_affinity.square(),
-        found.both + weight * of_affinity * of_popularity,
-        found.popularity + weight * of_popularity.square(),
-    )
+        of_users = {} if self.conformity is None else {"conformity_scale": self.conformity.log_scale.exp()}
+        return {**self.affinity.estimates(), **self.prior.estimates(), **of_counts, **of_users}
 
 
 MODELS: Registry[PopularityModel] = Registry("model", "pyro_popbias.models", PopularityModel)

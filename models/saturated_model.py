@@ -9,7 +9,8 @@ from torch.distributions import constraints
 
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.affinity import Affinity
-from pyro_popbias.models.popularity_model import LikelihoodOptions, PopularityModel
+from pyro_popbias.models.options import LikelihoodOptions
+from pyro_popbias.models.popularity_model import PopularityModel
 from pyro_popbias.models.priors.prior import PopularityPrior
 from pyro_popbias.models.saturations.saturation import Saturation
 

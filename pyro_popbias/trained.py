@@ -191,14 +191,17 @@ class Trained:
     def users(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the bias of each user, in logits: how much more often than others the user says yes, to any item.
 
+        With `conformity = true` also gamma_u, the slope of popularity in the user's log odds.
+
         Args:
             interval: probability between lower and upper.
 
         Returns:
-            user, mean, sd, lower, upper, count, positives; one row per user.
+            user, mean, sd, lower, upper, gamma_mean, gamma_sd, gamma_lower, gamma_upper, count, positives; one row per user,
+            without the columns of what users do not have in this fit.
 
         Raises:
-            ConfigError: users have no bias in this fit.
+            ConfigError: users have neither in this fit.
         """
         return users_table(self.model, self.guide, self.catalogue, interval=interval)
 

@@ -22,7 +22,7 @@ from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.item_quality import FEATURES, WEIGHT_SCALE, ItemQuality
-from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
+from pyro_popbias.models.affinities.latents import AffinityLatent, Weights, centred
 from pyro_popbias.models.affinities.row_bias import RowBias
 from pyro_popbias.models.affinities.user_bias import UserBias
 from pyro_popbias.registry import Registry, Variant
@@ -100,12 +100,7 @@ class Affinity(Variant, PyroModule):
         Args:
             weights: q of each site, whole tables.
         """
-        found = {
-            site: Normal(
-                torch.zeros_like(q.loc), self.log_scale(site).exp().to(q.loc).expand_as(q.loc), validate_args=False
-            )
-            for site, q in weights.items()
-        }
+        found = dict(centred(weights, self.log_scale))
         if self.item_quality is not None:
             site = self.item_quality.site
             _, variance = self.item_quality.prior_moments(found[FEATURES])
@@ -224,8 +219,7 @@ class Affinity(Variant, PyroModule):
             code = torch.arange(self.item_quality.rows, device=user.device) if item is None else item
             added.append(list(self.item_quality.of_items(weights, code)))
         for mean, variance in added:
-            before = torch.zeros_like(rest.mean) if rest.variance is None else rest.variance
-            rest = AffinityDistribution(rest.mean + mean, before + variance)
+            rest = AffinityDistribution(rest.mean + mean, rest.variance).widened(variance)
         return rest
 
     def with_quality(self, order: Tensor, weights: Weights) -> Tensor:

@@ -1,8 +1,8 @@
-"""The distribution of affinities: Normal by its first two moments, or a point."""
+"""The distribution of affinities x_ui: Normal by its first two moments, perhaps with that of how users follow popularity."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,19 +13,34 @@ NODES = 16  # of the Gauss-Hermite rule over x_ui; its variance is small where t
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """d_u of the users of affinities: how much more than others they follow popularity; independent of x_ui.
+
+    Attributes:
+        mean: broadcastable to the affinities.
+        variance: the same shape.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
 class AffinityDistribution:
     """The distribution of affinities: Normal by its first two moments, or a point.
 
     Attributes:
         mean: logits, any shape.
         variance: the same shape; None where the affinity is a point estimate.
+        conformity: d_u of their users, in models where users differ in it; None elsewhere.
     """
 
     mean: Tensor
     variance: Tensor | None = None
+    conformity: Deviation | None = None
 
     def expect(self, function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Return E[f(x)] and the standard deviation of f(x), which is None for a point.
+        """Return E[f(x)] and the standard deviation of f(x), which is None for a point; x is without conformity.
 
         Args:
             function: from affinities to values of the same shape.
@@ -69,4 +84,32 @@ class AffinityDistribution:
 
     def at(self, *index: Tensor) -> "AffinityDistribution":
         """Return the distributions at some positions."""
-        return AffinityDistribution(self.mean[index], None if self.variance is None else self.variance[index])
+        d = self.conformity
+        return AffinityDistribution(
+            self.mean[index],
+            None if self.variance is None else self.variance[index],
+            None
+            if d is None
+            else Deviation(d.mean.expand_as(self.mean)[index], d.variance.expand_as(self.mean)[index]),
+        )
+
+    def widened(self, added: Tensor) -> "AffinityDistribution":
+        """Return the distributions with a larger variance.
+
+        Args:
+            added: broadcastable to the affinities.
+        """
+        before = torch.zeros_like(self.mean) if self.variance is None else self.variance
+        return replace(self, variance=before + added)
+
+    def given(self, term: Tensor) -> "AffinityDistribution":
+        """Return the distribution of x + d_u t; that of x where users do not differ in conformity.
+
+        Args:
+            term: t, popularity's term of the logit, broadcastable to the affinities.
+        """
+        d = self.conformity
+        if d is None:
+            return self
+        shifted = AffinityDistribution(self.mean + d.mean * term, self.variance)
+        return shifted.widened(d.variance * term.square())

@@ -1,5 +1,6 @@
-"""A number of each user, or of each item, in the affinity: a latent site with a row for each."""
+"""A number of each user, or of each item: a latent site with a row for each."""
 
+import math
 from typing import ClassVar, Literal
 
 import pyro
@@ -16,7 +17,7 @@ from pyro_popbias.models.affinities.latents import AffinityLatent
 
 
 class RowBias(PyroModule):
-    """b ~ Normal(0, s) of each row; log s ~ Normal(0, 1) is a point estimate.
+    """b ~ Normal(0, s) of each row; log s ~ Normal(log start, 1) is a point estimate.
 
     Args:
         rows: number of users, or of items.
@@ -24,22 +25,23 @@ class RowBias(PyroModule):
     Attributes:
         site: its name.
         side: whose rows they are.
-        start_scale: of s.
+        start_scale: of s, and the median of its prior.
     """
 
     site: ClassVar[str]
     side: ClassVar[Literal["user", "item"]]
-    start_scale = 1.0
+    start_scale: ClassVar[float] = 1.0
     log_scale: Tensor
 
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows = rows
-        self.log_scale = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
+        start = torch.tensor(math.log(self.start_scale), dtype=torch.float64)
+        self.log_scale = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     def draw_from_prior(self) -> None:
         """Draw the scale; the rows are a site."""
-        self.log_scale.normal_()
+        self.log_scale.normal_(math.log(self.start_scale), 1.0)
 
     def latents(self) -> dict[str, AffinityLatent]:
         """Return the sites that a guide must draw, by name."""
@@ -58,12 +60,17 @@ class RowBias(PyroModule):
             mean: `(..., G)` of their prior; zeros by default.
         """
         log_scale = self.log_scale
-        pyro.factor(f"{self.site}_scale_prior", log_normal(log_scale))
+        pyro.factor(f"{self.site}_scale_prior", log_normal(log_scale - math.log(self.start_scale)))
         loc = torch.zeros(1, device=log_scale.device) if mean is None else mean.unsqueeze(-1).float()
         prior = Normal(loc, log_scale.exp().float()).to_event(1)
         with pyro.plate(f"{self.site}_plate", len(group.code)), poutine.scale(scale=group.weight):
             rows: Tensor = pyro.sample(self.site, prior)
         return rows.squeeze(-1)
+
+    def before_labels(self) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the prior, scalars."""
+        scale = self.log_scale.exp()
+        return torch.zeros_like(scale), scale
 
     def moments(self, weights: torch.distributions.Normal, code: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance of the biases of some rows, both shaped as the codes.

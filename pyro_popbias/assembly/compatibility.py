@@ -129,6 +129,12 @@ def check_given(study: Study) -> None:
             f"PB-C092: model {name!r} has no slope, and always increases with popularity; leave slope out, or use a model "
             f"that takes one: {takers}"
         )
+    if study.model.conformity and (not model.takes_conformity or study.model.latent == "interaction"):
+        takers = ", ".join(other for other, cls in MODELS.items() if cls.takes_conformity)
+        raise IncompatibleError(
+            f"PB-C410: conformity = true lets users differ in the slope of an item's popularity in the log odds: it goes with "
+            f"{takers} and latent = 'item', not with model {name!r} and latent = {study.model.latent!r}; leave conformity out"
+        )
 
 
 def check_memory(guide: str, cells: int, latent: str, particles: int = 1) -> None:

@@ -18,6 +18,7 @@ from pyro_popbias.models import (
     MODELS,
     PRIORS,
     SATURATIONS,
+    Conformity,
     Exposure,
     ItemPrior,
     LikelihoodOptions,
@@ -90,7 +91,8 @@ def build(
     declared = study.model
     check_saturation(declared.name, declared.saturation.name)
     check_fit(declared.name, declared.prior, study.guide.name)
-    options = LikelihoodOptions(*SATURATIONS[declared.saturation.name].from_config(declared.saturation), declared.slope)
+    saturation = SATURATIONS[declared.saturation.name].from_config(declared.saturation)
+    options = LikelihoodOptions(*saturation, declared.slope, declared.conformity)
     check_memory(study.guide.name, len(cells), declared.latent, study.training.particles)
     with local_parameters():
         affinity = AFFINITIES[declared.affinity.name].from_config(declared.affinity, catalogue, generator)
@@ -100,6 +102,8 @@ def build(
         if model.exposure is not None and affinity.item_quality is not None:
             affinity.item_quality.take_counts(model.exposure.count.reshape(-1, cells.periods).sum(1))
         popularity = GUIDES[study.guide.name].build(model.prior.all_distributions(), cells)
-        latents = affinity.latents(generator)
-        weights, users, items = AffinityGuide(latents) if latents else None, len(catalogue.users), len(catalogue.items)
+        users, items = len(catalogue.users), len(catalogue.items)
+        model.conformity = Conformity(users) if declared.conformity else None
+        latents = affinity.latents(generator) | ({} if model.conformity is None else model.conformity.latents())
+        weights = AffinityGuide(latents) if latents else None
         return model, JointGuide(popularity, weights, cells=len(cells), users=users, items=items)

@@ -99,7 +99,7 @@ class Pair:
             guide = self.guide.affinity
             if guide is not None:
                 for site in guide.sites_of(side):
-                    guide.forget(site, rows, *self.model.affinity.before_labels(site, self.guide.weights()))
+                    guide.forget(site, rows, *self.model.before_labels(site, self.guide.weights()))
 
 
 def pair(

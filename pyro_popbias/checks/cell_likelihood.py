@@ -7,14 +7,17 @@ equals a sum over Chebyshev nodes to rounding.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_popbias.assembly.pair import BLOCK
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import AffinityDistribution, PopularityModel
+from pyro_popbias.models.affinities.distribution import Deviation
 
+NODES = 5  # of the Gauss-Hermite rule over x_ui where it has a distribution
 DIGITS = 28.0  # nats of relative precision that the replacement rows keep
 
 
@@ -28,12 +31,20 @@ class CellObservations:
     | affinity | (R,) | x_ui, the intercept included |
     | label | (R,) | 0 or 1 |
     | weight | (R,) | number of times the row counts |
+    | variance | (R,) | of x, where users differ in conformity; else None, as x is known |
+    | conformity | (R,) | mean of d_u, or None |
+    | conformity_variance | (R,) | of d_u, or None |
+
+    Where d_u has a distribution, each row counts by its expected log-likelihood over x + d_u t(z), which is Normal given z.
     """
 
     cell_index: Tensor
     affinity: Tensor
     label: Tensor
     weight: Tensor
+    variance: Tensor | None = None
+    conformity: Tensor | None = None
+    conformity_variance: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.cell_index)
@@ -41,7 +52,10 @@ class CellObservations:
     def blocks(self, size: int) -> Iterator["CellObservations"]:
         """Yield the rows in blocks of a size."""
         for start in range(0, len(self), size):
-            yield CellObservations(*(getattr(self, field.name)[start : start + size] for field in fields(self)))
+            part = slice(start, start + size)
+            first = (each[part] for each in (self.cell_index, self.affinity, self.label, self.weight))
+            rest = (self.variance, self.conformity, self.conformity_variance)
+            yield CellObservations(*first, *(None if each is None else each[part] for each in rest))
 
     def log_likelihood(self, model: PopularityModel, z: Tensor) -> Tensor:
         """Return the log-likelihood of each cell's rows at given values of its popularity, `(n, D)`, in nats.
@@ -52,12 +66,31 @@ class CellObservations:
         """
         total = torch.zeros_like(z)
         for rows in self.blocks(max(1, BLOCK // len(z))):
-            distribution = model.likelihood(rows.affinity, z.index_select(-1, rows.cell_index))
-            total.index_add_(-1, rows.cell_index, rows.weight * distribution.log_prob(rows.label))
+            of_rows = z.index_select(-1, rows.cell_index)
+            for x, share in rows._affinities(model, of_rows):
+                log_prob = model.likelihood(x, of_rows).log_prob(rows.label)
+                total.index_add_(-1, rows.cell_index, share * rows.weight * log_prob)
         return total
 
+    def _affinities(self, model: PopularityModel, z: Tensor) -> Iterator[tuple[Tensor, float]]:
+        """Yield values of x + d_u t(z), `(n, R)`, and their probabilities; x itself, `(R,)`, where users do not differ in d_u."""
+        if self.conformity is None or self.conformity_variance is None:
+            yield self.affinity, 1.0
+            return
+        beside = Deviation(self.conformity, self.conformity_variance)
+        given = AffinityDistribution(self.affinity, self.variance, beside).given(model.logit_term(z))
+        assert given.variance is not None  # noqa: S101  d_u has one
+        sd, (nodes, shares) = given.variance.sqrt(), np.polynomial.hermite_e.hermegauss(NODES)
+        for node, share in zip(nodes.tolist(), (shares / shares.sum()).tolist(), strict=True):
+            yield given.mean + node * sd, share
+
     def compressed(self) -> "CellObservations":
-        """Return observations with the same log-likelihood in which no cell has many rows with the same label."""
+        """Return observations with the same log-likelihood in which no cell has many rows with the same label.
+
+        Rows of users who differ in conformity stay as they are: they are no function of one number.
+        """
+        if self.conformity is not None:
+            return self
         group = 2 * self.cell_index + self.label.long()
         count = torch.bincount(group)
         ends = [

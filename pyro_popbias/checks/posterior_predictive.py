@@ -17,7 +17,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,9 +99,7 @@ class Predictive:
 
         def of(affinity: AffinityDistribution, row: Tensor) -> Tensor:
             cell_index = self.rows.cell_index[row]
-            return affinity.expect(
-                partial(self.model.marginal_probability, distribution=distribution, cell_index=cell_index)
-            )[0]
+            return self.model.mean_probability(affinity, distribution, cell_index)
 
         return self._of_scored(of, 0.5)
 
@@ -129,7 +126,7 @@ class Predictive:
             position = np.flatnonzero(rows.scored[block]) + block.start
             row = torch.from_numpy(position).to(rows.user.device)
             score = None if rows.score is None else rows.score.index_select(0, row)
-            affinity = self.model.affinity.pairs(rows.user[row], rows.item[row], score, weights)
+            affinity = self.model.pairs(rows.user[row], rows.item[row], score, weights)
             found[position] = of(affinity, row).cpu().numpy()
         return found
 
@@ -155,7 +152,7 @@ class Predictive:
         model, weights = copy.deepcopy(self.model), self.guide.weights()
         while True:
             model.draw_parameters()
-            yield ReplicateSource(model, model.prior.distribution, drawn(model.affinity.prior_weights(weights)))
+            yield ReplicateSource(model, model.prior.distribution, drawn(model.prior_weights(weights)))
 
     def _replicate(
         self,
@@ -187,7 +184,7 @@ class Predictive:
                 if popularity is None
                 else popularity.index_select(0, cell_index)
             )
-            probability = source.model.conditional_probability(source.affinity_of(rows, block), z)
+            probability = source.model.conditional_probability(source.affinity_of(rows, block, z), z)
             yield block, (torch.rand_like(probability) < probability).cpu().numpy()
 
 

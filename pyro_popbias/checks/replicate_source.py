@@ -28,12 +28,19 @@ class ReplicateSource:
     weights: Weights
     affinity: Tensor | None = None
 
-    def affinity_of(self, rows: ReplicatedData, block: slice) -> Tensor:
-        """Return x_ui of a block of rows, `(B,)`."""
+    def affinity_of(self, rows: ReplicatedData, block: slice, z: Tensor | None = None) -> Tensor:
+        """Return x_ui of a block of rows, `(B,)`, with d_u t(z) where users differ in conformity.
+
+        Args:
+            rows: the rows.
+            block: which of them.
+            z: `(B,)` their popularity.
+        """
         if self.affinity is not None:
             return self.affinity[block]
         codes = rows.user[block], rows.item[block]
-        return self.model.affinity.pairs(*codes, rows.score_of(block), self.weights).mean
+        found = self.model.pairs(*codes, rows.score_of(block), self.weights)
+        return found.mean if found.conformity is None or z is None else found.given(self.model.logit_term(z)).mean
 
 
 def drawn(weights: Weights) -> dict[str, Normal]:

@@ -21,7 +21,8 @@ model has one of 0. A population distribution has one parameter and fits less cl
 wider; with sampled negatives well-specified fits are up to a quarter off. Levels such as the click rate cannot fail in
 `population`: where popular items are shown more, draws from the population distribution lower them by design. Nor
 can rates of items where the model has an exposure part or items a quality: draws of popularity that know nothing of counts
-and of quality spread rates more or less by design; counts say there whether the population distribution fits. The prior check is a report and never fails: a wide prior is not an error.
+and of quality spread rates more or less by design; counts say there whether the population distribution fits. The prior
+check is a report and never fails: a wide prior is not an error.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,8 @@
 
 Where negatives are sampled, the ELBO sees their expected log-likelihood over the draws: every user without a positive
 of the item has a row with label 0, weighted by how often the pair is drawn. Where affinities have a distribution q, it sees
-the expectation of the log-likelihood over q, and each row becomes weighted rows at the nodes of a Gauss rule.
+the expectation of the log-likelihood over q, and each row becomes weighted rows at the nodes of a Gauss rule; where users
+differ in conformity the nodes depend on z, and `CellObservations` puts them in.
 """
 
 import numpy as np
@@ -11,12 +12,11 @@ from torch import Tensor
 
 from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.assembly.training_data import given_score, split_rows, training_negatives
-from pyro_popbias.checks.cell_likelihood import CellObservations
+from pyro_popbias.checks.cell_likelihood import NODES, CellObservations
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError
+from pyro_popbias.models import AffinityDistribution
 from pyro_popbias.trained import Trained
-
-NODES = 5  # of the Gauss-Hermite rule over x_ui where it has a distribution
 
 
 def events_of(fit: Trained | Pair) -> Interactions:
@@ -84,25 +84,40 @@ class TrainingRows:
             )
             label = np.concatenate([label, np.zeros(len(drawn))])
         score = None if self._score is None else self._score[rows]
-        nodes, share = self._affinity(user, cell[cell_index] // events.periods, score)
-        found = (torch.from_numpy(part).to(self._device) for part in (cell_index, label.astype(float), weight))
+        affinity = self._affinity(user, cell[cell_index] // events.periods, score)
+        found = [torch.from_numpy(part).to(self._device) for part in (cell_index, label.astype(float), weight)]
+        if affinity.conformity is not None:
+            cell_indices, labels, weights = found
+            of_users = affinity.conformity.mean, affinity.conformity.variance
+            return CellObservations(cell_indices, affinity.mean, labels, weights, affinity.variance, *of_users)
+        nodes, share = _rule(affinity)
         cell_indices, labels, weights = (part.repeat_interleave(nodes.shape[1]) for part in found)
         return CellObservations(cell_indices, nodes.reshape(-1), labels, weights * share.repeat(len(nodes)))
 
-    def _affinity(self, user: np.ndarray, item: np.ndarray, score: np.ndarray | None) -> tuple[Tensor, Tensor]:
-        """Return values of x_ui of pairs, `(R, n)`, and their probabilities, `(n,)`: a Gauss rule where x has a distribution."""
+    def _affinity(self, user: np.ndarray, item: np.ndarray, score: np.ndarray | None) -> AffinityDistribution:
+        """Return the distribution of x_ui of pairs, `(R,)`, with the conformity of their users where they differ in it."""
+        codes = [torch.from_numpy(each.astype(np.int64)).to(self._device) for each in (user, item)]
+        given = None if score is None else torch.from_numpy(score).to(self._device)
         parts = []
         for start in range(0, max(len(user), 1), BLOCK):
             part = slice(start, start + BLOCK)
-            users, items = (torch.from_numpy(each[part].astype(np.int64)).to(self._device) for each in (user, item))
-            given = None if score is None else torch.from_numpy(score[part]).to(self._device)
-            parts.append(self._model.affinity.pairs(users, items, given, self._weights))
+            users, items = (each[part] for each in codes)
+            parts.append(
+                self._model.affinity.pairs(users, items, None if given is None else given[part], self._weights)
+            )
         mean = torch.cat([part.mean.double() for part in parts])
-        codes = (torch.from_numpy(each.astype(np.int64)) for each in (user, item))
-        offset = None if self._negatives is None else self._negatives.log_odds_offset(*codes)
-        mean = (mean if offset is None else mean + offset.to(mean)).unsqueeze(-1)
+        if self._negatives is not None:
+            offset = self._negatives.log_odds_offset(*(each.cpu() for each in codes))
+            mean = mean if offset is None else mean + offset.to(mean)
         variances = [part.variance for part in parts if part.variance is not None]
-        if not variances:
-            return mean, mean.new_ones(1)
-        node, share = (torch.from_numpy(part).to(mean) for part in np.polynomial.hermite_e.hermegauss(NODES))
-        return mean + node * torch.cat(variances).sqrt().unsqueeze(-1), share / share.sum()
+        whole = AffinityDistribution(mean, torch.cat(variances) if variances else None)
+        return self._model.conforming(whole, codes[0], self._weights)
+
+
+def _rule(affinity: AffinityDistribution) -> tuple[Tensor, Tensor]:
+    """Return values of x_ui of pairs, `(R, n)`, and their probabilities, `(n,)`: a Gauss rule where x has a distribution."""
+    mean = affinity.mean.unsqueeze(-1)
+    if affinity.variance is None:
+        return mean, mean.new_ones(1)
+    node, share = (torch.from_numpy(part).to(mean) for part in np.polynomial.hermite_e.hermegauss(NODES))
+    return mean + node * affinity.variance.sqrt().unsqueeze(-1), share / share.sum()

@@ -65,6 +65,7 @@ class Batch:
     | score | (B,) | given score of each interaction, where the data have one |
     | affinity | (B,) | x - b0 of each interaction, where vectors are held fixed and it is known already |
     | affinity_spread | (B,) | its standard deviation, where vectors are Bayesian |
+    | conformity | (B,) | mean of d_u of each interaction's user, where it is known already |
     | offset | (B,) | what the draw of negatives adds to the log odds of each label, where it is not uniform |
     | negatives | | m, sampled negatives per positive; 0 where labels are the data's own |
     """
@@ -81,6 +82,7 @@ class Batch:
     score: Tensor | None = None
     affinity: Tensor | None = None
     affinity_spread: Tensor | None = None
+    conformity: Tensor | None = None
     offset: Tensor | None = None
     negatives: int = 0
 

@@ -6,13 +6,13 @@
 | affinity | (B,) or (draw, B) | x_ui: a point estimate, or draws if it is Bayesian |
 | likelihood | (draw, B) | distribution of the labels |
 
-Global weights have the same draws as in the group `posterior`. Bayesian vectors and biases enter through the moments of
-x_ui, so x_ui is drawn independently for each row: correct row by row, not jointly. Point estimates are kept fixed, b0 among
-them: in the group `posterior` popularity also moves with b0, and against it, so that P hardly does.
+Global weights have the same draws as in the group `posterior`. Bayesian vectors, biases and conformity enter through the
+moments of x_ui, so x_ui is drawn independently for each row: correct row by row, not jointly. Point estimates are kept fixed,
+b0 among them: in the group `posterior` popularity also moves with b0, and against it, so that P hardly does.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from torch.distributions import Normal
 from pyro_popbias.distributions.draws import streams
 from pyro_popbias.inference_data.popularity_draws import Draws
 from pyro_popbias.models import AffinityDistribution
-from pyro_popbias.models.affinities.latents import Weights
 
 BLOCK_ELEMENTS = 4_000_000  # draws times rows at once
 LABELS, AFFINITIES = 1, 2  # purposes of random streams keyed by row position; streams keyed by cell have purpose 0
@@ -98,17 +97,24 @@ def _by_row(draws: Draws, rows: InteractionSubset, value: Value, dtype: np.dtype
         for chain, pair in enumerate(draws.chains):
             popularity = torch.from_numpy(draws.popularity(chain, code)[:, cell_index]).to(pair.guide.device)
             with torch.no_grad():
-                likelihood = pair.model.likelihood(_affinity(draws, block, chain), popularity)
+                likelihood = pair.model.likelihood(_affinity(draws, block, chain, popularity), popularity)
                 found[chain, :, start : start + size] = value(likelihood, block, chain)
     return found
 
 
-def _affinity(draws: Draws, rows: InteractionSubset, chain: int) -> Tensor:
-    """Return x_ui of rows, `(B,)`, or `(draw, B)` if weights are Bayesian."""
-    affinity, guide = draws.chains[chain].model.affinity, draws.chains[chain].guide
-    weights: Weights = guide.weights()
+def _affinity(draws: Draws, rows: InteractionSubset, chain: int, popularity: Tensor) -> Tensor:
+    """Return x_ui of rows, `(B,)`, or `(draw, B)` if weights are Bayesian; with d_u t(z) where users differ in conformity.
+
+    Args:
+        draws: whose.
+        rows: B rows.
+        chain: number of the chain.
+        popularity: `(draw, B)` draws of z.
+    """
+    model, guide = draws.chains[chain].model, draws.chains[chain].guide
+    affinity, weights = model.affinity, guide.weights()
     if draws.distribution == "prior":
-        weights = affinity.prior_weights(weights)
+        weights = dict(model.prior_weights(weights))
     user, item = (torch.from_numpy(code.astype(np.int64)).to(guide.device) for code in (rows.user, rows.item))
     score = None if rows.score is None else torch.from_numpy(rows.score).to(guide.device)
     tables = {site: torch.from_numpy(values).to(guide.device) for site, values in draws.weights(chain).items()}
@@ -119,6 +125,9 @@ def _affinity(draws: Draws, rows: InteractionSubset, chain: int) -> Tensor:
         distribution = AffinityDistribution(torch.stack(means), torch.stack(variances))
     else:
         distribution = affinity.pairs(user, item, score, weights)
+    if model.conformity is not None:
+        d = model.conforming(AffinityDistribution(distribution.mean.new_zeros(len(user))), user, weights).conformity
+        distribution = replace(distribution, conformity=d).given(model.logit_term(popularity))
     if distribution.variance is None:
         return distribution.mean
     noise = streams(rows.position.tolist(), seed=draws.seed, chain=chain, purpose=AFFINITIES)

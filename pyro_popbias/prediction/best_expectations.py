@@ -12,6 +12,7 @@ it is taken in intervals of variances, and the largest counts.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ class Expectations:
         probability: p, from affinities to scores, increasing.
         least: `(U,)` variances of affinities are at least this.
         most: `(U,)` and at most this.
+        of_rows: from rows of the block `(n,)` and their affinities `(n, ...)` to scores, in place of p where users have each
+            their own.
     """
 
     among: Callable[[Tensor, Tensor], AffinityDistribution]
@@ -46,6 +49,7 @@ class Expectations:
     probability: Callable[[Tensor], Tensor]
     least: Tensor
     most: Tensor
+    of_rows: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def best(self, order: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the highest scores of each row and their columns, `(U, k)` each, as `best_items` does.
@@ -64,10 +68,14 @@ class Expectations:
             row = row[~((best[row, -1] > self._at_most(row, lowest)) | (lowest == -torch.inf))]
             if not len(row):
                 return best, column
-        score = expected(self.table(row), self.probability)
+        score = expected(self.table(row), self._of(row))
         score[order.index_select(0, row) == -torch.inf] = -torch.inf
         best[row], column[row] = best_items(score, k, None)
         return best, column
+
+    def _of(self, row: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return p of some rows of the block."""
+        return self.probability if self.of_rows is None else partial(self.of_rows, row)
 
     def _among(self, row: Tensor, order: Tensor, k: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the highest scores among items of highest mean and these items, `(n, k)`, and the lowest of the means, `(n,)`.
@@ -82,7 +90,7 @@ class Expectations:
         item, place = item.sort(dim=1)  # so that of equal scores the lower code is the first
         value = value.gather(1, place)
         affinity = self.among(row, item)
-        score = expected(affinity, self.probability)
+        score = expected(affinity, self._of(row))
         score[value == -torch.inf] = -torch.inf
         best, place = best_items(score, k, None)
         lowest = torch.where(value == -torch.inf, -torch.inf, affinity.mean).amin(1)
@@ -101,7 +109,7 @@ class Expectations:
         share = torch.linspace(0.0, 1.0, INTERVALS + 1, dtype=mean.dtype, device=mean.device)
         sd = torch.exp(0.5 * torch.lerp(low.unsqueeze(1), high.unsqueeze(1), share)).unsqueeze(-1)
         ends = torch.where(nodes > 0, sd[:, 1:], sd[:, :-1])
-        score = self.probability(mean.clamp(min=LEAST_MEAN).reshape(-1, 1, 1) + ROUNDING + nodes * ends)
+        score = self._of(row)(mean.clamp(min=LEAST_MEAN).reshape(-1, 1, 1) + ROUNDING + nodes * ends)
         return ((score * weights).sum(-1) / weights.sum()).amax(1)
 
 

@@ -24,6 +24,7 @@ from torch.distributions import Distribution, constraints
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import UnknownNameError
 from pyro_popbias.models import AffinityDistribution, PopularityModel
+from pyro_popbias.prediction.conforming_interval import conforming_interval
 from pyro_popbias.prediction.do_value import DoValue, read_do_value
 from pyro_popbias.prediction.forecast import Forecast, read_forecast
 from pyro_popbias.registry import nearest
@@ -113,7 +114,8 @@ def scores(
 ) -> Scores:
     """Return the intervention's probability, and its values at the quantiles of the affinity and of popularity.
 
-    P is monotone in the affinity and in z, so its quantiles are its values at theirs.
+    P is monotone in the affinity and in z, so its quantiles are its values at theirs; for users who differ in conformity see
+    `conforming_interval`.
 
     Args:
         model: the model.
@@ -129,12 +131,16 @@ def scores(
         def at(probability: float) -> Tensor:
             z = quantile(distribution, probability)
             z = z if cell_index is None else z.index_select(0, cell_index)
-            return affinity.expect(lambda x: model.conditional_probability(x, z))[0]
+            return probability_at(model, affinity, z)
 
         tail = (1 - interval) / 2
         ends = at(tail), at(1 - tail)
         # a free slope may be negative: P then falls with z
         ordered = torch.minimum(*ends), torch.maximum(*ends)
+        if affinity.conformity is not None:
+            own = conforming_interval(model, affinity, distribution, interval, cell_index)
+            score = model.mean_probability(affinity, distribution, cell_index)
+            return Scores(score, own.lower, own.upper, *ordered, own.sd)
         return _scores(
             affinity, lambda x: model.marginal_probability(x, distribution, cell_index), interval, by_popularity=ordered
         )
@@ -150,7 +156,20 @@ def scores_at(model: PopularityModel, affinity: AffinityDistribution, z: Tensor,
         interval: probability of the affinity between the two ends of the score.
     """
     with torch.no_grad():
-        return _scores(affinity, lambda x: model.conditional_probability(x, z), interval)
+        given = affinity if affinity.conformity is None else affinity.given(model.logit_term(z))
+        return _scores(given, lambda x: model.conditional_probability(x, z), interval)
+
+
+def probability_at(model: PopularityModel, affinity: AffinityDistribution, z: Tensor) -> Tensor:
+    """Return P(c=1 | z) with x and conformity integrated over, of the affinities' shape.
+
+    Args:
+        model: the model.
+        affinity: distribution of logits, any shape.
+        z: popularity, broadcastable to the affinities.
+    """
+    given = affinity if affinity.conformity is None else affinity.given(model.logit_term(z))
+    return given.expect(lambda x: model.conditional_probability(x, z))[0]
 
 
 def _scores(

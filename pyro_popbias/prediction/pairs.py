@@ -129,7 +129,7 @@ def _inputs(
     user, item = scorer.tensor(pairs.user), scorer.tensor(pairs.item)
     affinities = None if score is None else torch.from_numpy(score).to(item.device)
     with torch.no_grad():
-        affinity = scorer.model.affinity.pairs(user, item, affinities, scorer.guide.weights())
+        affinity = scorer.model.pairs(user, item, affinities, scorer.guide.weights())
     return affinity, item, None if period is None else scorer.tensor(period)
 
 

@@ -1,4 +1,4 @@
-"""Posterior tables of popularity, one row per cell (an item and a period), and of the biases of users."""
+"""Posterior tables of popularity, one row per cell (an item and a period), and of the biases and the conformity of users."""
 
 from numbers import Real
 from typing import Any
@@ -17,6 +17,7 @@ from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
+from pyro_popbias.models.conformity import SITE as CONFORMITY
 
 
 def kind_of_interval(model: PopularityModel) -> str:
@@ -83,25 +84,33 @@ def _widened(
 
 
 def users_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float) -> pd.DataFrame:
-    """Return one row per user: user, mean, sd, lower, upper (the bias w_u, in logits), count, positives.
+    """Return one row per user: user, of w_u mean, sd, lower, upper, of gamma_u the same with gamma_, count, positives.
+
+    Columns of what users do not have are left out.
 
     Raises:
-        ConfigError: users have no bias in this fit.
+        ConfigError: users have neither a bias nor a conformity in this fit.
     """
-    if model.affinity.user_bias is None:
+    if model.affinity.user_bias is None and model.conformity is None:
         raise ConfigError(
             "PB-C310: users have no bias in this fit; declare user_bias = true in the affinity (embedding, linear or "
-            "factorization-machine)"
+            "factorization-machine), or conformity = true in [model]"
         )
     tail = (1 - check_interval(interval)) / 2
     with torch.no_grad():
-        everyone = torch.arange(len(catalogue.users), device=guide.device)
-        mean, variance = model.affinity.user_bias.moments(guide.weights()[USER_BIAS], everyone)
-        moved = guide.intercept.variance * guide.intercept.of_user.square()
-        distribution = Normal(mean, (variance + moved).sqrt())
-        columns = {name: value.cpu().numpy() for name, value in summary(distribution, tail).items()}
+        everyone, columns = torch.arange(len(catalogue.users), device=guide.device), dict[str, Tensor]()
+        if model.affinity.user_bias is not None:
+            mean, variance = model.affinity.user_bias.moments(guide.weights()[USER_BIAS], everyone)
+            moved = guide.intercept.variance * guide.intercept.of_user.square()
+            columns |= summary(Normal(mean, (variance + moved).sqrt()), tail)
+        if model.conformity is not None:
+            mean, variance = model.conformity.moments(guide.weights()[CONFORMITY], everyone)
+            of_slope = summary(Normal(model.slope + mean, variance.sqrt()), tail)
+            columns |= {f"gamma_{name}": value for name, value in of_slope.items()}
     counts = {"count": catalogue.user_count, "positives": catalogue.user_positives}
-    return pd.DataFrame({"user": catalogue.users, **columns, **counts})
+    return pd.DataFrame(
+        {"user": catalogue.users, **{name: value.cpu().numpy() for name, value in columns.items()}, **counts}
+    )
 
 
 def summary(distribution: Distribution, tail: float) -> dict[str, Tensor]:

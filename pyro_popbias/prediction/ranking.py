@@ -10,7 +10,9 @@ from torch import Tensor
 
 from pyro_popbias.models import AffinityDistribution
 from pyro_popbias.models.affinities.affinity import Affinity
+from pyro_popbias.models.affinities.distribution import Deviation
 from pyro_popbias.models.affinities.latents import Weights
+from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.prediction.best_expectations import Expectations, expected
 from pyro_popbias.prediction.best_items import best_items, leave_out, user_blocks
 
@@ -30,6 +32,10 @@ class Ranking:
         own: from affinities `(U, K)` to scores, where each item has its own.
         items: K.
         device: where the affinity is.
+        by_user: from codes of users `(U,)` to what takes rows of these `(n,)` and affinities `(n, ...)` to scores, where
+            users differ in `probability`; None where they do not.
+        conforming: from affinities `(U, ...)` of users `(U,)` and the weights to the same with their conformity; None where
+            users do not differ in it. Under one popularity for all items a user's scores still increase with x.
     """
 
     affinity: Affinity
@@ -38,25 +44,38 @@ class Ranking:
     own: Callable[[AffinityDistribution], Tensor]
     items: int
     device: torch.device
+    by_user: Callable[[Tensor], Callable[[Tensor, Tensor], Tensor]] | None = None
+    conforming: Callable[[AffinityDistribution, Tensor, Weights], AffinityDistribution] | None = None
 
     @property
     def by_mean(self) -> bool:
         """Whether the order is that of the means of affinities."""
-        equal = not self.weights or (self.affinity.ranks_by_mean and self.affinity.item_quality is None)
+        of_affinity = self.weights.keys() - {CONFORMITY}
+        equal = not of_affinity or (self.affinity.ranks_by_mean and self.affinity.item_quality is None)
         return self.probability is not None and equal
 
     def scores(self, user: Tensor) -> Tensor:
         """Return numbers in the order of the scores of some users with all items, `(U, K)` to be changed freely."""
         if self.by_mean:
             return self.affinity.order(user, self.weights)
+        affinity = self._table(user)
+        if self.probability is None or self.conforming is not None:
+            return self.own(affinity)
+        return expected(affinity, self.probability)
+
+    def _table(self, user: Tensor) -> AffinityDistribution:
+        """Return x_ui of users with all items, `(U, K)`, with their conformity."""
         affinity = self.affinity.table(user, self.weights)
-        return self.own(affinity) if self.probability is None else expected(affinity, self.probability)
+        return affinity if self.conforming is None else self.conforming(affinity, user, self.weights)
 
     def scores_of_means(self, user: Tensor) -> Tensor:
         """Return numbers in the order of the scores that the means of affinities have, `(U, K)` to be changed freely."""
         if self.probability is not None:
             return self.affinity.order(user, self.weights)
-        return self.own(AffinityDistribution(self.affinity.table(user, self.weights).mean))
+        affinity = self._table(user)
+        d = affinity.conformity
+        at_mean = None if d is None else Deviation(d.mean, torch.zeros_like(d.variance))
+        return self.own(AffinityDistribution(affinity.mean, conformity=at_mean))
 
     @torch.no_grad()
     def lists(self, users: np.ndarray, k: int, seen: sparse.csr_array | None) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -68,7 +87,9 @@ class Ranking:
             seen: `(users, items)` what to leave out.
         """
         user, k = torch.from_numpy(users.astype(np.int64)).to(self.device), min(k, self.items)
-        bounds = None if self.by_mean or self.probability is None else self.affinity.variance_range(user, self.weights)
+        bounds = None
+        if self.probability is not None and not self.by_mean and (self.conforming is None or self.by_user is not None):
+            bounds = self.affinity.variance_range(user, self.weights)
         start = 0
         for block in user_blocks(users, self.items):
             rows = slice(start, start + len(block))
@@ -94,6 +115,7 @@ class Ranking:
             self.probability,
             least,
             most,
+            None if self.by_user is None else self.by_user(user),
         )
         return found.best(order, k)
 

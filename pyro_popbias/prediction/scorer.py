@@ -16,14 +16,15 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import AffinityDistribution, PopularityModel
+from pyro_popbias.models.affinities.distribution import Deviation
 from pyro_popbias.models.priors.prior import SharedPrior
 from pyro_popbias.prediction.best_expectations import expected
 from pyro_popbias.prediction.do_value import DoValue
 from pyro_popbias.prediction.forecast import Forecast
-from pyro_popbias.prediction.intervention import Popularity, Scores, scores, scores_at
+from pyro_popbias.prediction.intervention import Popularity, Scores, probability_at, scores, scores_at
 from pyro_popbias.prediction.list_probability import list_probability
 from pyro_popbias.prediction.ranking import NOTHING, Ranking, in_batches
-from pyro_popbias.prediction.tabulated import Tabulated
+from pyro_popbias.prediction.tabulated import USER_NODES, Tabulated, TabulatedByUser
 
 
 @dataclass(frozen=True)
@@ -194,16 +195,53 @@ class Scorer:
         """Return `scores(...).score` without the rest of it."""
         model = self.model
         if given is not None:
+            affinity = affinity if affinity.conformity is None else affinity.given(model.logit_term(given))
             return expected(affinity, lambda x: model.conditional_probability(x, given))
         if self.popularity == "none":
             return expected(affinity, model.affinity_score)
-        if self.popularity == "population":
-            return expected(affinity, lambda x: model.marginal_probability(x, model.prior.population()))
+
+        def under(distribution: Distribution, index: Tensor | None = None) -> Tensor:
+            if affinity.conformity is not None:
+                return model.mean_probability(affinity, distribution, index)
+            return expected(affinity, lambda x: model.marginal_probability(x, distribution, index))
+
+        if self._shares_popularity:
+            return under(model.prior.population()) if affinity.conformity is None else self._by_users(affinity)
         found, *others = (
-            (rows, expected(affinity, partial(model.marginal_probability, distribution=distribution, cell_index=index)))
+            (rows, under(distribution, index))
             for rows, distribution, index in self._of_cells(item, self._cell(item, None), None)
         )
         return reduce(lambda own, other: torch.where(other[0], other[1], own), others, found[1])
+
+    @property
+    def _shares_popularity(self) -> bool:
+        """Whether all items have the population distribution."""
+        shared = isinstance(self.model.prior, SharedPrior)
+        return self.popularity == "population" or (self.popularity == "prior" and shared)
+
+    def _by_users(self, affinity: AffinityDistribution) -> Tensor:
+        """Return the scores of users who differ in conformity with all items, `(U, K)`, under the population distribution."""
+        users, items = affinity.mean.shape
+        if items <= USER_NODES:
+            return self.model.mean_probability(affinity, self.model.prior.population())
+        assert affinity.conformity is not None  # noqa: S101  the caller has looked
+        of_users = TabulatedByUser(partial(self._at, affinity.conformity), users, affinity.mean)
+        return expected(affinity, partial(of_users, torch.arange(users, device=affinity.mean.device)))
+
+    def _tabulated(self, user: Tensor) -> TabulatedByUser:
+        """Return the scores of users `(U,)` under one popularity for all items, as functions of x."""
+        nothing = torch.zeros(len(user), 1, dtype=torch.float64, device=user.device)
+        affinity = self.model.conforming(AffinityDistribution(nothing), user, self.guide.weights())
+        assert affinity.conformity is not None  # noqa: S101  the caller has looked
+        return TabulatedByUser(partial(self._at, affinity.conformity), len(user), nothing)
+
+    def _at(self, conformity: Deviation, row: Tensor, x: Tensor) -> Tensor:
+        """Return scores at known affinities `(n, M)` under one popularity for all items, of users in rows `(n,)` of d_u."""
+        own = Deviation(conformity.mean.index_select(0, row), conformity.variance.index_select(0, row))
+        affinity = AffinityDistribution(x, conformity=own)
+        if isinstance(self.popularity, DoValue):
+            return probability_at(self.model, affinity, x.new_tensor(self.popularity.value))
+        return self.model.mean_probability(affinity, self.model.prior.population())
 
     def shared_probability(self) -> Callable[[Tensor], Tensor] | None:
         """Return what takes affinities to scores where it is the same for all items, an increasing function; else None."""
@@ -213,7 +251,7 @@ class Scorer:
             return lambda x: model.conditional_probability(x, z)
         if popularity == "none":
             return model.affinity_score
-        if popularity == "population" or (popularity == "prior" and isinstance(model.prior, SharedPrior)):
+        if self._shares_popularity:
             population = model.prior.population()
             exact = partial(model.marginal_probability, distribution=population)
             closed = model.integrates_in_closed_form(type(population))
@@ -228,13 +266,18 @@ class Scorer:
             DataError: popularity is a mapping and lacks items.
         """
         item, given = self.tensor(np.arange(len(self.catalogue.items))), self.given(self.catalogue.items)
+        probability = self.shared_probability()
+        differ = self.model.conformity is not None and self.popularity != "none"
+        by_user = differ and probability is not None and len(item) > USER_NODES
         return Ranking(
             self.model.affinity,
             self.guide.weights(),
-            self.shared_probability(),
+            probability,
             lambda affinity: self.mean_scores(affinity, item, given=given),
             items=len(item),
             device=item.device,
+            by_user=self._tabulated if by_user else None,
+            conforming=self.model.conforming if differ else None,
         )
 
     def ranking_scores(self) -> Callable[[np.ndarray], Tensor]:
@@ -262,7 +305,7 @@ class Scorer:
             with torch.no_grad():
                 row, place = (column != NOTHING).nonzero().unbind(1)
                 item, user = column[row, place], self.tensor(block)[row]
-                affinity = self.model.affinity.pairs(user, item, None, weights)
+                affinity = self.model.pairs(user, item, None, weights)
                 z = None if given is None else given.index_select(0, item)
                 found = self.scores_with_interval(affinity, user, item, given=z)
             # products of matrices and of pairs round differently: what is shown is in order

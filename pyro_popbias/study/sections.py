@@ -66,6 +66,7 @@ class ModelConfig(Section):
     name: str = "product"
     saturation: SaturationConfig = ExponentialSaturationConfig(name="exponential")
     slope: Literal["positive", "free"] = "positive"
+    conformity: bool = False
     affinity: AffinityConfig = EmbeddingAffinityConfig(name="embedding")
     prior: PriorConfig = ConcentratedPriorConfig(name="gamma")
     latent: Literal["item", "interaction"] = "item"

@@ -29,6 +29,7 @@ from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.errors import NumericalError
+from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.information import JointInformation
@@ -105,15 +106,15 @@ class TrainingLoop:
         settles = phase == 1 or model.affinity.trains_in_phase_two
         for name, parameter in self._loss.named_parameters():
             held = self._scales is not None and self._scales.holds(name)
-            of_popularity = name.startswith("guide.popularity.")
-            parameter.requires_grad_(of_popularity or (not held and (settles or parameter.dim() == 0)))
+            settles_later = name.startswith("guide.popularity.") or CONFORMITY in name
+            parameter.requires_grad_(settles_later or (not held and (settles or parameter.dim() == 0)))
         popularity = (guide.popularity.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
             rate = training.learning_rate * (1.0 if self._scales is None else VECTOR_RATE)
             return RowAdam(
                 [popularity, (model.parameters(), training.learning_rate, MODEL_MEMORY), (weights, rate, MODEL_MEMORY)]
             )
-        kept = self._scalars() + (weights if settles else [])
+        kept = self._scalars() + [weight for weight in weights if weight.requires_grad]
         return RowAdam([popularity, (kept, training.guide_learning_rate, GUIDE_MEMORY)])
 
     def _scalars(self) -> list[Parameter]:
@@ -333,7 +334,7 @@ def log_score(pair: Pair, rows: TrainingBatches) -> float:
     with torch.no_grad():
         weights = pair.guide.weights()
         for batch in rows.blocks(BLOCK):
-            affinity = pair.model.affinity.pairs(batch.user, batch.item, batch.score, weights)
+            affinity = pair.model.pairs(batch.user, batch.item, batch.score, weights)
             scores = pair.model.log_score(batch, affinity, distribution(batch.cell))
             total, number = total + scores.sum().cpu(), number + len(scores)
     return float(total / number)

@@ -2,7 +2,8 @@
 
 Vectors are held fixed, so that x_ui is a known number, or has a known distribution. Where the data have labels,
 affinities are computed once; where negatives are sampled, for each batch. A Bayesian affinity enters by draws of its
-moments' Normal, one per row and step. An affinity with few parameters, all global, goes on training.
+moments' Normal, one per row and step. An affinity with few parameters, all global, goes on training; so does the conformity of
+users, which moves along with the spread of popularity.
 """
 
 import math

@@ -39,6 +39,7 @@ from pyro_popbias.models.affinities.bayesian_embedding import SCALE_CENTRE, Baye
 from pyro_popbias.models.affinities.item_quality import FEATURES
 from pyro_popbias.models.affinities.item_quality import SITE as QUALITY
 from pyro_popbias.models.affinities.row_bias import RowBias
+from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.training.gain import expected_slopes, gains, held_out_gains
 from pyro_popbias.training.information import variance_of_cells
@@ -79,6 +80,8 @@ class VectorScales:
         """Return whether a parameter is set here, and not by gradients: scales, variances, and the weights of qualities."""
         if name.startswith(f"guide.affinity.{FEATURES}"):
             return True
+        if CONFORMITY in name:
+            return False
         return name.startswith(("model.affinity", "guide.affinity")) and name.endswith("log_scale_unconstrained")
 
     def factor(self, epoch: int) -> float:

@@ -107,7 +107,10 @@ def affinity_of(pair: Pair) -> BayesianEmbeddingAffinity:
 
 @dataclass(frozen=True)
 class Affinities:
-    """Mean and standard deviation of x of the rows of a batch, and the mean of their popularity, `(B,)` each."""
+    """Mean and standard deviation of x of the rows of a batch, and the mean of their popularity, `(B,)` each.
+
+    Where users differ in conformity x has d_u t(z) in it, at that mean, and the batch knows the means of d_u.
+    """
 
     batch: Batch
     mean: Tensor
@@ -125,9 +128,12 @@ def affinities(pair: Pair, rows: int | None = None, of: TrainingBatches | None =
     """
     weights, done = pair.guide.weights(), 0
     for batch in (of or pair.rows).blocks(ROWS_AT_ONCE if rows is None else min(rows, ROWS_AT_ONCE)):
-        distribution = pair.model.affinity.pairs(batch.user, batch.item, batch.score, weights)
-        variance = torch.zeros_like(distribution.mean) if distribution.variance is None else distribution.variance
+        distribution = pair.model.pairs(batch.user, batch.item, batch.score, weights)
         popularity = pair.guide.popularity.posterior(batch.cell).mean.index_select(0, batch.cell_index)
+        if distribution.conformity is not None:
+            batch = replace(batch, conformity=distribution.conformity.mean)
+            distribution = distribution.given(pair.model.logit_term(popularity))
+        variance = torch.zeros_like(distribution.mean) if distribution.variance is None else distribution.variance
         mean = distribution.mean if batch.offset is None else distribution.mean + batch.offset
         yield Affinities(batch, mean, variance.sqrt(), popularity)
         done += len(batch.user)
