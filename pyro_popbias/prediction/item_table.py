@@ -84,11 +84,12 @@ def _share(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell
     """Return draws of P(c=1 | do) / P(c=1 | own popularity) of items for an average user, `(DRAWS, n)`."""
     item = cell // catalogue.periods
     with torch.no_grad():
-        x = model.affinity.intercept + torch.from_numpy(quality_draws(model, guide, item, draws=DRAWS, seed=0))
+        quality = torch.from_numpy(quality_draws(model, guide, item, draws=DRAWS, seed=0)).to(guide.device)
+        x = model.affinity.intercept + quality
         z = draw_popularity(model, guide, catalogue, cell, draws=DRAWS, seed=0)
         own = model.conditional_probability(x, z)
         intervened = model.marginal_probability(x, model.prior.population())
-    return (intervened / own).numpy()
+    return np.asarray((intervened / own).cpu().numpy())
 
 
 def draw_popularity(
@@ -99,7 +100,7 @@ def draw_popularity(
     q = draw(guide.popularity.posterior(code), draws=draws, seed=seed, keys=cell.tolist())
     moved = moved_by_quality(guide, cell, catalogue.periods, draws=draws, seed=seed)
     real = model.latents["popularity"].support is constraints.real
-    return torch.from_numpy(q + moved if real else q * np.exp(moved))
+    return torch.from_numpy(q + moved if real else q * np.exp(moved)).to(guide.device)
 
 
 def quality_correlation(model: PopularityModel, guide: JointGuide, catalogue: Catalogue) -> np.ndarray:
@@ -109,7 +110,7 @@ def quality_correlation(model: PopularityModel, guide: JointGuide, catalogue: Ca
     cell = cell[:: 1 + len(cell) // MOST_ITEMS]
     quality = quality_draws(model, guide, cell // catalogue.periods, draws=DRAWS, seed=0)
     with torch.no_grad():
-        popularity = draw_popularity(model, guide, catalogue, cell, draws=DRAWS, seed=0).numpy()
+        popularity = draw_popularity(model, guide, catalogue, cell, draws=DRAWS, seed=0).cpu().numpy()
     real = model.latents["popularity"].support is constraints.real
     pair = [part - part.mean(1, keepdims=True) for part in (quality, popularity if real else np.log(popularity))]
     sums = (pair[0] * pair[1]).sum(1)
