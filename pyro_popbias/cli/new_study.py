@@ -26,6 +26,8 @@ NEGATIVES = """\
 # they can be drawn as often as they are positives, negative_sampling = "popularity": labels then say more about taste.
 negatives = 4
 """
+VECTORS = 'affinity = { name = "embedding", dim = 32, scale = "learned", posterior = "mean-field", user_bias = true }'
+POINTS = 'affinity = { name = "embedding", dim = 128, scale = 0.7, posterior = "point", user_bias = false }'
 FEATURES = """\
 # user_features = "users.csv"   # side features: the first column is the id, the rest numbers or text
 # item_features = "items.csv"
@@ -73,10 +75,12 @@ def proposed_text(template: str, proposal: "Proposal", output: Path) -> str:
     _, data, rest = template.partition("[data]\n")
     _, model, rest = rest.partition("[model]\n")
     text = f"{HEAD}schema = 1\n\n{data}{_data_lines(proposal, output)}\n{model}{rest}"
-    kind, biases = proposal.kind, "false" if proposal.events.label is None else "true"
-    text = text.replace(
-        "user_bias = true }", f"user_bias = {biases}{', item_quality = true' if kind.quality else ''} }}", 1
-    )
+    kind = proposal.kind
+    text = text.replace('name = "product" ', f'name = "{kind.model}" ', 1)
+    if proposal.events.label is None:
+        text = text.replace(VECTORS, POINTS, 1).replace('schedule = "constant"', 'schedule = "linear"', 1)
+    elif kind.quality:
+        text = text.replace("user_bias = true }", "user_bias = true, item_quality = true }", 1)
     why = _comment(f"Here {kind.name}. {kind.why}" if proposal.events.label is not None else kind.why)
     return text.replace('exposure = "auto"\n', f'{why}exposure = "{kind.exposure}"\n', 1)
 

@@ -25,12 +25,14 @@ class Kind:
         name: what it is called.
         exposure: the exposure part that goes with it.
         quality: whether items have a quality.
+        model: the model that goes with it.
         why: the reason, for the study and its reader.
     """
 
     name: str
     exposure: str
     quality: bool
+    model: str
     why: str
 
 
@@ -38,15 +40,18 @@ UNEQUAL = Kind(
     "items are logged unequally often",
     "negative-binomial",
     quality=True,
+    model="inverse-logistic",
     why=(
         "The number of rows of an item, whatever their labels, is taken as its exposure: it says how popular the item is, and "
-        "the labels then say how good, which is its quality. P(c=1 | do(u,i)) takes popularity out and keeps quality."
+        "the labels then say how good, which is its quality. P(c=1 | do(u,i)) takes popularity out and keeps quality. In the product "
+        "model no probability of an item with few rows could exceed its g(z)."
     ),
 )
 EQUAL = Kind(
     "items are logged about equally often, as where they are shown at random",
     "none",
     quality=False,
+    model="product",
     why=(
         "Counts say nothing about popularity here, so that it cannot be told apart from quality: z is the like rate of an item. "
         "If rows of another log say how popular items are, count them by source = 'counts' in the prior, and set item_quality "
@@ -57,9 +62,11 @@ POSITIVES = Kind(
     "positives only",
     "none",
     quality=False,
+    model="inverse-logistic",
     why=(
         "The number of positives of an item is in the likelihood already, so that counts are no further evidence: there is no "
-        "exposure part. Negatives are sampled for each positive; popularity and quality of an item are one number."
+        "exposure part. Negatives are sampled for each positive; popularity and quality of an item are one number. "
+        "Long point vectors rank such logs best; mean-field ones would give scores intervals."
     ),
 )
 
@@ -96,7 +103,7 @@ class Proposal:
         spread = max(excess_variation(events), 0.0)
         counts = f"counts of items spread by {spread:.2f} beyond Poisson's, evidence from {OVERDISPERSED} on"
         yield f"kind of data: {self.kind.name}{'' if self.kind is POSITIVES else f' ({counts})'}"
-        yield f"proposed: exposure = {self.kind.exposure!r}, item_quality = {str(self.kind.quality).lower()}"
+        yield f"proposed: model {self.kind.model!r}, exposure = {self.kind.exposure!r}, item_quality = {str(self.kind.quality).lower()}"
         yield self.kind.why
         if columns.others:
             yield f"columns not used: {', '.join(map(repr, columns.others))}"

@@ -72,7 +72,8 @@ def test_every_other_key_has_its_default(popbias, tmp_path, monkeypatch):
     study = pb.Study.from_toml("study.toml")
     assert (study.guide, study.training) == (pb.Study().guide, pb.Study().training)
     affinity = study.model.affinity.model_copy(update={"item_quality": False})
-    assert study.replace("model", exposure="auto", affinity=affinity).model == pb.Study().model
+    assert study.model.name == "inverse-logistic"
+    assert study.replace("model", name="product", exposure="auto", affinity=affinity).model == pb.Study().model
 
 
 def test_columns_can_be_named(popbias, tmp_path, monkeypatch):
@@ -176,3 +177,14 @@ def test_missing_ratings_name_the_file(tmp_path):
     table(**RATINGS).assign(rating=[None] + [3.0] * (ROWS - 1)).to_csv(path, index=False)
     with pytest.raises(DataError, match=r"PB-D053: column 'rating' has 1 missing labels .*rows.csv"):
         propose(path, {})
+
+
+def test_positives_are_ranked_by_long_point_vectors(popbias, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table().drop(columns="rating", errors="ignore").iloc[:, :2].to_csv("rows.csv", index=False)
+    assert popbias("init", "--from", "rows.csv")[0] == 0
+    study = pb.Study.from_toml("study.toml")
+    assert (study.model.name, study.model.exposure, study.data.negatives) == ("inverse-logistic", "none", 4)
+    affinity = study.model.affinity
+    assert (affinity.posterior, affinity.dim, affinity.user_bias) == ("point", 128, False)
+    assert study.training.schedule == "linear"
