@@ -103,7 +103,8 @@ class Proposal:
         spread = max(excess_variation(events), 0.0)
         counts = f"counts of items spread by {spread:.2f} beyond Poisson's, evidence from {OVERDISPERSED} on"
         yield f"kind of data: {self.kind.name}{'' if self.kind is POSITIVES else f' ({counts})'}"
-        yield f"proposed: model {self.kind.model!r}, exposure = {self.kind.exposure!r}, item_quality = {str(self.kind.quality).lower()}"
+        kind = self.kind
+        yield f"proposed: {kind.model}, exposure = {kind.exposure!r}, item_quality = {str(kind.quality).lower()}"
         yield self.kind.why
         if columns.others:
             yield f"columns not used: {', '.join(map(repr, columns.others))}"
