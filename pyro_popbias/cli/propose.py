@@ -43,8 +43,8 @@ UNEQUAL = Kind(
     model="inverse-logistic",
     why=(
         "The number of rows of an item, whatever their labels, is taken as its exposure: it says how popular the item is, and "
-        "the labels then say how good, which is its quality. P(c=1 | do(u,i)) takes popularity out and keeps quality. In the product "
-        "model no probability of an item with few rows could exceed its g(z)."
+        "the labels then say how good, which is its quality. P(c=1 | do(u,i)) takes popularity out and keeps quality. In the "
+        "product model no probability of an item with few rows could exceed its g(z)."
     ),
 )
 EQUAL = Kind(
