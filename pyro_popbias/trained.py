@@ -215,9 +215,10 @@ class Trained:
             item; quality (b_i in logits: how much more all users like it than its peers, whatever its popularity),
             quality_sd, quality_lower, quality_upper; popularity, popularity_lower, popularity_upper; correlation of
             quality and log popularity in the posterior of this one item; quality_share, the share of its clicks by average
-            users that would remain at the popularity of an average item (above 1 where its own popularity costs it clicks),
-            quality_share_lower, quality_share_upper; count, positives. One row per item. Over items, quality and popularity
-            are correlated as `parameters` says.
+            users that would remain if its popularity were drawn from the population, as in P(c=1 | do(u,i)) (above 1 where
+            its own popularity costs it clicks; in `product` quality itself cancels in it), quality_share_lower,
+            quality_share_upper, NaN for items without rows; count, positives. One row per item. Over items, quality and
+            popularity are correlated as `parameters` says.
 
         Raises:
             ConfigError: items have no quality in this fit.

@@ -26,7 +26,13 @@ REMEDY = f"{EXPOSURE_REMEDY}; {COUNTS_REMEDY}"
 def identifies_quality(study: Study) -> bool:
     """Return whether something besides the labels says how popular items are, in a study with its defaults."""
     model = study.model
-    return not isinstance(model.exposure, str) or model.prior.source == "counts"
+    return not isinstance(model.exposure, str) or _has_counts(study)
+
+
+def _has_counts(study: Study) -> bool:
+    """Return whether the prior of each item follows counts of other rows; by their share it hardly does."""
+    prior = study.model.prior
+    return prior.counts is not None and prior.source in ("counts", "log-share")
 
 
 def why_unidentified(study: Study) -> str:
@@ -84,7 +90,7 @@ def _exposure_of(study: Study, events: Interactions) -> str:
     usable = (
         not study.data.negatives
         and model.latent == "item"
-        and model.prior.source != "counts"
+        and not _has_counts(study)
         and (getattr(model.affinity, "item_quality", False) or _leaves_quality_open(study))
     )
     return "negative-binomial" if usable and excess_variation(events) >= OVERDISPERSED else "none"
@@ -108,15 +114,15 @@ def excess_variation(events: Interactions) -> float:
 def _check_exposure(study: Study) -> None:
     """Refuse an exposure part where counts are the likelihood already, or belong to no cell."""
     name = study.model.exposure.name  # type: ignore[union-attr]  # the caller has looked
-    if study.data.negatives:
-        raise IncompatibleError(
-            f"PB-C400: exposure = {name!r} reads how often items are logged, and these data hold positives only: there the "
-            "counts are the likelihood already; leave it out, or give a label column that has both classes"
-        )
     if MODELS[study.model.name].pairwise or study.model.latent == "interaction":
         raise IncompatibleError(
             f"PB-C400: exposure = {name!r} reads counts of an item's one popularity; it goes with latent = 'item', and with "
             "models of single rows"
+        )
+    if study.data.negatives:
+        raise IncompatibleError(
+            f"PB-C400: exposure = {name!r} reads how often items are logged, and these data hold positives only: there the "
+            "counts are the likelihood already; leave it out, or give a label column that has both classes"
         )
 
 

@@ -107,7 +107,8 @@ class Proposal:
         yield f"proposed: {kind.model}, exposure = {kind.exposure!r}, item_quality = {str(kind.quality).lower()}"
         yield self.kind.why
         if columns.others:
-            yield f"columns not used: {', '.join(map(repr, columns.others))}"
+            could = "; if one of them holds labels, give it as --label" if columns.label is None else ""
+            yield f"columns not used: {', '.join(map(repr, columns.others))}{could}"
 
 
 def propose(path: Path, given: Mapping[str, str | None]) -> Proposal:

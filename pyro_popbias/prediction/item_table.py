@@ -1,5 +1,7 @@
 """Items with their quality and their popularity side by side, and what share of their clicks is quality."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import torch
@@ -28,8 +30,9 @@ def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
     """
     if model.affinity.item_quality is None:
         raise ConfigError(
-            'PB-C403: items have no quality in this fit; add exposure = "negative-binomial" to [model] and item_quality = true '
-            "to its affinity (embedding, linear or factorization-machine)"
+            "PB-C403: items have no quality in this fit. A fit of labels has one with item_quality = true in its affinity "
+            "(embedding, linear or factorization-machine), beside an exposure part or a prior from counts of other rows; one of "
+            "positives only has none"
         )
     tail = (1 - check_interval(interval)) / 2
     cell = last_cells(catalogue)
@@ -37,12 +40,10 @@ def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
     reach = float(norm.isf(tail)) * np.sqrt(quality.variance)
     of_popularity = popularity_table(model, guide, catalogue, interval=interval).iloc[cell]
     added, whole = guide.quality.of_cell.cpu().numpy()[cell], _variance(model, of_popularity)
-    share = np.concatenate(
-        [
-            np.stack([part.mean(0), *np.quantile(part, (tail, 1 - tail), axis=0)], axis=1)
-            for part in _shares(model, guide, catalogue, cell)
-        ]
-    )
+    share = np.concatenate([_summary(*part, tail) for part in _probabilities(model, guide, catalogue, cell)])
+    share[catalogue.count[cell] == 0] = np.nan  # there are no clicks
+    if guide.popularity.maximises != "elbo":
+        share[:, 1:] = np.nan
     columns = {
         "quality": quality.mean,
         "quality_sd": np.sqrt(quality.variance),
@@ -75,21 +76,26 @@ def _variance(model: PopularityModel, table: pd.DataFrame) -> np.ndarray:
     return np.asarray(variance if real else np.log1p(variance / table["mean"].to_numpy() ** 2))
 
 
-def _shares(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray) -> "list[np.ndarray]":
-    """Return draws of the share of clicks of items that is quality, `(DRAWS, n)` a block."""
-    return [_share(model, guide, catalogue, cell[start : start + BLOCK]) for start in range(0, len(cell), BLOCK)]
+def _summary(intervened: np.ndarray, own: np.ndarray, tail: float) -> np.ndarray:
+    """Return the ratio of the means of two probabilities `(DRAWS, n)`, and the ends of the ratio of draws, `(n, 3)`."""
+    return np.stack(
+        [intervened.mean(0) / own.mean(0), *np.quantile(intervened / own, (tail, 1 - tail), axis=0)], axis=1
+    )
 
 
-def _share(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray) -> np.ndarray:
-    """Return draws of P(c=1 | do) / P(c=1 | own popularity) of items for an average user, `(DRAWS, n)`."""
-    item = cell // catalogue.periods
-    with torch.no_grad():
-        quality = torch.from_numpy(quality_draws(model, guide, item, draws=DRAWS, seed=0)).to(guide.device)
-        x = model.affinity.intercept + quality
-        z = draw_popularity(model, guide, catalogue, cell, draws=DRAWS, seed=0)
-        own = model.conditional_probability(x, z)
-        intervened = model.marginal_probability(x, model.prior.population())
-    return np.asarray((intervened / own).cpu().numpy())
+def _probabilities(
+    model: PopularityModel, guide: JointGuide, catalogue: Catalogue, cell: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield draws of P(c=1 | do) and of P(c=1 | own popularity) of items for an average user, `(DRAWS, n)` a block."""
+    for start in range(0, len(cell), BLOCK):
+        block = cell[start : start + BLOCK]
+        with torch.no_grad():
+            item = block // catalogue.periods
+            quality = torch.from_numpy(quality_draws(model, guide, item, draws=DRAWS, seed=0)).to(guide.device)
+            x = model.affinity.intercept + quality
+            own = model.conditional_probability(x, draw_popularity(model, guide, catalogue, block, draws=DRAWS, seed=0))
+            intervened = model.marginal_probability(x, model.prior.population())
+        yield intervened.cpu().numpy(), own.cpu().numpy()
 
 
 def draw_popularity(
@@ -108,6 +114,8 @@ def quality_correlation(model: PopularityModel, guide: JointGuide, catalogue: Ca
     cell = last_cells(catalogue)
     cell = cell[catalogue.count[cell] > 0]
     cell = cell[:: 1 + len(cell) // MOST_ITEMS]
+    if len(cell) < 2:
+        return np.full(DRAWS, np.nan)
     quality = quality_draws(model, guide, cell // catalogue.periods, draws=DRAWS, seed=0)
     with torch.no_grad():
         popularity = draw_popularity(model, guide, catalogue, cell, draws=DRAWS, seed=0).cpu().numpy()

@@ -94,7 +94,8 @@ def _name(named: pd.DataFrame, table: pd.DataFrame, ax: Axes, titles: Mapping[st
     """Draw intervals and names of some items; names stand in columns at both sides, each with a line to its point."""
     _leave_room(table, named, ax)
     ends = {name: [named[name] - named[f"{name}_lower"], named[f"{name}_upper"] - named[name]] for name in AXES}
-    error = {name: np.clip(np.asarray(end), 0, None) for name, end in ends.items()}
+    # a point has no interval
+    error = {name: np.nan_to_num(np.clip(np.asarray(end), 0, None)) for name, end in ends.items()}
     x, y = (named[name].to_numpy() for name in AXES)
     ax.errorbar(
         x,
@@ -132,7 +133,7 @@ def _leave_room(table: pd.DataFrame, named: pd.DataFrame, ax: Axes) -> None:
     """Set the limits of the axes: names have room at both sides, intervals and the legend above and below."""
     log = ax.get_xscale() == "log"
     across = np.concatenate([table["popularity"], named["popularity_lower"], named["popularity_upper"]])
-    low, high = np.quantile(np.log(across) if log else across, (0, 1))
+    low, high = np.nanquantile(np.log(across) if log else across, (0, 1))
     room = SIDE * max(high - low, 1e-3)
     ends = np.array([low - room, high + room])
     ax.set_xlim(*(np.exp(ends) if log else ends))

@@ -90,6 +90,8 @@ class ModelConfig(Section):
     @field_validator("exposure", mode="before")
     @classmethod
     def _exposure_by_name(cls, exposure: Any) -> Any:
+        if isinstance(exposure, Mapping) and exposure.get("name") in WITHOUT_EXPOSURE and len(exposure) == 1:
+            return exposure["name"]
         is_name = isinstance(exposure, str) and exposure not in WITHOUT_EXPOSURE
         return part_config(EXPOSURES, {"name": exposure} if is_name else exposure)
 

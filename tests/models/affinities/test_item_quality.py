@@ -279,3 +279,59 @@ def test_new_items_are_scored_by_their_features():
     assert (cold["score_lower"] < cold["score"]).all()
     assert (cold["score"] < cold["score_upper"]).all()
     assert cold["score"].corr(pd.Series(truth, index=table.index), method="spearman") > 0.8
+
+
+def test_a_point_guide_has_no_intervals_and_a_report(events, tmp_path, phase_two_as):
+    study = pb.Study(
+        model={"exposure": "negative-binomial", "affinity": {"name": "embedding", "dim": 2}},
+        guide={"name": "point"},
+        training={"epochs": 3, "device": "cpu"},
+    )
+    with phase_two_as(steps=3, cycle=2, most_cycles=1):
+        fit = pb.fit(events, study=study, progress=False)
+    table = fit.items()
+    assert table["quality_share"].notna().all()
+    assert table[["popularity_lower", "quality_share_lower", "quality_share_upper"]].isna().all(axis=None)
+    fit.report(tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 0
+
+
+def test_a_share_is_a_ratio_of_means_and_not_of_a_tail(events, phase_two_as):
+    """E[1 / z] of a wide q is infinite, the ratio of means is not; items without rows have no clicks to share out."""
+    features = pd.DataFrame({"age": 0.1}, index=[*events.items, "new"])
+    frame = events.to_frame()
+    grown = pb.Interactions.from_frame(frame, label="label", item_features=features, new_items=True)
+    prior = {"name": "gamma", "source": "fixed", "concentration": 0.1}
+    study = pb.Study(
+        model={"exposure": "poisson", "prior": prior, "affinity": {"name": "embedding", "dim": 2}},
+        training={"epochs": 3, "device": "cpu"},
+    )
+    with phase_two_as(steps=3, cycle=2, most_cycles=1):
+        table = pb.fit(grown, study=study, progress=False).items().set_index("item")
+    assert table.loc["new", ["quality_share", "quality_share_lower", "quality_share_upper"]].isna().all()
+    assert (table["quality_share"].drop("new") < 100).all()
+
+
+def test_one_item_has_no_correlation(phase_two_as):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"user": rng.integers(20, size=80), "item": "only", "label": rng.integers(2, size=80)})
+    events = pb.Interactions.from_frame(frame, label="label")
+    study = pb.Study(
+        model={"exposure": "poisson", "affinity": {"name": "embedding", "dim": 2}},
+        training={"epochs": 2, "device": "cpu"},
+    )
+    with phase_two_as(steps=3, cycle=2, most_cycles=1):
+        parameters = pb.fit(events, study=study, progress=False).parameters().set_index("name")
+    assert np.isnan(parameters.loc["quality_popularity_correlation", "mean"])
+
+
+def test_models_of_pairs_refuse_counts_in_their_own_words(events):
+    with pytest.raises(IncompatibleError, match=r"PB-C400: .* and with models of single rows"):
+        defaults(events, name="pda", exposure="poisson")
+
+
+def test_counts_of_other_rows_identify_quality(events):
+    counts = pd.DataFrame({"item": events.items, "count": np.arange(1, ITEMS + 1)})
+    prior = {"name": "lognormal", "source": "log-share", "counts": counts}
+    affinity = {"name": "embedding", "item_quality": True}
+    assert defaults(events, affinity=affinity, exposure={"name": "none"}, prior=prior).affinity.item_quality
