@@ -177,7 +177,7 @@ def test_quality_and_popularity_of_items(popbias, folder, frame):
     assert (code, error.count("\n")) == (2, 1)
     assert popbias("fit", "study.toml", "--out", "without", "--set", "model.exposure=none")[0] == 0
     code, _, error = popbias("items", "without")
-    assert (code, error[:50]) == (2, "error: PB-C403: items have no quality in this fit;")
+    assert (code, error[:50]) == (2, "error: PB-C403: items have no quality in this fit.")
 
 
 def test_check_ends_with_exit_code_6_where_a_rule_does_not_hold(popbias, folder, monkeypatch, folder_hash):
