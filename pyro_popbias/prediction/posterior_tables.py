@@ -84,7 +84,7 @@ def _widened(
 
 
 def users_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float) -> pd.DataFrame:
-    """Return one row per user: user, of w_u mean, sd, lower, upper, of gamma_u the same with gamma_, count, positives.
+    """Return one row per user: user, mean, sd, lower, upper of w_u, gamma_mean and so on of gamma_u, count, positives.
 
     Columns of what users do not have are left out.
 
