@@ -16,6 +16,7 @@ from pyro_popbias.guides.gamma import GammaGuide
 from pyro_popbias.guides.intercept_response import InterceptResponse
 from pyro_popbias.guides.joint_guide import JointGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
+from pyro_popbias.guides.markov import MarkovGuide
 from pyro_popbias.guides.normal import NormalGuide
 from pyro_popbias.guides.point import PointGuide
 from pyro_popbias.guides.popularity_guide import GUIDES, Bounds, CellStatistics, PopularityGuide
@@ -40,6 +41,7 @@ __all__ = [
     "JointCellsGuide",
     "JointGuide",
     "LogNormalGuide",
+    "MarkovGuide",
     "NormalGuide",
     "PointGuide",
     "PopularityGuide",

@@ -65,6 +65,7 @@ class PopularityGuide(Variant, PyroModule):
         kl: "analytic", or "sampled" where the family has no closed KL to some prior.
         maximises: what training maximises, as the history names it: "elbo", or "log_joint" where q is a point.
         draws_all_cells: whether all cells are drawn together, at every step.
+        joins_periods: whether q joins the cells of an item, so that batches have all of them.
         bounds: how near q comes to the exact posterior; None where the family promises nothing.
     """
 
@@ -73,6 +74,7 @@ class PopularityGuide(Variant, PyroModule):
     kl: ClassVar[Literal["analytic", "sampled"]] = "analytic"
     maximises: ClassVar[Literal["elbo", "log_joint"]] = "elbo"
     draws_all_cells: ClassVar[bool] = False
+    joins_periods: ClassVar[bool] = False
     bounds: ClassVar[Bounds | None] = None
 
     @classmethod

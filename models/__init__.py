@@ -12,6 +12,7 @@ from pyro_popbias.models.affinities.factorization import FactorizationAffinity
 from pyro_popbias.models.affinities.fixed import FixedScoreAffinity, FixedVectorAffinity
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 from pyro_popbias.models.affinities.linear import LinearAffinity
+from pyro_popbias.models.affinities.memory import Memory
 from pyro_popbias.models.conformity import Conformity
 from pyro_popbias.models.exposures import EXPOSURES, Exposure, ExposureConfig, NegativeBinomialExposure, PoissonExposure
 from pyro_popbias.models.inverse_logistic import InverseLogistic
@@ -25,6 +26,7 @@ from pyro_popbias.models.priors.item import ItemPrior
 from pyro_popbias.models.priors.lognormal import LogNormalPrior
 from pyro_popbias.models.priors.normal import NormalPrior
 from pyro_popbias.models.priors.prior import PRIORS, ConcentratedPrior, PopularityPrior, SharedPrior
+from pyro_popbias.models.priors.random_walk import RandomWalkPrior
 from pyro_popbias.models.priors.weibull import WeibullPrior
 from pyro_popbias.models.product import Product
 from pyro_popbias.models.saturated_model import SaturatedModel
@@ -69,6 +71,7 @@ __all__ = [
     "LikelihoodOptions",
     "LinearAffinity",
     "LogNormalPrior",
+    "Memory",
     "NegativeBinomialExposure",
     "NormalPrior",
     "PoissonExposure",
@@ -77,6 +80,7 @@ __all__ = [
     "PowerSaturation",
     "PriorConfig",
     "Product",
+    "RandomWalkPrior",
     "SaturatedModel",
     "Saturation",
     "SaturationConfig",

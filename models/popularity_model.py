@@ -119,7 +119,7 @@ class PopularityModel(Variant, PyroModule):
             popularity = pyro.sample("popularity", prior)
             if self.exposure is not None:
                 self.exposure(batch.cell, popularity)
-        affinity = self.affinity(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
+        affinity = self.affinity.drawn(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
         if batch.offset is not None:
             affinity = affinity + batch.offset
         # outside of the plate, where they would count once per cell

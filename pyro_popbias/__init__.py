@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pyro_popbias.objective import Objective
     from pyro_popbias.simulation.simulate import Simulation, simulate
     from pyro_popbias.study.study import Study
+    from pyro_popbias.updating import update
 
 _HOMES = {
     "comparison": "compare",
@@ -57,6 +58,7 @@ _HOMES = {
     "simulation.simulate": "Simulation simulate",
     "study.study": "Study",
     "assembly.compatibility": "variants",
+    "updating": "update",
 }
 _SUBPACKAGES = ("distributions", "guides", "models")
 _get = lazy_imports(__name__, _HOMES)

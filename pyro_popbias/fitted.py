@@ -115,7 +115,7 @@ class Fit(Trained):
                 "PB-D106: the run was saved without its interactions (--no-data), so seen items are not known; fit again "
                 "with them, or in Python pass exclude_seen=False"
             )
-        seen = seen_items(self.events) if exclude_seen and self.events is not None else None
+        seen = seen_items(self.known) if exclude_seen and self.known is not None else None
         return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_integer("seed", seed, 0))
 
     def evaluate(

@@ -19,6 +19,7 @@ from pyro.poutine import Trace
 from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 
+from pyro_popbias.distributions.chains import marginals
 from pyro_popbias.distributions.compatibility import KL, Compatibility, closed_kl, kind_of_kl
 from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.errors import IncompatibleError
@@ -118,7 +119,7 @@ def _closed(site: Any, guide: Sites) -> Callable[[], Tensor] | None:
     latent, expectation = site["infer"].get("expectation", ("", None))
     if expectation is None or isinstance(guide[latent]["fn"], Delta):
         return None
-    return lambda: expectation(guide[latent]["fn"])
+    return lambda: expectation(marginals(guide[latent]["fn"]))
 
 
 def _expected(site: Any, guide: Sites) -> Tensor:

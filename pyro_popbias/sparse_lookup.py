@@ -65,7 +65,7 @@ def set_parameter(module: nn.Module, name: str, value: Tensor) -> None:
     if own.shape == value.shape:
         own.copy_(value)
     else:
-        module._parameters[name] = Parameter(value.detach().to(own), requires_grad=own.requires_grad)
+        module._parameters[name] = Parameter(value.detach().to(own).clone(), requires_grad=own.requires_grad)
 
 
 def adopt_shapes(module: nn.Module, state: Mapping[str, Any], prefix: str) -> None:

@@ -17,6 +17,7 @@ from pyro_popbias.evaluation.evaluate import Evaluation, evaluate
 from pyro_popbias.evaluation.trade_off import ACCURACY, BIAS, SHARES, TradeOff, judge_trade_off
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
+from pyro_popbias.prediction.forecast import forecast_table, walk_of
 from pyro_popbias.prediction.intervention import read_popularity
 from pyro_popbias.prediction.item_table import items_table
 from pyro_popbias.prediction.parameter_table import parameter_table
@@ -26,6 +27,7 @@ from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.restarts import Chain
+from pyro_popbias.validation import require_integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,7 @@ class Trained:
         history: one row per epoch, in nats and seconds.
         events: the interactions; None where a run was saved without them.
         others: the pairs of the other restarts.
+        earlier: rows of the fits that this one goes on from, users and items by its codes; None where it goes on from none.
     """
 
     study: Study
@@ -51,6 +54,16 @@ class Trained:
     history: pd.DataFrame
     events: Interactions | None
     others: tuple[Chain, ...] = ()
+    earlier: Interactions | None = None
+
+    @property
+    def known(self) -> Interactions | None:
+        """All rows that this fit or an earlier one was trained on, users and items; None where they were not saved."""
+        if self.events is None or self.earlier is None:
+            return self.events
+        both = self.earlier, self.events
+        user, item = (np.concatenate([getattr(each, side) for each in both]) for side in ("user", "item"))
+        return Interactions(self.catalogue.users, self.catalogue.items, user, item)
 
     @property
     def chains(self) -> tuple[Chain, ...]:
@@ -65,6 +78,8 @@ class Trained:
             interval: probability between the ends of scores.
         """
         asked = read_popularity(popularity, self.model.latents["popularity"].support)
+        if asked == "forecast":
+            walk_of(self.model)
         return Scorer(self.model, self.guide, self.catalogue, asked, check_interval(interval))
 
     def judge(
@@ -126,7 +141,9 @@ class Trained:
                 "PB-D106: the run was saved without its interactions (--no-data), so it is not known which rows were trained "
                 "on; fit again with them"
             )
-        return self.events, given_score(test.columns, self.study) if isinstance(test, Interactions) else None
+        known = self.known
+        assert known is not None  # noqa: S101  there are interactions
+        return known, given_score(test.columns, self.study) if isinstance(test, Interactions) else None
 
     def trade_off(
         self,
@@ -187,6 +204,22 @@ class Trained:
             interval: probability between lower and upper.
         """
         return popularity_table(self.model, self.guide, self.catalogue, interval=interval)
+
+    def forecast(self, periods: int = 1, interval: float = 0.9) -> pd.DataFrame:
+        """Return what the random walk says of each item's popularity in the periods after the last, one row per item and period.
+
+        Args:
+            periods: how many periods ahead, at least 1: the further, the wider the interval.
+            interval: probability between lower and upper.
+
+        Returns:
+            item, period (counted on from those of the fit), mean, sd, lower, upper, prior_only (of items without rows).
+
+        Raises:
+            ConfigError: the prior is no random walk, or an argument is out of its range.
+        """
+        number = require_integer("periods", periods, 1)
+        return forecast_table(self.model, self.guide, self.catalogue, number, interval=check_interval(interval))
 
     def users(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the bias of each user, in logits: how much more often than others the user says yes, to any item.

@@ -8,6 +8,7 @@ sites; the guide of the affinity holds their distributions, and hands them back 
 program.
 """
 
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
 
 import pyro
@@ -23,6 +24,7 @@ from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.item_quality import FEATURES, WEIGHT_SCALE, ItemQuality
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights, centred
+from pyro_popbias.models.affinities.memory import Memory
 from pyro_popbias.models.affinities.row_bias import RowBias
 from pyro_popbias.models.affinities.user_bias import UserBias
 from pyro_popbias.registry import Registry, Variant
@@ -53,6 +55,7 @@ class Affinity(Variant, PyroModule):
         ranks_by_mean: whether the variance of x_ui is the same for all items of a user where items have no quality, so
             that scores under one popularity rank items as the mean does.
         is_bayesian: whether all that is learned of a user and an item has a posterior, so that scores have intervals.
+        memory: what an earlier fit has learned, where it is the prior of this one's training; None elsewhere.
     """
 
     required: ClassVar[tuple[str, ...]] = ("from_config", "forward", "relative", "table", "draw_from_prior")
@@ -66,6 +69,7 @@ class Affinity(Variant, PyroModule):
         super().__init__()
         self.user_bias = None if users is None else UserBias(users)
         self.item_quality = quality
+        self.memory: Memory | None = None
         self.intercept = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     @classmethod
@@ -135,6 +139,14 @@ class Affinity(Variant, PyroModule):
     def forward(self, batch: Batch) -> Tensor:
         """Return x_ui of each interaction, `(B,)` logits in float64, and add the log priors to the trace."""
         raise NotImplementedError
+
+    def drawn(self, batch: Batch) -> Tensor:
+        """Return what `forward` does, with the priors of the affinity's memory in place of its own where it has one."""
+        with nullcontext() if self.memory is None else self.memory.at(batch):
+            drawn: Tensor = self(batch)
+        if self.memory is not None:
+            self.memory.log_prior(batch, {name: getattr(self, name) for name in self.memory.points})
+        return drawn
 
     def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui of pairs of codes, `(B,)`; a code of -1 is an unseen id, at its prior mean."""

@@ -134,12 +134,14 @@ class Exposure(Variant, PyroModule):
         raise NotImplementedError
 
     def _once_per_cell(self, q: Distribution, cell: Tensor) -> Tensor:
-        """Return `expected_log_probability`, computed once for each cell of which a batch has several draws."""
-        distinct, place = cell.unique(return_inverse=True)
-        if len(distinct) == len(cell) or len(q.batch_shape) > 1:
+        """Return `expected_log_probability` of cells with rows, 0 of others, computed once where a cell has several draws."""
+        if len(q.batch_shape) > 1:
             return self.expected_log_probability(q, cell)
-        one = torch.empty_like(distinct).scatter_(0, place, torch.arange(len(cell), device=cell.device))
-        return self.expected_log_probability(take(q, one), distinct).index_select(0, place)
+        known = (self.count.index_select(0, cell) > 0).nonzero().squeeze(-1)
+        distinct, place = cell[known].unique(return_inverse=True)
+        one = torch.empty_like(distinct).scatter_(0, place, known)
+        expected = self.expected_log_probability(take(q, one), distinct).index_select(0, place)
+        return torch.zeros(len(cell), dtype=expected.dtype, device=cell.device).index_copy(0, known, expected)
 
     def information(self, cell: Tensor, q: Distribution) -> Tensor:
         """Return the Fisher information of the counts of some cells about log z, or a real z, at the mean of q, `(D,)`."""

@@ -6,6 +6,7 @@ from pyro_popbias.models.priors.item import ItemPrior
 from pyro_popbias.models.priors.lognormal import LogNormalPrior
 from pyro_popbias.models.priors.normal import NormalPrior
 from pyro_popbias.models.priors.prior import PRIORS, ConcentratedPrior, PopularityPrior, SharedPrior
+from pyro_popbias.models.priors.random_walk import RandomWalkPrior
 from pyro_popbias.models.priors.weibull import WeibullPrior
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LogNormalPrior",
     "NormalPrior",
     "PopularityPrior",
+    "RandomWalkPrior",
     "SharedPrior",
     "WeibullPrior",
 ]

@@ -8,8 +8,13 @@ from pydantic import Field, field_validator, model_validator
 
 from pyro_popbias.validation import PartConfig, Positive
 
-ITEM_SOURCES = ("counts", "share", "log-share")  # of a prior with a distribution for each cell
+COUNTED = ("counts", "share", "log-share")
+POSTERIOR = "posterior"  # of an earlier fit
+ITEM_SOURCES = (*COUNTED, POSTERIOR)  # of a prior with a distribution for each cell
 DRIFT = 0.25  # of log popularity, from the counts' time to the labels'
+WALK = "random-walk"
+
+Drift = Annotated[float, Field(strict=True, ge=0.0, le=10.0, allow_inf_nan=False)]
 
 
 class PriorConfig(PartConfig):
@@ -17,14 +22,16 @@ class PriorConfig(PartConfig):
 
     Attributes:
         described: the prior in a few words, for messages.
+        walks: whether popularity may walk in time from this prior.
     """
 
     described: ClassVar[str] = "a distribution of its own"
+    walks: ClassVar[bool] = False
 
-    source: Literal["learned", "population", "counts", "share", "log-share", "fixed"] = "learned"
+    source: Literal["learned", "population", "counts", "share", "log-share", "fixed", "posterior"] = "learned"
     concentration: Positive | None = None
     counts: Any = None
-    drift: Annotated[float, Field(strict=True, ge=0.0, le=10.0, allow_inf_nan=False)] | None = None
+    drift: Drift | Literal["random-walk"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -49,12 +56,23 @@ class PriorConfig(PartConfig):
                 "source = 'counts' needs counts, a file of other rows than those that are fitted: counts of the labels "
                 "themselves would be used twice, and 95 % intervals of popularity then cover 84 %"
             )
-        if self.counts is not None and self.source not in ITEM_SOURCES:
-            raise ValueError(f"counts goes with source = {', '.join(map(repr, ITEM_SOURCES))}")
-        if self.drift is not None and self.source != "counts":
-            raise ValueError("drift goes with source = 'counts'")
+        if self.counts is not None and self.source not in COUNTED:
+            raise ValueError(f"counts goes with source = {', '.join(map(repr, COUNTED))}")
+        self._check_drift()
         self.check_concentration()
         return self
+
+    def _check_drift(self) -> None:
+        if self.drift == WALK:
+            if not self.walks or self.source not in ("learned", "fixed"):
+                raise ValueError(
+                    f"drift = {WALK!r} goes with the prior lognormal (or normal, of a real popularity) and source = 'learned' "
+                    f"or 'fixed', not with prior {self.name!r} and source = {self.source!r}"
+                )
+        elif self.drift is not None and self.source not in ("counts", POSTERIOR):
+            raise ValueError(
+                f"drift goes with source = 'counts' as a number, and is {WALK!r} where popularity walks in time"
+            )
 
     def check_concentration(self) -> None:
         """Refuse a concentration, and a source that would give one.
@@ -92,7 +110,14 @@ class ExponentialPriorConfig(PriorConfig):
     described = "Exponential(1)"
 
 
+class LogNormalPriorConfig(ConcentratedPriorConfig):
+    """z ~ LogNormal with E[z] = 1."""
+
+    walks = True
+
+
 class NormalPriorConfig(PriorConfig):
     """z ~ Normal(0, 1), for a popularity on the real line."""
 
+    walks = True
     described = "Normal(0, 1)"

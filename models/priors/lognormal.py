@@ -10,6 +10,7 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
 
 from pyro_popbias.distributions.kl import moments
+from pyro_popbias.models.priors.config import LogNormalPriorConfig
 from pyro_popbias.models.priors.prior import LARGEST_MEAN, PRIORS, ConcentratedPrior
 
 
@@ -23,6 +24,7 @@ class LogNormalPrior(ConcentratedPrior):
     """
 
     family = LogNormal
+    config = LogNormalPriorConfig
     support = constraints.positive
 
     def population(self) -> LogNormal:

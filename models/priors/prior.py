@@ -30,9 +30,14 @@ LARGEST_MEAN = 2.0
 
 
 class PopularityPrior(Variant, PyroModule):
-    """Base of priors: a distribution of every cell, and the population distribution."""
+    """Base of priors: a distribution of every cell, and the population distribution.
+
+    Attributes:
+        joins_periods: whether the cells of an item depend on each other, so that batches have all of an item's cells.
+    """
 
     required: ClassVar[tuple[str, ...]] = ("distribution", "all_distributions", "population", "draw_from_prior")
+    joins_periods: ClassVar[bool] = False
 
     def population(self) -> TorchDistribution:
         """Return the population distribution, a scalar batch: the distribution of the do-intervention."""
@@ -45,6 +50,10 @@ class PopularityPrior(Variant, PyroModule):
     def all_distributions(self) -> TorchDistribution:
         """Return the prior of every cell, `(C,)`, or a scalar batch shared by all."""
         raise NotImplementedError
+
+    def starts(self) -> TorchDistribution:
+        """Return the distributions of every cell by itself that a guide starts near, `(C,)` or a scalar batch."""
+        return self.all_distributions()
 
     def forward(self, cell: Tensor) -> TorchDistribution:
         """Return the prior of some cells, `(D,)`, and add the log priors of its parameters to the trace."""

@@ -25,8 +25,9 @@ from pyro_popbias.models import (
     PopularityModel,
     PopularityPrior,
     PriorConfig,
+    RandomWalkPrior,
 )
-from pyro_popbias.models.priors.config import ITEM_SOURCES
+from pyro_popbias.models.priors.config import ITEM_SOURCES, WALK
 from pyro_popbias.study.sections import ModelConfig
 from pyro_popbias.study.study import Study
 
@@ -44,15 +45,19 @@ def local_parameters() -> Iterator[None]:
         yield
 
 
-def build_prior(config: PriorConfig, cells: int) -> PopularityPrior:
+def build_prior(config: PriorConfig, cells: int, periods: int = 1) -> PopularityPrior:
     """Return the prior that a section declares; numbers that come from counts are placeholders, to be loaded later.
 
     Args:
         config: the study's.
         cells: C, the number of cells.
+        periods: T.
     """
     family = PRIORS[config.name]
-    return ItemPrior.unset(family, cells) if config.source in ITEM_SOURCES else family.from_config(config)
+    if config.source in ITEM_SOURCES:
+        return ItemPrior.unset(family, cells)
+    prior = family.from_config(config)
+    return RandomWalkPrior(prior, cells, periods) if config.drift == WALK else prior
 
 
 def build_exposure(declared: ModelConfig, cells: CellStatistics) -> Exposure | None:
@@ -96,12 +101,12 @@ def build(
     check_memory(study.guide.name, len(cells), declared.latent, study.training.particles)
     with local_parameters():
         affinity = AFFINITIES[declared.affinity.name].from_config(declared.affinity, catalogue, generator)
-        prior = build_prior(declared.prior, len(cells)) if prior is None else prior
+        prior = build_prior(declared.prior, len(cells), cells.periods) if prior is None else prior
         model = MODELS[declared.name].assemble(affinity, prior, options)
         model.exposure = build_exposure(declared, cells)
         if model.exposure is not None and affinity.item_quality is not None:
             affinity.item_quality.take_counts(model.exposure.count.reshape(-1, cells.periods).sum(1))
-        popularity = GUIDES[study.guide.name].build(model.prior.all_distributions(), cells)
+        popularity = GUIDES[study.guide.name].build(model.prior.starts(), cells)
         users, items = len(catalogue.users), len(catalogue.items)
         model.conformity = Conformity(users) if declared.conformity else None
         latents = affinity.latents(generator) | ({} if model.conformity is None else model.conformity.latents())

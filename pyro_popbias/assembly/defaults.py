@@ -6,7 +6,9 @@ from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.assembly.identification import with_exposure
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
+from pyro_popbias.guides import GUIDES, MarkovGuide
 from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, ConcentratedPrior, PopularityModel
+from pyro_popbias.models.priors.config import WALK
 from pyro_popbias.models.saturations.power import PowerSaturationConfig
 from pyro_popbias.study.study import Study
 
@@ -32,6 +34,8 @@ def with_defaults(study: Study, events: Interactions) -> Study:
             f"PB-C086: model {study.model.name!r} has one popularity per item; latent = 'interaction' goes with "
             f"{', '.join(names)}"
         )
+    study = _with_guide_of_walk(study)
+    _check_walk(study, events)
     if model.default_saturation is not None and "saturation" not in study.model.model_fields_set:
         study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
     _warn_of_free_scales(study)
@@ -52,6 +56,34 @@ def _check_sampling(study: Study, model: type[PopularityModel]) -> None:
         raise IncompatibleError(
             f"PB-C380: model {study.model.name!r} has no log odds that a draw by popularity would only move; negative_sampling = "
             f"'popularity' goes with {', '.join(names)}"
+        )
+
+
+def _with_guide_of_walk(study: Study) -> Study:
+    """Return the study with the guide of a walk where popularity walks and no guide is named.
+
+    A q without correlation between periods takes the noise of each for steps: it doubles the step that it learns.
+    """
+    if study.model.prior.drift != WALK or "name" in study.guide.model_fields_set:
+        return study
+    return study.replace("guide", name=GUIDES.name_of(MarkovGuide))
+
+
+def _check_walk(study: Study, events: Interactions) -> None:
+    """Refuse a popularity that moves from period to period where there is one period, or where rows have their own."""
+    walks = study.model.prior.drift == WALK
+    if walks and events.periods == 1:
+        raise ConfigError(
+            f"PB-C421: [model.prior] drift = {WALK!r} needs two periods or more, and the data have one; give time and periods in "
+            "[data] (time= and periods= of from_frame), or leave drift out"
+        )
+    if study.model.latent == "interaction" and (
+        walks or (GUIDES[study.guide.name].joins_periods and events.periods > 1)
+    ):
+        what = f"drift = {WALK!r}" if walks else f"guide {study.guide.name!r}"
+        raise IncompatibleError(
+            f"PB-C422: {what} joins the periods of an item, and latent = 'interaction' gives every row a popularity of its own; "
+            "use latent = 'item'"
         )
 
 

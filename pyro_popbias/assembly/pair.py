@@ -24,7 +24,8 @@ from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.guides import GUIDES, JointGuide, PopularityGuide
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import PopularityModel, PopularityPrior
+from pyro_popbias.models.priors.config import WALK
 from pyro_popbias.objective import Objective
 from pyro_popbias.study.study import Study
 
@@ -91,8 +92,9 @@ class Pair:
             ("user", self.rows.user_count),
             ("item", self.rows.item_count),
         )
+        memory = self.model.affinity.memory
         for side, count in sides:
-            rows = count == 0
+            rows = count == 0 if memory is None else (count == 0) & ~memory.known[side]
             if not rows.any():
                 continue
             self.model.affinity.forget(side, rows)
@@ -137,13 +139,16 @@ def with_names(
     return study
 
 
-def assemble(events: Interactions, study: Study, *, split_seed: int | None = None) -> Pair:
+def assemble(
+    events: Interactions, study: Study, *, split_seed: int | None = None, prior: PopularityPrior | None = None
+) -> Pair:
     """Return the pair of a study.
 
     Args:
         events: interactions.
         study: what was declared.
         split_seed: decides the rows held out, so that restarts share them; the study's by default.
+        prior: of popularity, in place of the study's.
     """
     if not isinstance(events, Interactions):
         raise DataError(
@@ -168,12 +173,12 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
         events,
         score=given_score(events.columns, study),
         latent=study.model.latent,
-        cells="all" if GUIDES[study.guide.name].draws_all_cells else "of batch",
+        cells=_cells_of_batches(study, events),
         device=device,
     )
     rows = tensors(train, negatives=for_training)
     cells = cell_statistics(events, train, rows, training.seed)
-    model, guide = build(study, events.catalogue, cells, make_prior(study, events, train))
+    model, guide = build(study, events.catalogue, cells, prior or make_prior(study, events, train))
     made = Pair(
         study=study,
         events=events,
@@ -187,3 +192,12 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     with local_parameters():
         made.update_mean_affinity()
     return made
+
+
+def _cells_of_batches(study: Study, events: Interactions) -> Literal["of batch", "of items", "all"]:
+    """Return which cells a batch has: all, those of its rows, or where periods depend on each other all of its rows' items."""
+    guide = GUIDES[study.guide.name]
+    if guide.draws_all_cells:
+        return "all"
+    joined = study.model.prior.drift == WALK or guide.joins_periods
+    return "of items" if joined and events.periods > 1 else "of batch"

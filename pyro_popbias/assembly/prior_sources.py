@@ -13,8 +13,9 @@ from pyro_popbias.assembly import count_statistics
 from pyro_popbias.assembly.components import build_prior, local_parameters
 from pyro_popbias.assembly.item_counts import check_disjoint, count_items, read_counts
 from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.errors import DataWarning, IncompatibleError
+from pyro_popbias.errors import ConfigError, DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior
+from pyro_popbias.models.priors.config import POSTERIOR
 from pyro_popbias.models.priors.prior import ConcentratedPrior
 from pyro_popbias.study.study import Study
 
@@ -73,13 +74,21 @@ def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> Populari
         rows: positions of the training rows.
 
     Raises:
+        ConfigError: the source is an earlier fit, which a study does not hold.
         IncompatibleError: the source does not go with labels.
         DataError: given counts cannot be used, or are those of the data.
         RunFolderError: the file of counts cannot be read.
     """
+    if study.model.prior.source == POSTERIOR:
+        raise ConfigError(
+            "PB-C430: prior source 'posterior' is the popularity that an earlier fit has left: pb.update(fit, events) gives it, "
+            "or popbias update RUN --data FILE --out FOLDER; use source = 'learned' to fit anew"
+        )
     find = SOURCES.get(study.model.prior.source)
     with local_parameters():
-        return build_prior(study.model.prior, events.cells) if find is None else find(PriorInputs(study, events, rows))
+        if find is None:
+            return build_prior(study.model.prior, events.cells, events.periods)
+        return find(PriorInputs(study, events, rows))
 
 
 def _population(evidence: PriorInputs) -> PopularityPrior:
@@ -96,7 +105,7 @@ def _population(evidence: PriorInputs) -> PopularityPrior:
 
 def _counts(evidence: PriorInputs) -> PopularityPrior:
     section, family = evidence.study.model.prior, evidence.family
-    assert section.drift is not None  # noqa: S101  sections give it
+    assert isinstance(section.drift, float)  # noqa: S101  sections give it
     counts = evidence.counts()
     a = count_statistics.concentration(counts[:, :1])
     distributions = count_statistics.item_distributions(counts.reshape(-1), a, section.drift)

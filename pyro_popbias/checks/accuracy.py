@@ -13,12 +13,14 @@ import pandas as pd
 import pyro
 import torch
 
-from pyro_popbias.checks.exact_posterior import Exact, exact_posterior
+from pyro_popbias.checks.exact_chain import Surroundings
+from pyro_popbias.checks.exact_posterior import Exact, LogDensity, exact_posterior
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.importance import ENOUGH, effective_share, k_hat, largest_k
 from pyro_popbias.checks.training_rows import TrainingRows, events_of
 from pyro_popbias.distributions import draw, quantile
 from pyro_popbias.guides import Bounds
+from pyro_popbias.models import RandomWalkPrior
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_integer
 
@@ -147,9 +149,11 @@ def accuracy(fit: Trained, *, items: int = 1000, seed: int = 0) -> Accuracy:
     known = np.flatnonzero(rows.count.reshape(-1, catalogue.periods).sum(1))
     chosen = np.sort(np.random.default_rng(seed).permutation(known)[:items])
     cell = (chosen[:, None] * catalogue.periods + np.arange(catalogue.periods)).reshape(-1)
-    cell = cell[rows.count[cell] > 0]
+    joined = fit.model.prior.joins_periods  # each period then needs all others of its item
+    cell = cell if joined else cell[rows.count[cell] > 0]
+    chunks = _chunks(cell, rows.size(cell), together=catalogue.periods if joined else 1)
     with torch.no_grad(), pyro.validation_enabled(False):
-        parts = [_of_cells(fit, rows, part, seed) for part in _chunks(cell, rows.size(cell))]
+        parts = [_of_cells(fit, rows, part, seed) for part in chunks]
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "item", catalogue.items[cell // catalogue.periods])
     table.insert(1, "period", cell % catalogue.periods)
@@ -168,17 +172,20 @@ def why_not(fit: Trained) -> str:
     return ""
 
 
-def _chunks(cell: np.ndarray, size: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield chunks of cells, bounded in rows and in cells."""
-    number = np.maximum(np.cumsum(size) // CHUNK, np.arange(len(cell)) // CELLS)
-    yield from np.split(cell, np.flatnonzero(np.diff(number)) + 1)
+def _chunks(cell: np.ndarray, size: np.ndarray, *, together: int) -> Iterator[np.ndarray]:
+    """Yield chunks of cells, bounded in rows and in cells; as many cells as are said stay together."""
+    number = np.maximum(np.cumsum(size) // CHUNK, np.arange(len(cell)) // CELLS)[::together]
+    yield from np.split(cell, together * (np.flatnonzero(np.diff(number)) + 1))
 
 
 def _of_cells(fit: Trained, rows: TrainingRows, cell: np.ndarray, seed: int) -> pd.DataFrame:
     """Return the table of a chunk of cells, without item and period."""
     codes = torch.from_numpy(cell).to(fit.guide.device)
     q = fit.guide.popularity.posterior(codes)
-    prior, observations = fit.model.prior.distribution(codes), rows.of(cell).compressed()
+    walk, observations = fit.model.prior, rows.of(cell).compressed()
+    prior: LogDensity = walk.distribution(codes)
+    if isinstance(walk, RandomWalkPrior):
+        prior = Surroundings(fit.model, walk, q, observations, codes)
     exact = exact_posterior(fit.model, prior, q, observations, cell=codes)
     mean, sd = exact.moments()
     tail = (1 - INTERVAL) / 2

@@ -13,6 +13,7 @@ own range, outside which the density is below exp(-DROP) times its maximum.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -30,6 +31,13 @@ DROP = 28.0  # nats: the mass outside the range is below 1e-10
 FURTHEST = 690.0  # of |log z|: exp(-690) is still a normal float64
 
 Density = Callable[[Tensor], Tensor]
+
+
+class LogDensity(Protocol):
+    """A distribution as far as a posterior needs it: its log density but for a constant of each cell."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log density of values of popularity `(n, D)`, in nats."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ class Exact:
 
 def exact_posterior(
     model: PopularityModel,
-    prior: TorchDistribution,
+    prior: LogDensity,
     q: TorchDistribution,
     observations: CellObservations,
     *,

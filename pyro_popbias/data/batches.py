@@ -51,7 +51,8 @@ class UniqueIds:
 class Batch:
     """Some interactions and their cells; B interactions, D draws of popularity, N rows in all.
 
-    For a guide that draws all cells together every batch has them all, each of weight 1.
+    For a guide that draws all cells together every batch has them all, each of weight 1. Where the cells of an item depend on
+    each other it has all cells of its rows' items, item by item, with the weight of their item.
 
     | field | shape | meaning |
     | --- | --- | --- |
@@ -111,8 +112,8 @@ class TrainingBatches:
         score: `(len(events),)` given affinity of every interaction, or None.
         negatives: what draws negatives for the rows held, which are positives then; None takes the data's labels.
         latent: "item" gives the rows of a cell one popularity, "interaction" gives every row its own.
-        cells: whether a batch has the cells of its rows, or all cells, each of weight 1, for guides that draw all
-            together.
+        cells: whether a batch has the cells of its rows, or all cells of its rows' items, where periods depend on each other,
+            or all cells, each of weight 1, for guides that draw all together.
         device: where batches live.
     """
 
@@ -124,7 +125,7 @@ class TrainingBatches:
         score: np.ndarray | None = None,
         negatives: Negatives | None = None,
         latent: Literal["item", "interaction"] = "item",
-        cells: Literal["of batch", "all"] = "of batch",
+        cells: Literal["of batch", "of items", "all"] = "of batch",
         device: str = "cpu",
     ) -> None:
         self.periods, self.latent, self._cells = events.periods, latent, cells
@@ -204,8 +205,10 @@ class TrainingBatches:
         if self._cells == "all":
             cell, cell_index = torch.arange(len(self.cell_count), device=table.device), cell_of_row
             weight = torch.ones(len(cell), dtype=torch.float64, device=table.device)
+        elif self._cells == "of items":
+            cell, cell_index, weight = self._chains(item, cell_of_row, scale)
         elif self.latent == "item":
-            cell, cell_index, count = self._drawn(cell_of_row)
+            cell, cell_index, count = self._drawn(cell_of_row, len(self.cell_count), self._draws)
             weight = scale * count / self.cell_count[cell]
         else:
             cell, cell_index = cell_of_row, torch.arange(len(table), device=table.device)
@@ -225,13 +228,30 @@ class TrainingBatches:
             **known,
         )
 
-    def _drawn(self, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the cell of each draw `(D,)`, each row's position among them `(B,)`, and their counts `(D,)`."""
-        if self._draws == 1:
-            return self._distinct(cell, len(self.cell_count))
-        part = torch.arange(len(cell), device=cell.device) % self._draws
-        code, cell_index, count = self._distinct(cell * self._draws + part, len(self.cell_count) * self._draws)
-        return code // self._draws, cell_index, count
+    def _chains(self, item: Tensor, cell_of_row: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return all cells of the rows' items `(D,)`, each row's position among them `(B,)`, and their weights `(D,)`."""
+        periods = torch.arange(self.periods, device=item.device)
+        # several draws of all periods only where they are about as many as the rows
+        draws = min(self._draws, max(1, len(item) // (self.periods * len(item.unique())))) if self._draws > 1 else 1
+        code, chain, count = self._drawn(item, len(self.item_count), draws)
+        cell = (code.unsqueeze(-1) * self.periods + periods).reshape(-1)
+        weight = (scale * count / self.item_count[code]).repeat_interleave(self.periods)
+        return cell, chain * self.periods + cell_of_row % self.periods, weight
+
+    @classmethod
+    def _drawn(cls, code: Tensor, size: int, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the code of each draw `(D,)`, each row's position among them `(B,)`, and their counts `(D,)`.
+
+        Args:
+            code: `(B,)` cell or item of each row.
+            size: number of codes that there are.
+            draws: the largest number of draws of a code.
+        """
+        if draws == 1:
+            return cls._distinct(code, size)
+        part = torch.arange(len(code), device=code.device) % draws
+        found, index, count = cls._distinct(code * draws + part, size * draws)
+        return found // draws, index, count
 
     @staticmethod
     def _distinct(code: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -41,6 +41,16 @@ class Catalogue:
         """Number of (item, period) cells."""
         return len(self.items) * self.periods
 
+    def without_rows(self, *, by_item: bool) -> np.ndarray:
+        """Return which cells have no row, `(K * T,)` truth values.
+
+        Args:
+            by_item: whether a row of the item in any period counts, as where its periods depend on each other.
+        """
+        if not by_item:
+            return np.asarray(self.count == 0)
+        return np.repeat(self.count.reshape(-1, self.periods).sum(1) == 0, self.periods)
+
     def cell_frame(self) -> pd.DataFrame:
         """Return one row per cell: item, period, count, positives."""
         return pd.DataFrame(

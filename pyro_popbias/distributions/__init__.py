@@ -3,6 +3,7 @@
 Importing this package registers the analytic KL divergences with `torch.distributions.kl_divergence`.
 """
 
+from pyro_popbias.distributions import chains as _chains  # noqa: F401  registers its pairs, after those of `kl`
 from pyro_popbias.distributions import kl as _kl  # noqa: F401  registers the pairs
 from pyro_popbias.distributions.bernoulli import LogitBernoulli, ProductBernoulli
 from pyro_popbias.distributions.draws import draw

@@ -54,6 +54,24 @@ def logistic_normal(loc: float | Tensor, scale: float | Tensor) -> Tensor:
     return (weights * torch.special.ndtr(loc * scales / spread)).sum(-1)
 
 
+def softplus_normal(loc: float | Tensor, scale: float | Tensor) -> Tensor:
+    """Return E[log(1 + exp(loc + scale e))] with e standard normal, within 1e-8 for every loc and scale; differentiable.
+
+    The integral of `logistic_normal` in loc: that of Phi(s x) is h(s x) / s with h(t) = t Phi(t) + phi(t), and
+    E[h(m + t e)] = sqrt(1 + t^2) h(m / sqrt(1 + t^2)).
+
+    Args:
+        loc: any shape.
+        scale: broadcastable to it; its sign does not matter.
+    """
+    loc, scale = (each.unsqueeze(-1) for each in _numbers(loc, scale))
+    weights, scales = loc.new_tensor(_WEIGHTS), loc.new_tensor(_SCALES)
+    spread = torch.sqrt(1 + (scale * scales).square())
+    t = loc * scales / spread
+    density = torch.exp(-0.5 * t.square()) / math.sqrt(2 * math.pi)
+    return (weights / scales * spread * (t * torch.special.ndtr(t) + density)).sum(-1)
+
+
 def _mode(loc: Tensor, scale: Tensor) -> Tensor:
     """Return the e at which -e^2/2 + log sigma(loc + scale e) is largest, for scale >= 0, to a small fraction of scale."""
     # the derivative -e + scale sigma(-loc - scale e) falls and changes sign in [0, scale]; Newton's steps can cycle

@@ -96,9 +96,8 @@ class Draws:
         """Return draws of popularity of distinct cells `(D,)` in one chain, `(draw, D)`."""
         model, guide = self.chains[chain].model, self.chains[chain].guide
         cell = torch.from_numpy(np.asarray(code, dtype=np.int64)).to(guide.device)
-        from_prior = (
-            self.catalogue.count[code] == 0 if self.distribution == "posterior" else np.ones(len(code), dtype=bool)
-        )
+        unknown = self.catalogue.without_rows(by_item=model.prior.joins_periods)[code]
+        from_prior = unknown if self.distribution == "posterior" else np.ones(len(code), dtype=bool)
         values = np.empty((self.number, len(code)))
         for chosen, distribution in ((from_prior, model.prior.distribution), (~from_prior, guide.popularity.posterior)):
             if chosen.any():

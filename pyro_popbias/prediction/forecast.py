@@ -1,4 +1,10 @@
-"""Popularity beyond the last period: m_T + a (m_T - m_{T-1}), on posterior means m of an item's popularity.
+"""Popularity beyond the last period: by a random walk, with its distribution, or on a line, as a point.
+
+A fit whose prior is a random walk knows how far popularity moves in a period: h periods after the last, log z (or a real z) has
+the variance of its posterior there and h times that of a step. Without a walk {"forecast": a} continues the last move of the
+posterior means m of an item's popularity,
+
+    m_T + a (m_T - m_{T-1})
 
 As PDA does on counts (Zhang et al. 2021), here on posteriors. An item silent in a period keeps the mean of its last
 period with rows; one without an earlier period does not move, and one without any rows has the mean of its prior.
@@ -11,11 +17,15 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.distributions import Distribution
 
 from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.distributions.summary import summary
 from pyro_popbias.errors import ConfigError
+from pyro_popbias.guides import JointGuide
+from pyro_popbias.models import PopularityModel, RandomWalkPrior
 
 LEAST = 1e-9  # of a popularity that is positive
 
@@ -89,3 +99,50 @@ def read_forecast(popularity: object) -> Forecast | None:
     if isinstance(share, bool) or not isinstance(share, Real) or not math.isfinite(float(share)):
         raise ConfigError(f'PB-C373: the share of {{"forecast": {share!r}}} must be a finite number, such as 0.5')
     return Forecast(float(share))
+
+
+def walk_of(model: PopularityModel) -> RandomWalkPrior:
+    """Return the random walk that a model's prior is.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if isinstance(model.prior, RandomWalkPrior):
+        return model.prior
+    raise ConfigError(
+        "PB-C420: only a random walk says how popularity goes on; fit with periods and [model.prior] drift = 'random-walk', or "
+        'choose {"forecast": a}, a point on the line through the last two periods (--popularity forecast=0.5 on the command line)'
+    )
+
+
+def forecast_table(
+    model: PopularityModel, guide: JointGuide, catalogue: Catalogue, periods: int, *, interval: float
+) -> pd.DataFrame:
+    """Return item, period, mean, sd, lower, upper and prior_only of every item in some periods after the last.
+
+    Args:
+        model: whose prior is a random walk.
+        guide: the trained guide.
+        catalogue: ids and counts.
+        periods: how many.
+        interval: probability between lower and upper.
+
+    Raises:
+        ConfigError: the prior is no random walk.
+    """
+    walk, tail = walk_of(model), (1 - interval) / 2
+    last = torch.arange(catalogue.periods - 1, catalogue.cells, catalogue.periods, device=guide.device)
+    prior_only = catalogue.without_rows(by_item=True)[:: catalogue.periods]
+    with torch.no_grad():
+        starts = guide.popularity.posterior(last), walk.distribution(last)
+        ahead = range(1, periods + 1)
+        of_q, of_prior = ([summary(walk.after(start, h), tail) for h in ahead] for start in starts)
+    columns = {
+        name: np.stack(
+            [np.where(prior_only, p[name].cpu(), q[name].cpu()) for q, p in zip(of_q, of_prior, strict=True)], axis=1
+        ).ravel()
+        for name in of_q[0]
+    }
+    period = np.tile(catalogue.periods - 1 + np.arange(1, periods + 1), len(catalogue.items))
+    repeated = {"item": catalogue.items.repeat(periods), "period": period}
+    return pd.DataFrame({**repeated, **columns, "prior_only": prior_only.repeat(periods)})

@@ -7,9 +7,10 @@
 | `posterior` | the item's q in its last period with rows |
 | `none` | no popularity: the affinity alone |
 | a number, or a value per item | do(z = value): see `do_value` |
+| `forecast` | what a random walk says of the item in the period after the last |
 | `{"forecast": a}` | do(z = the item's forecast): see `forecast` |
 
-`prior` and `posterior` keep the item's popularity in the score.
+`prior`, `posterior` and `forecast` keep the item's popularity in the score.
 """
 
 from collections.abc import Callable
@@ -29,9 +30,9 @@ from pyro_popbias.prediction.do_value import DoValue, read_do_value
 from pyro_popbias.prediction.forecast import Forecast, read_forecast
 from pyro_popbias.registry import nearest
 
-Mode = Literal["population", "prior", "posterior", "none"]
+Mode = Literal["population", "prior", "posterior", "forecast", "none"]
 Popularity = Mode | DoValue | Forecast
-MODES: tuple[Mode, ...] = ("population", "prior", "posterior", "none")
+MODES: tuple[Mode, ...] = ("population", "prior", "posterior", "forecast", "none")
 MOST_SHOWN = 60  # characters of a value in a message
 
 

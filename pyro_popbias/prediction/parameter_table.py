@@ -6,10 +6,10 @@ import torch
 from torch.distributions import Normal
 
 from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.distributions.summary import summary
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.item_table import quality_correlation
-from pyro_popbias.prediction.posterior_tables import summary
 
 
 def parameter_table(

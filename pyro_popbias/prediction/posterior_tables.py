@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Normal, constraints
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions import quantile
+from pyro_popbias.distributions.summary import summary
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
@@ -46,13 +47,14 @@ def popularity_table(
 ) -> pd.DataFrame:
     """Return one row per cell: item, period, count, positives, mean, sd, lower, upper, prior_mean, prior_only.
 
-    Cells without rows are reported from the prior. A point has neither sd nor interval: they are NaN.
+    Cells without rows are reported from the prior; where popularity walks in time only those of items without any. A point has
+    neither sd nor interval: they are NaN.
     """
     tail = (1 - check_interval(interval)) / 2
     with torch.no_grad():
         cell = torch.arange(catalogue.cells, device=guide.device)
         prior, q = model.prior.distribution(cell), guide.popularity.posterior(cell)
-        prior_only = catalogue.count == 0
+        prior_only = catalogue.without_rows(by_item=model.prior.joins_periods)
         of_prior, of_q = summary(prior, tail), _widened(summary(q, tail), q, model, guide, cell, tail)
         columns: dict[str, Any] = {
             name: np.where(prior_only, of_prior[name].cpu().numpy(), value.cpu().numpy())
@@ -111,12 +113,3 @@ def users_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
     return pd.DataFrame(
         {"user": catalogue.users, **{name: value.cpu().numpy() for name, value in columns.items()}, **counts}
     )
-
-
-def summary(distribution: Distribution, tail: float) -> dict[str, Tensor]:
-    """Return mean, sd, lower and upper of distributions, `(D,)` each."""
-    if isinstance(distribution, Delta):
-        unknown = torch.full_like(distribution.v, torch.nan)
-        return {"mean": distribution.v, "sd": unknown, "lower": unknown, "upper": unknown}
-    ends = {"lower": quantile(distribution, tail), "upper": quantile(distribution, 1 - tail)}
-    return {"mean": distribution.mean, "sd": distribution.stddev, **ends}

@@ -15,7 +15,7 @@ from torch.distributions import Distribution, constraints
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.models import AffinityDistribution, PopularityModel
+from pyro_popbias.models import AffinityDistribution, PopularityModel, RandomWalkPrior
 from pyro_popbias.models.affinities.distribution import Deviation
 from pyro_popbias.models.priors.prior import SharedPrior
 from pyro_popbias.prediction.best_expectations import expected
@@ -167,8 +167,13 @@ class Scorer:
         if self.popularity == "prior":
             yield everywhere, prior, cell_index
         else:
-            yield everywhere, self.guide.popularity.posterior(cell), cell_index
-            silent = self.tensor(self.catalogue.count).index_select(0, cell) == 0
+            posterior, walk = self.guide.popularity.posterior(cell), self.model.prior
+            if self.popularity == "forecast":
+                assert isinstance(walk, RandomWalkPrior)  # noqa: S101  `forecast.check_walk` has looked
+                prior, posterior = walk.after(prior, 1), walk.after(posterior, 1)
+            yield everywhere, posterior, cell_index
+            unknown = self.catalogue.without_rows(by_item=walk.joins_periods)
+            silent = self.tensor(unknown).index_select(0, cell) > 0
             silent = silent if cell_index is None else silent[cell_index]
             if silent.any():
                 yield silent, prior, cell_index
@@ -185,6 +190,8 @@ class Scorer:
     def _cell(self, item: Tensor, period: Tensor | None) -> Tensor:
         """Return the cell of each item in its period, by default in the last one with rows."""
         known, periods = item.clamp(min=0), self.catalogue.periods
+        if self.popularity == "forecast":
+            return known * periods + periods - 1
         if period is not None:
             return known * periods + period
         count = self.catalogue.count.reshape(-1, periods)

@@ -25,6 +25,7 @@ class Numbers:
     quality: float
     quality_correlation: float
     user_bias: float
+    drift: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their ranges."""
@@ -37,6 +38,8 @@ class Numbers:
             raise ConfigError(
                 f"PB-C083: exposure_dispersion must be above 0 and finite, or None, not {self.exposure_dispersion!r}"
             )
+        if not (self.drift is None or (_is_finite(self.drift) and self.drift >= 0)):
+            raise ConfigError(f"PB-C083: drift must be 0 or above and finite, or None, not {self.drift!r}")
         for name in ("quality", "user_bias"):
             if not (_is_finite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ConfigError(f"PB-C083: {name} must be 0 or above and finite, not {getattr(self, name)!r}")

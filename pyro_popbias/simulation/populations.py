@@ -18,6 +18,7 @@ from scipy.special import gamma, gammainc, gammaincinv, log_ndtr, ndtr, ndtri
 from torch.distributions import Distribution, Exponential, Gamma, LogNormal, Normal, Weibull
 
 from pyro_popbias.models.priors.weibull import log_shape
+from pyro_popbias.simulation.arguments import Numbers
 
 KEPT = 0.95  # correlation of the normal scores of z in neighbouring periods
 SMALLEST = float(np.finfo(np.float64).tiny)  # draws of a distribution with a small concentration round to 0
@@ -124,18 +125,26 @@ DISTRIBUTIONS = {
 
 
 def draw_popularity(
-    distribution: PopulationDistribution, random: np.random.Generator, *, concentration: float, items: int, periods: int
+    distribution: PopulationDistribution, random: np.random.Generator, numbers: Numbers, *, items: int, periods: int
 ) -> np.ndarray:
     """Return z `(items, periods)`: every cell has the population distribution, and neighbouring periods are alike.
 
     Args:
         distribution: the population distribution.
         random: randomness.
-        concentration: a of the distribution.
+        numbers: the concentration a of the distribution; and the drift, the standard deviation of a random walk's step of log z,
+            or of z where it may be negative, after a first period with the population distribution, or None, which keeps that
+            distribution in every period.
         items: K.
         periods: T.
     """
+    concentration, drift = numbers.concentration, numbers.drift
     columns = [distribution.draw(random, concentration, items)]
+    if drift is not None:
+        walk = np.cumsum(drift * random.normal(size=(items, periods - 1)), axis=1)
+        moved = np.concatenate([np.zeros((items, 1)), walk], axis=1)
+        first = columns[0][:, None]
+        return np.maximum(first * np.exp(moved), SMALLEST) if distribution.log is np.log else first + moved
     score = distribution.score(columns[0], concentration)
     for _ in range(1, periods):
         # a stationary walk of the normal scores leaves the distribution of z as it is

@@ -30,6 +30,7 @@ class Truth:
         rate: the model's own parameter.
         shown: logarithms of what items are shown in proportion to within a period, `(items, periods)`; None if all are
             shown alike.
+        drift: standard deviation of the steps of a random walk; None where z is no walk.
     """
 
     likelihood: Likelihood
@@ -40,6 +41,7 @@ class Truth:
     concentration: float
     rate: float
     shown: np.ndarray | None
+    drift: float | None = None
 
     @cached_property
     def affinity(self) -> SimulatedAffinity:

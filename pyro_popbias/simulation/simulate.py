@@ -92,6 +92,7 @@ def simulate(
     exposure: float = 0.0,
     exposure_dispersion: float | None = None,
     periods: int = 1,
+    drift: float | None = None,
     quality: float = 0.0,
     quality_correlation: float = 0.0,
     user_bias: float = 0.0,
@@ -100,8 +101,8 @@ def simulate(
 
     Args:
         model: "product", "additive", "inverse-logistic" or "pda"; or another registered one, its parameters at their start.
-        affinity: "embedding"; "fixed", which adds u . i of each row as a column `score`; "linear" or
-            "factorization-machine", with side features; or another registered one, or its section of a study.
+        affinity: "embedding"; "fixed", which adds u . i of each row as a column `score`; "linear" or "factorization-machine",
+            with side features; or another registered one, or its section of a study.
         users: number of users.
         items: number of items.
         interactions: number of rows.
@@ -110,12 +111,12 @@ def simulate(
         concentration: a of the population distribution, of variance 1/a; not of the exponential and the normal.
         rate: the model's own parameter: lambda or C of the saturation, gamma of the additive model and of pda.
         saturation: of the product model: "exponential", "hill" or "tanh"; or another registered one.
-        prior: the population distribution: "gamma", "lognormal", "weibull", "exponential", or "normal", N(0, 1), for the
-            additive model; or another registered prior, or its section of a study.
+        prior: "gamma", "lognormal", "weibull", "exponential", or "normal", N(0, 1), for the additive model; or another one.
         labels: "positives" keeps the rows with label 1, without the column: fewer rows than asked for.
         exposure: items are shown in proportion to z^exposure, or exp(exposure z) for a normal z; 0 is uniform.
         exposure_dispersion: r of counts with the variance mu + mu^2 / r of a negative binomial; None is Poisson, mu.
         periods: number of slices of time of equal length, each with its own z, correlated between neighbours.
+        drift: standard deviation of steps of log z, or of a normal z, to the next period; None keeps the population distribution.
         quality: standard deviation of b_i, in logits.
         quality_correlation: of b_i and the item's popularity, above -1 and below 1.
         user_bias: standard deviation of w_u, in logits.
@@ -127,12 +128,11 @@ def simulate(
     """
     _check_names(model=model, saturation=saturation, labels=labels, affinity=_name(affinity), prior=_name(prior))
     check_sizes(seed=seed, users=users, items=items, interactions=interactions, dim=dim, periods=periods)
-    numbers = Numbers(concentration, rate, exposure, exposure_dispersion, quality, quality_correlation, user_bias)
-    distribution = _population(prior, concentration)
-    likelihood = _likelihood(model, saturation, _name(prior), numbers)
-    random = np.random.default_rng(seed)
-    made = _make_affinity(affinity)(random, users, items, dim)
-    z = draw_popularity(distribution, random, concentration=concentration, items=items, periods=periods)
+    of_items = exposure, exposure_dispersion, quality, quality_correlation
+    numbers = Numbers(concentration, rate, *of_items, user_bias, drift)
+    distribution, likelihood = _population(prior, concentration), _likelihood(model, saturation, _name(prior), numbers)
+    made = _make_affinity(affinity)(random := np.random.default_rng(seed), users, items, dim)
+    z = draw_popularity(distribution, random, numbers, items=items, periods=periods)
     truth = _truth(likelihood, distribution, made, z, numbers, seed=seed)
     return _simulation(truth, random, _rows(truth, random, interactions, labels), scored=_name(affinity) == "fixed")
 
@@ -155,7 +155,7 @@ def _truth(
     )
     dispersion = numbers.exposure_dispersion
     shown = log_weights(of_counts, distribution, z, exposure=numbers.exposure, dispersion=dispersion)
-    return Truth(likelihood, distribution, vectors, terms, z, numbers.concentration, numbers.rate, shown)
+    return Truth(likelihood, distribution, vectors, terms, z, numbers.concentration, numbers.rate, shown, numbers.drift)
 
 
 def _rows(truth: Truth, random: np.random.Generator, number: int, labels: str) -> Rows:
@@ -250,6 +250,8 @@ def _truth_tables(truth: Truth, user_ids: np.ndarray, item_ids: np.ndarray) -> d
     items, periods = truth.z.shape
     values = {"intercept": truth.likelihood.intercept}
     values |= dict.fromkeys(truth.distribution.parameters, truth.concentration)
+    if truth.drift is not None:
+        values["drift_step"] = truth.drift
     if truth.likelihood.parameter is not None:
         values[truth.likelihood.parameter] = truth.rate
     values |= truth.affinity.parameters

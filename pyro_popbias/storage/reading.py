@@ -18,7 +18,7 @@ from pyro_popbias.data.periods import spacing
 from pyro_popbias.errors import CorruptCheckpointError, RunFolderError, SchemaVersionError, UnknownNameError
 from pyro_popbias.guides import CellStatistics
 from pyro_popbias.storage.card import CHAINS
-from pyro_popbias.storage.run_files import PARAMETERS, PARTS, ROWS, SCORE
+from pyro_popbias.storage.run_files import EARLIER, PARAMETERS, PARTS, ROWS, SCORE
 from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import COUNTS, Study
 from pyro_popbias.trained import Trained
@@ -58,6 +58,7 @@ def read_run(path: str | Path) -> Trained:
             _chain(study, catalogue, _under(str(number), others))
             for number in sorted({int(name.partition(".")[0]) for name in others})
         ),
+        earlier=_earlier(contents, catalogue),
     )
 
 
@@ -132,6 +133,14 @@ def _events(contents: Contents, study: Study, catalogue: Catalogue) -> Interacti
         user_features=catalogue.user_features,
         item_features=catalogue.item_features,
     )
+
+
+def _earlier(contents: Contents, catalogue: Catalogue) -> Interactions | None:
+    """Return the rows of the fits that this one goes on from; None where there are none."""
+    if EARLIER not in contents:
+        return None
+    rows = _frame(contents[EARLIER])
+    return Interactions(catalogue.users, catalogue.items, rows["user"].to_numpy(), rows["item"].to_numpy())
 
 
 def _frame(content: bytes) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from pyro_popbias.training.restarts import Chain
 SCORE = "affinity score"  # column of the interactions, where affinities are given row by row
 PARAMETERS = "parameters.safetensors"
 ROWS = "interactions.parquet"
+EARLIER = "earlier.parquet"  # rows of the fits that a fit goes on from
 COUNTED = ("count", "positives", "user_count", "user_positives")  # of the catalogue
 PARTS = ("model", "guide", "guide.iterates")  # prefixes of the names of a chain's tensors
 
@@ -46,6 +47,8 @@ def files_of(fit: Trained, *, data: bool) -> dict[str, bytes]:
             files[f"{name}.parquet"] = _parquet(features.to_frame(ids))
     if data and fit.events is not None:
         files[ROWS] = _rows(fit, fit.events)
+        if fit.earlier is not None:
+            files[EARLIER] = _parquet(pd.DataFrame({"user": fit.earlier.user, "item": fit.earlier.item}))
     return files
 
 

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from torch.distributions import constraints
 
 from pyro_popbias.data.labels import parse_rule
 from pyro_popbias.guides import GUIDES
@@ -24,7 +25,7 @@ from pyro_popbias.models import (
 )
 from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
 from pyro_popbias.models.affinities.fixed import FixedAffinityConfig as FixedAffinityConfig  # others know it from here
-from pyro_popbias.models.priors.config import ConcentratedPriorConfig
+from pyro_popbias.models.priors.config import WALK, ConcentratedPriorConfig
 from pyro_popbias.models.saturations.exponential import ExponentialSaturationConfig
 from pyro_popbias.study.validation_config import Validation, ValidationConfig
 from pyro_popbias.validation import Section, part_config
@@ -97,8 +98,12 @@ class ModelConfig(Section):
 
     @field_validator("prior", mode="before")
     @classmethod
-    def _prior_by_name(cls, prior: Any) -> Any:
-        return part_config(PRIORS, {"name": "gamma", **prior} if isinstance(prior, Mapping) else prior)
+    def _prior_by_name(cls, prior: Any, info: ValidationInfo) -> Any:
+        name = "gamma"
+        if isinstance(prior, Mapping) and prior.get("drift") == WALK:
+            is_real = MODELS[info.data["name"]].latents["popularity"].support is constraints.real
+            name = "normal" if is_real else "lognormal"
+        return part_config(PRIORS, {"name": name, **prior} if isinstance(prior, Mapping) else prior)
 
 
 class GuideConfig(Section):

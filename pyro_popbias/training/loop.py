@@ -41,7 +41,7 @@ from pyro_popbias.training.quality_response import find_quality_response
 from pyro_popbias.training.residual import find_residual
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
 from pyro_popbias.training.state import DONE, Snapshot, TrainingResult, TrainingState
-from pyro_popbias.training.vector_scales import VECTOR_RATE, VectorScales
+from pyro_popbias.training.update_schedule import schedule_of
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
 # the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual
@@ -77,7 +77,7 @@ class TrainingLoop:
         self._loss = pair.objective(pair.model, pair.guide)
         self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two)
         self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
-        self._scales = VectorScales.of(pair)
+        self._scales = schedule_of(pair)
         ranks = pair.study.training.held_out.ranks
         self._judge = None if ranks is None else RankingJudge(pair, *ranks)
         self._best: dict[str, Tensor] = {}
@@ -110,7 +110,7 @@ class TrainingLoop:
             parameter.requires_grad_(settles_later or (not held and (settles or parameter.dim() == 0)))
         popularity = (guide.popularity.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
-            rate = training.learning_rate * (1.0 if self._scales is None else VECTOR_RATE)
+            rate = training.learning_rate * (1.0 if self._scales is None else self._scales.rate)
             return RowAdam(
                 [popularity, (model.parameters(), training.learning_rate, MODEL_MEMORY), (weights, rate, MODEL_MEMORY)]
             )

@@ -27,7 +27,7 @@ Held-out rows may keep a dimension and do not end a training: by them it would s
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from pyro.distributions import Delta
@@ -50,7 +50,6 @@ from pyro_popbias.training.vectors import Table, Vectors, affinities, affinity_o
 HELD, FALLS, LOWEST = 0.2, 0.6, 0.05  # shares of the epochs; the last factor of the learning rate
 TURNS = (HELD, 0.35, 0.5)  # shares of the epochs after which axes are turned
 WORTH, PREDICTS = 0.68, 3.0  # shares of the KL, and standard errors, from which a dimension is kept
-VECTOR_RATE = 3.0  # times the learning rate: vectors have to leave 0 while scales are held
 LARGEST_STEP = 0.2  # of the size of a dimension, and of the intercept in logits
 SMALLEST = 1e-3  # scale
 ROUNDS = 3  # of variances and scales after a turn
@@ -63,6 +62,8 @@ class VectorScales:
     Args:
         pair: what is trained.
     """
+
+    rate: ClassVar[float] = 3.0  # times the learning rate: vectors have to leave 0 while scales are held
 
     def __init__(self, pair: Pair) -> None:
         self._pair, self._epochs = pair, pair.study.training.epochs

@@ -14,6 +14,7 @@ from pyro_popbias.distributions import (
     logistic_normal,
     node_sums,
 )
+from pyro_popbias.distributions.logistic import softplus_normal
 from pyro_popbias.distributions.logistic_approximations import APPROXIMATIONS
 from pyro_popbias.distributions.quadrature import grid
 from pyro_popbias.errors import UnknownNameError
@@ -300,3 +301,16 @@ def test_a_distribution_has_its_nodes_once_and_an_extreme_pair_has_its_own(pairs
     distribution = LogNormal(double([0.1, 0.2]), double([0.5, 0.6]))
     expected_logistic(offset, double(0.8), distribution, cell_index=torch.arange(pairs) % 2)
     assert sorted(made) == [2 * logistic_integrals.NODES, logistic_integrals.NODES * 24]
+
+
+def test_the_expected_softplus_is_that_of_a_fine_rule():
+    loc = torch.linspace(-30, 30, 121, dtype=torch.float64)[:, None, None]
+    scale = torch.tensor([0.0, 0.1, 0.7, 2.0, 6.0], dtype=torch.float64)[:, None]
+    node = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+    weight = torch.softmax(-0.5 * node.square(), 0)
+    expected = (weight * torch.nn.functional.softplus(loc + scale * node)).sum(-1)
+    found = softplus_normal(loc[..., 0], scale[:, 0])
+    assert (found - expected).abs().max() < 1e-8
+    loc = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(softplus_normal(loc, 0.8), loc)
+    assert slope.item() == pytest.approx(logistic_normal(0.3, 0.8).item(), abs=1e-7)

@@ -1,10 +1,13 @@
-"""Forecasts of popularity: m_T + a (m_T - m_{T-1})."""
+"""Forecasts of popularity: m_T + a (m_T - m_{T-1}), and what a random walk says."""
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy.stats import norm
 
 import pyro_popbias as pb
+from pyro_popbias.errors import ConfigError
 
 BRIEF = {"epochs": 3, "phase_two": 0, "device": "cpu"}
 
@@ -71,3 +74,53 @@ def test_one_period_has_no_forecast():
 def test_a_share_is_a_finite_number(share):
     with pytest.raises(pb.ConfigError, match=r"PB-C373: the share of .* must be a finite number"):
         fitted().predict(pd.DataFrame({"user": [], "item": []}, dtype=str), popularity={"forecast": share})
+
+
+@pytest.fixture(scope="module")
+def walking():
+    sim = pb.simulate(users=60, items=12, interactions=900, periods=3, prior="lognormal", drift=0.4, seed=1)
+    features = pd.DataFrame({"a": np.arange(13.0)}, index=[*sim.events.items, "unheard"])
+    events = sim.events.with_features(item_features=features, new_items=True)
+    study = pb.Study(model={"prior": {"drift": "random-walk"}}, training=BRIEF)
+    return pb.fit(events, study=study, progress=False)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_walk_forecasts_with_intervals_that_widen(walking, horizon):
+    table = walking.forecast(periods=horizon, interval=0.8)
+    assert list(table.columns) == ["item", "period", "mean", "sd", "lower", "upper", "prior_only"]
+    assert table["period"].unique().tolist() == [3, 4, 5][:horizon]
+    last = walking.popularity(interval=0.8).query("period == 2").set_index("item")
+    step = walking.parameters().set_index("name").loc["drift_step", "mean"]
+    q = walking.guide.popularity.posterior(torch.arange(2, walking.catalogue.cells, 3))
+    for ahead, group in enumerate((group for _, group in table.groupby("period")), start=1):
+        known = ~group["prior_only"].to_numpy()
+        sd = np.sqrt(q.scale.detach().numpy() ** 2 + ahead * step**2)
+        expected = np.exp(q.loc.detach().numpy() + norm.ppf(0.9) * sd)
+        assert group["upper"].to_numpy()[known] == pytest.approx(expected[known])
+        assert (group["upper"] / group["lower"] > (last["upper"] / last["lower"]).to_numpy() * 0.99).all()
+    assert table.loc[table["item"] == "unheard", "prior_only"].all()
+
+
+def test_scores_under_the_forecast_integrate_over_it(walking):
+    pairs = pd.DataFrame({"user": walking.catalogue.users[:12], "item": walking.catalogue.items[:12]})
+    found = walking.predict(pairs, popularity="forecast")
+    ends = walking.forecast().set_index("item").loc[pairs["item"]]
+    for side in ("lower", "upper"):
+        given = walking.predict(pairs, popularity=ends[side].to_dict())
+        np.testing.assert_allclose(found[f"popularity_{side}"], given["score"], rtol=1e-9)
+    assert not np.allclose(found["score"], walking.predict(pairs, popularity="posterior")["score"])
+    lists = walking.recommend(users=pairs["user"][:3], k=4, popularity="forecast")
+    assert (lists.groupby("user")["score"].diff().dropna() <= 0).all()
+
+
+def test_only_a_walk_forecasts_with_a_distribution():
+    fit = fitted()
+    pairs = fit.events.to_frame()[["user", "item"]].head(3)
+    for ask in (
+        lambda: fit.predict(pairs, popularity="forecast"),
+        fit.forecast,
+        lambda: fit.recommend(popularity="forecast"),
+    ):
+        with pytest.raises(ConfigError, match="PB-C420: only a random walk says how popularity goes on"):
+            ask()
