@@ -19,7 +19,7 @@ from pyro_popbias.training.restarts import Chain
 SCORE = "affinity score"  # column of the interactions, where affinities are given row by row
 PARAMETERS = "parameters.safetensors"
 ROWS = "interactions.parquet"
-COUNTED = ("count", "positives", "user_count", "user_positives")  # of the catalogue
+COUNTED = ("count", "positives", "user_count", "user_positives", "user_items")  # of the catalogue
 PARTS = ("model", "guide", "guide.iterates")  # prefixes of the names of a chain's tensors
 
 
@@ -68,7 +68,11 @@ def _tensors(fit: Trained) -> dict[str, bytes]:
     """Return the parameters of the best chain, with counts and period edges, and those of the other chains."""
     catalogue = fit.catalogue
     tensors = _state(fit.chains[0])
-    tensors |= {name: torch.from_numpy(getattr(catalogue, name).copy()) for name in COUNTED}
+    tensors |= {
+        name: torch.from_numpy(getattr(catalogue, name).copy())
+        for name in COUNTED
+        if getattr(catalogue, name) is not None
+    }
     if catalogue.edges is not None:
         tensors["edges"] = torch.from_numpy(catalogue.edges)
     files = {PARAMETERS: tensor_bytes(tensors)}
