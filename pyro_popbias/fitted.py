@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -27,6 +27,9 @@ from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
 from pyro_popbias.training.restarts import Checkpointing, best_of, restart_seeds, train_restart
 from pyro_popbias.validation import require_integer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Fit(Trained):
@@ -243,6 +246,22 @@ class Fit(Trained):
         from pyro_popbias.report.html import write_report  # matplotlib takes a while to import
 
         write_report(self, path, titles=titles, test=test, candidates=candidates)
+
+    def plot_drift(self, items: Iterable[Any] | None = None, interval: float = 0.9, ax: "Axes | None" = None) -> "Axes":
+        """Plot the popularity of some items over periods, with intervals, and return the axes; open where there are no rows.
+
+        Args:
+            items: ids; by default the five with most rows.
+            interval: probability of the intervals.
+            ax: axes to draw into; those of a new figure if left out.
+
+        Raises:
+            ConfigError: the fit has one period, or the interval is not between 0 and 1.
+            DataError: items are unseen.
+        """
+        from pyro_popbias.report.drift_plot import drift  # matplotlib takes a while to import
+
+        return drift(self, items, ax, interval=interval)
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.
