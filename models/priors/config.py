@@ -1,7 +1,6 @@
 """The sections of priors in a study: where their numbers come from."""
 
 import os
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -9,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pyro_popbias.validation import PartConfig, Positive
 
 ITEM_SOURCES = ("counts", "share", "log-share")  # of a prior with a distribution for each cell
-DRIFT = 0.25  # of log popularity, from the counts' time to the labels'
+DRIFT = 0.25  # of log popularity, from the counts' time to the labels', where it cannot be estimated
 
 
 class PriorConfig(PartConfig):
@@ -25,13 +24,6 @@ class PriorConfig(PartConfig):
     concentration: Positive | None = None
     counts: Any = None
     drift: Annotated[float, Field(strict=True, ge=0.0, le=10.0, allow_inf_nan=False)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drift_of_counts(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and given.get("source") == "counts":
-            return {"drift": DRIFT, **given}
-        return given
 
     @field_validator("counts")
     @classmethod
@@ -53,6 +45,9 @@ class PriorConfig(PartConfig):
             raise ValueError(f"counts goes with source = {', '.join(map(repr, ITEM_SOURCES))}")
         if self.drift is not None and self.source != "counts":
             raise ValueError("drift goes with source = 'counts'")
+        if self.source == "counts" and self.drift is None:
+            # not among the keys that were given: where counts are a log with times, an estimate takes its place
+            self.__dict__["drift"] = DRIFT
         self.check_concentration()
         return self
 

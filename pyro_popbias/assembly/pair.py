@@ -173,7 +173,8 @@ def assemble(events: Interactions, study: Study, *, split_seed: int | None = Non
     )
     rows = tensors(train, negatives=for_training)
     cells = cell_statistics(events, train, rows, training.seed)
-    model, guide = build(study, events.catalogue, cells, make_prior(study, events, train))
+    prior, study = make_prior(study, events, train)
+    model, guide = build(study, events.catalogue, cells, prior)
     made = Pair(
         study=study,
         events=events,

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from pyro.distributions import Gamma, LogNormal
 
 from pyro_popbias.assembly import count_statistics
 from pyro_popbias.assembly.components import build_prior, local_parameters
+from pyro_popbias.assembly.count_drift import CountDrift, estimate
 from pyro_popbias.assembly.item_counts import check_disjoint, count_items, read_counts
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior
 from pyro_popbias.models.priors.prior import ConcentratedPrior
+from pyro_popbias.progress import log
 from pyro_popbias.study.study import Study
 
 
@@ -46,16 +49,28 @@ class PriorInputs:
         return np.bincount(self.events.cell[rows], minlength=self.events.cells).reshape(-1, self.events.periods)
 
     @cached_property
+    def table(self) -> pd.DataFrame | None:
+        """The study's table or log of counts; None where there is none."""
+        given = self.study.model.prior.counts
+        return None if given is None else read_counts(given, self.study.data)
+
+    @cached_property
     def given(self) -> np.ndarray | None:
-        """`(K,)` count of each item in the study's table or log; None where there is none."""
-        given, data = self.study.model.prior.counts, self.study.data
-        if given is None:
+        """`(K,)` count of each item in that table; None where there is none."""
+        if self.table is None:
             return None
-        table = read_counts(given, data)
-        counts = count_items(table, self.events.items)
-        if self.study.model.prior.source == "counts":
-            check_disjoint(given, table, counts, self.events, data)
+        counts, prior = count_items(self.table, self.events.items), self.study.model.prior
+        if prior.source == "counts":
+            check_disjoint(prior.counts, self.table, counts, self.events, self.study.data)
         return counts
+
+    @cached_property
+    def estimated(self) -> CountDrift | None:
+        """The drift of counts by their own log; None where the study gives one, or the log does not tell it."""
+        prior = self.study.model.prior
+        if prior.source != "counts" or "drift" in prior.model_fields_set or self.table is None:
+            return None
+        return estimate(self.table, self.events.items)
 
     def counts(self) -> np.ndarray:
         """Return the given counts, the same in each period, or else the training rows' own positives, `(K, T)`."""
@@ -64,8 +79,8 @@ class PriorInputs:
         return np.repeat(self.given[:, None], self.events.periods, axis=1)
 
 
-def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> PopularityPrior:
-    """Return the prior of a study, at its start.
+def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> tuple[PopularityPrior, Study]:
+    """Return the prior of a study, at its start, and the study with the drift of its counts where that is estimated.
 
     Args:
         study: the study.
@@ -77,9 +92,20 @@ def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> Populari
         DataError: given counts cannot be used, or are those of the data.
         RunFolderError: the file of counts cannot be read.
     """
-    find = SOURCES.get(study.model.prior.source)
+    prior, inputs = study.model.prior, PriorInputs(study, events, rows)
+    find = SOURCES.get(prior.source)
     with local_parameters():
-        return build_prior(study.model.prior, events.cells) if find is None else find(PriorInputs(study, events, rows))
+        made = build_prior(prior, events.cells) if find is None else find(inputs)
+    found = inputs.estimated
+    if found is None:
+        return made, study
+    log.info(
+        "prior: log popularity drifts by %.3f (sd), estimated on two windows of %d rows of counts of %d items",
+        found.value,
+        found.rows,
+        found.items,
+    )
+    return made, study.replace("model", prior=prior.model_copy(update={"drift": found.value}))
 
 
 def _population(evidence: PriorInputs) -> PopularityPrior:
@@ -95,11 +121,11 @@ def _population(evidence: PriorInputs) -> PopularityPrior:
 
 
 def _counts(evidence: PriorInputs) -> PopularityPrior:
-    section, family = evidence.study.model.prior, evidence.family
-    assert section.drift is not None  # noqa: S101  sections give it
-    counts = evidence.counts()
+    family, counts, found = evidence.family, evidence.counts(), evidence.estimated
+    drift = evidence.study.model.prior.drift if found is None else found.value
+    assert drift is not None  # noqa: S101  sections give it
     a = count_statistics.concentration(counts[:, :1])
-    distributions = count_statistics.item_distributions(counts.reshape(-1), a, section.drift)
+    distributions = count_statistics.item_distributions(counts.reshape(-1), a, drift)
     parent = torch.tensor(a, dtype=torch.float64)
     return ItemPrior(family.near(distributions), family.population_like(Gamma(parent, parent)))
 

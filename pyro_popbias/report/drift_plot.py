@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import ConciseDateFormatter
+from matplotlib.ticker import MaxNLocator
 
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.errors import ConfigError, DataError
@@ -100,8 +101,9 @@ def _draw(part: pd.DataFrame, place: np.ndarray, ax: Axes, name: str) -> None:
     mean, known = part["mean"].to_numpy(), ~part["prior_only"].to_numpy()
     (line,) = ax.plot(place, mean, linewidth=0.8, alpha=0.6)
     color = line.get_color()
-    for rows, fill, style, label in ((known, color, "solid", name), (~known, "white", "dotted", "_")):
-        ax.vlines(place[rows], part["lower"][rows], part["upper"][rows], color=color, linewidth=1.2, linestyles=style)
+    for rows, fill, label in ((known, color, name), (~known, "white", "_")):
+        ends = part["lower"][rows], part["upper"][rows]
+        ax.vlines(place[rows], *ends, color=color, linewidth=1.2, linestyles=":" if fill == "white" else "-")
         ax.plot(place[rows], mean[rows], "o", color=color, markerfacecolor=fill, markersize=4.5, label=label)
 
 
@@ -109,4 +111,4 @@ def _label_time(ax: Axes, place: np.ndarray) -> None:
     if place.dtype.kind == "M":
         ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
     else:
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -15,7 +15,7 @@ def card(fit: Trained) -> str:
         f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
         f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
         f"{fit.catalogue.periods} period(s). KL: {fit.guide.popularity.kl}. Seed {fit.study.training.seed}.\n\n"
-        f"{_design(fit)}{_restarts(fit)}{_held_out(fit)}; "
+        f"{_design(fit)}{_drift(fit)}{_restarts(fit)}{_held_out(fit)}; "
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
         f"{warning(fit)}"
         "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
@@ -52,3 +52,11 @@ def _design(fit: Trained) -> str:
         return ""
     kind = "ranking scores and no probabilities" if fit.model.pairwise else "probabilities within this design"
     return f"Negatives: {number} sampled for each positive, so that scores are {kind}. "
+
+
+def _drift(fit: Trained) -> str:
+    """Return how far the prior lets popularity move from the time of its counts, or nothing."""
+    drift = fit.study.model.prior.drift
+    if drift is None:
+        return ""
+    return f"Prior by counts, from whose time to the data's log popularity drifts by {drift:.3g} (sd). "
