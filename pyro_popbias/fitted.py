@@ -105,8 +105,8 @@ class Fit(Trained):
             interval: as in `predict`.
             p_top_k: whether to add the probability of each item to be in the list. It takes about a hundred times as long.
             seed: decides the draws of p_top_k; a user's are the same whoever else is asked for.
-            calibrated: as in `predict`. Lists are in the order of the calibrated scores, which is nearly that of the others: of
-                two items of equal score the less certain one gains.
+            calibrated: as in `predict`. Lists are in the order of the calibrated scores: of two items of equal score within the
+                design the less certain one gains.
 
         Returns:
             user, rank (from 1), item, score, score_lower, score_upper, popularity_lower, popularity_upper, cold, as in

@@ -50,7 +50,8 @@ def _design(fit: Trained) -> str:
     number = fit.study.data.negatives
     if not number:
         return ""
-    kind = "ranking scores and no probabilities" if fit.model.pairwise else "probabilities within this design"
+    within = "probabilities within this design; calibrated=True gives those over the catalogue"
+    kind = "ranking scores and no probabilities" if fit.model.pairwise else within
     return f"Negatives: {number} sampled for each positive, so that scores are {kind}. "
 
 

@@ -47,6 +47,19 @@ def test_sums_meet_the_number_of_positives(name, again):
     assert (sums(fit, calibrated=False) - 1 > 5 * standard_errors(fit)).all()
 
 
+@pytest.mark.usefixtures("short_training")
+def test_sums_are_those_of_a_log_as_long_as_the_whole_with_periods():
+    sim = pb.simulate(users=200, items=100, interactions=9_000, periods=3, labels="positives", seed=0)
+    study = pb.Study(
+        model={"affinity": {"name": "embedding", "dim": 2}},
+        training={"epochs": 8, "batch_size": 1_000, "device": "cpu"},
+    )
+    fit = pb.fit(sim.events, study=study, progress=False)
+    assert sim.events.periods == 3
+    # the last period's popularity is not that of all three
+    assert (np.abs(sums(fit, calibrated=True) - 1) < 0.1).all()
+
+
 @pytest.mark.slow
 def test_sums_of_real_positives(movielens):
     ratings = pd.read_csv(movielens / "ratings.csv").query("rating >= 4")
