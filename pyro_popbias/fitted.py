@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -28,6 +28,9 @@ from pyro_popbias.trained import Trained
 from pyro_popbias.training.restarts import Checkpointing, best_of, restart_seeds, train_restart
 from pyro_popbias.validation import require_integer
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 class Fit(Trained):
     """A trained pair, and what a user asks of it."""
@@ -38,6 +41,8 @@ class Fit(Trained):
         popularity: str | float | Mapping[Any, float] = "population",
         interval: float = 0.9,
         unseen: Literal["error", "prior", "drop"] = "error",
+        *,
+        calibrated: bool = False,
     ) -> pd.DataFrame:
         """Return P(c=1 | do(u,i)) of pairs, in the frame's order.
 
@@ -53,6 +58,9 @@ class Fit(Trained):
                 popularity_upper; above 0 and below 1.
             unseen: what to do with ids that the fit does not know: "error", "prior" for the prior mean of their
                 affinity, or "drop" for leaving their rows out.
+            calibrated: where negatives were sampled, whether probabilities are those over the catalogue: that the user has a
+                positive of the item in a log such as the fit's. Without it they are those within the design, 1 / (1 + m) on
+                average whatever the catalogue's size. Unseen users are taken to have the mean number of positives.
 
         Returns:
             user, item, score, score_lower, score_upper, popularity_lower, popularity_upper, score_sd, cold: probabilities;
@@ -66,9 +74,10 @@ class Fit(Trained):
         Raises:
             DataError: a column is missing or a duplicate, ids are unseen, or a mapping lacks items.
             UnknownNameError: there is no such mode of popularity.
-            ConfigError: a value of popularity is outside of its support, or the interval is not between 0 and 1.
+            ConfigError: a value of popularity is outside of its support, the interval is not between 0 and 1, or scores
+                cannot be calibrated: labels are the data's own, or the model is `pda`.
         """
-        scorer = self.scorer(popularity, interval)
+        scorer = self.scorer(popularity, interval, calibrated=calibrated)
         pairs = Pairs.from_frame(frame, self.catalogue, unseen=unseen)
         return predict_pairs(scorer, pairs, score=given_score(pairs.frame, self.study))
 
@@ -82,6 +91,7 @@ class Fit(Trained):
         interval: float = 0.9,
         p_top_k: bool = False,
         seed: int = 0,
+        calibrated: bool = False,
     ) -> pd.DataFrame:
         """Return each user's k items of highest P(c=1 | do(u,i)); of equal scores the item that the fit knows first.
 
@@ -95,6 +105,8 @@ class Fit(Trained):
             interval: as in `predict`.
             p_top_k: whether to add the probability of each item to be in the list. It takes about a hundred times as long.
             seed: decides the draws of p_top_k; a user's are the same whoever else is asked for.
+            calibrated: as in `predict`. Lists are in the order of the calibrated scores: of two items of equal score within the
+                design the less certain one gains.
 
         Returns:
             user, rank (from 1), item, score, score_lower, score_upper, popularity_lower, popularity_upper, cold, as in
@@ -105,10 +117,10 @@ class Fit(Trained):
             DataError: users are unseen, a mapping lacks items, or seen items are to be excluded and the run was saved
                 without its interactions.
             UnknownNameError: there is no such mode of popularity.
-            ConfigError: k is not an integer >= 1, a value of popularity is outside of its support, or the interval is not
-                between 0 and 1.
+            ConfigError: k is not an integer >= 1, a value of popularity is outside of its support, the interval is not
+                between 0 and 1, or scores cannot be calibrated.
         """
-        scorer = self.scorer(popularity, interval)
+        scorer = self.scorer(popularity, interval, calibrated=calibrated)
         k = require_integer("k", k, 1)
         if exclude_seen and self.events is None:
             raise DataError(
@@ -234,6 +246,22 @@ class Fit(Trained):
         from pyro_popbias.report.html import write_report  # matplotlib takes a while to import
 
         write_report(self, path, titles=titles, test=test, candidates=candidates)
+
+    def plot_drift(self, items: Iterable[Any] | None = None, interval: float = 0.9, ax: "Axes | None" = None) -> "Axes":
+        """Plot the popularity of some items over periods, with intervals, and return the axes; open where there are no rows.
+
+        Args:
+            items: ids; by default the five with most rows.
+            interval: probability of the intervals.
+            ax: axes to draw into; those of a new figure if left out.
+
+        Raises:
+            ConfigError: the fit has one period, or the interval is not between 0 and 1.
+            DataError: items are unseen.
+        """
+        from pyro_popbias.report.drift_plot import drift  # matplotlib takes a while to import
+
+        return drift(self, items, ax, interval=interval)
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.

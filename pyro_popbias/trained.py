@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from pyro_popbias.evaluation.evaluate import Evaluation, evaluate
 from pyro_popbias.evaluation.trade_off import ACCURACY, BIAS, SHARES, TradeOff, judge_trade_off
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
+from pyro_popbias.prediction.calibration import Calibration
 from pyro_popbias.prediction.forecast import forecast_table, walk_of
 from pyro_popbias.prediction.intervention import read_popularity
 from pyro_popbias.prediction.item_table import items_table
@@ -70,17 +71,27 @@ class Trained:
         """The pairs of all restarts, the best first."""
         return Chain(self.model, self.guide, self.iterates), *self.others
 
-    def scorer(self, popularity: object, interval: float = 0.9) -> Scorer:
+    def scorer(self, popularity: object, interval: float = 0.9, *, calibrated: bool = False) -> Scorer:
         """Return what scores pairs and users under a popularity mode, on codes.
 
         Args:
             popularity: as in `Fit.predict`.
             interval: probability between the ends of scores.
+            calibrated: as in `Fit.predict`.
+
+        Raises:
+            ConfigError: there is nothing to calibrate.
+            DataError: positives of users were not counted.
         """
         asked = read_popularity(popularity, self.model.latents["popularity"].support)
         if asked == "forecast":
             walk_of(self.model)
-        return Scorer(self.model, self.guide, self.catalogue, asked, check_interval(interval))
+        plain = Scorer(self.model, self.guide, self.catalogue, asked, check_interval(interval))
+        if not calibrated:
+            return plain
+        negatives = self.study.data.negatives or 0
+        found = Calibration.of(self.model, self.catalogue, negatives, device=self.guide.device)
+        return replace(plain, calibration=found)
 
     def judge(
         self,

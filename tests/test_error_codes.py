@@ -19,6 +19,7 @@ SHARED = {
     "PB-C089": "a file is not valid TOML",
     "PB-D001": "the data have the wrong type",
     "PB-D048": "ids are unseen",
+    "PB-D049": "items are unseen",
     "PB-D050": "a table of ids has one twice",
     "PB-D106": "the run was saved without its interactions",
     "PB-D370": "rows of a test were trained on",

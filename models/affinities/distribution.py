@@ -33,11 +33,14 @@ class AffinityDistribution:
         mean: logits, any shape.
         variance: the same shape; None where the affinity is a point estimate.
         conformity: d_u of their users, in models where users differ in it; None elsewhere.
+        log_weight: log w of their users, broadcastable to the affinities, where the odds of P are to be divided by w; None
+            elsewhere.
     """
 
     mean: Tensor
     variance: Tensor | None = None
     conformity: Deviation | None = None
+    log_weight: Tensor | None = None
 
     def expect(self, function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return E[f(x)] and the standard deviation of f(x), which is None for a point; x is without conformity.
@@ -84,13 +87,14 @@ class AffinityDistribution:
 
     def at(self, *index: Tensor) -> "AffinityDistribution":
         """Return the distributions at some positions."""
-        d = self.conformity
+        d, log_w = self.conformity, self.log_weight
         return AffinityDistribution(
             self.mean[index],
             None if self.variance is None else self.variance[index],
             None
             if d is None
             else Deviation(d.mean.expand_as(self.mean)[index], d.variance.expand_as(self.mean)[index]),
+            None if log_w is None else log_w.expand_as(self.mean)[index],
         )
 
     def widened(self, added: Tensor) -> "AffinityDistribution":
@@ -111,5 +115,5 @@ class AffinityDistribution:
         d = self.conformity
         if d is None:
             return self
-        shifted = AffinityDistribution(self.mean + d.mean * term, self.variance)
+        shifted = replace(self, mean=self.mean + d.mean * term, conformity=None)
         return shifted.widened(d.variance * term.square())

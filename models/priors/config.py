@@ -1,7 +1,6 @@
 """The sections of priors in a study: where their numbers come from."""
 
 import os
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -11,7 +10,7 @@ from pyro_popbias.validation import PartConfig, Positive
 COUNTED = ("counts", "share", "log-share")
 POSTERIOR = "posterior"  # of an earlier fit
 ITEM_SOURCES = (*COUNTED, POSTERIOR)  # of a prior with a distribution for each cell
-DRIFT = 0.25  # of log popularity, from the counts' time to the labels'
+DRIFT = 0.25  # of log popularity, from the counts' time to the labels', where it cannot be estimated
 WALK = "random-walk"
 
 Drift = Annotated[float, Field(strict=True, ge=0.0, le=10.0, allow_inf_nan=False)]
@@ -33,13 +32,6 @@ class PriorConfig(PartConfig):
     counts: Any = None
     drift: Drift | Literal["random-walk"] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _drift_of_counts(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and given.get("source") == "counts":
-            return {"drift": DRIFT, **given}
-        return given
-
     @field_validator("counts")
     @classmethod
     def _path_or_table(cls, counts: Any) -> Any:
@@ -59,6 +51,9 @@ class PriorConfig(PartConfig):
         if self.counts is not None and self.source not in COUNTED:
             raise ValueError(f"counts goes with source = {', '.join(map(repr, COUNTED))}")
         self._check_drift()
+        if self.source == "counts" and self.drift is None:
+            # not among the keys that were given: where counts are a log with times, an estimate takes its place
+            self.__dict__["drift"] = DRIFT
         self.check_concentration()
         return self
 

@@ -74,7 +74,7 @@ def _check_walk(study: Study, events: Interactions) -> None:
     walks = study.model.prior.drift == WALK
     if walks and events.periods == 1:
         raise ConfigError(
-            f"PB-C421: [model.prior] drift = {WALK!r} needs two periods or more, and the data have one; give time and periods in "
+            f"PB-C441: [model.prior] drift = {WALK!r} needs two periods or more, and the data have one; give time and periods in "
             "[data] (time= and periods= of from_frame), or leave drift out"
         )
     if study.model.latent == "interaction" and (
@@ -82,7 +82,7 @@ def _check_walk(study: Study, events: Interactions) -> None:
     ):
         what = f"drift = {WALK!r}" if walks else f"guide {study.guide.name!r}"
         raise IncompatibleError(
-            f"PB-C422: {what} joins the periods of an item, and latent = 'interaction' gives every row a popularity of its own; "
+            f"PB-C442: {what} joins the periods of an item, and latent = 'interaction' gives every row a popularity of its own; "
             "use latent = 'item'"
         )
 

@@ -32,7 +32,7 @@ def read_counts(given: Any, data: DataConfig) -> pd.DataFrame:
 
     Args:
         given: a path, or a frame.
-        data: names of the columns of ids; "item" and "user" are taken too.
+        data: names of the columns of ids and times; "item", "user" and "time" are taken too.
 
     Raises:
         DataError: a column is missing, an item appears twice, or counts are not integers >= 0.
@@ -53,9 +53,20 @@ def read_counts(given: Any, data: DataConfig) -> pd.DataFrame:
                 "so that rows shared with the data cannot be found"
             )
             warnings.warn(message, DataWarning, stacklevel=2)
-        return table
-    table = table.assign(user=as_text(frame[user], f"counts.{user}"))
-    return table.assign(time=frame[data.time].to_numpy()) if data.time in frame else table
+    else:
+        table = table.assign(user=as_text(frame[user], f"counts.{user}"))
+    time = _time_of(frame, data)
+    return table if time is None else table.assign(time=frame[time].to_numpy())
+
+
+def _time_of(frame: pd.DataFrame, data: DataConfig) -> str | None:
+    """Return the name of a log's column of times: the study's, or "time" where that can be used; None without one."""
+    if data.time is not None and data.time in frame:
+        return data.time
+    if "time" not in frame or frame["time"].isna().any():
+        return None
+    kind = frame["time"].dtype
+    return "time" if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_numeric_dtype(kind) else None
 
 
 def _whole(count: "pd.Series[Any]", item: "pd.Series[str]") -> np.ndarray:

@@ -178,7 +178,9 @@ def assemble(
     )
     rows = tensors(train, negatives=for_training)
     cells = cell_statistics(events, train, rows, training.seed)
-    model, guide = build(study, events.catalogue, cells, prior or make_prior(study, events, train))
+    if prior is None:
+        prior, study = make_prior(study, events, train)
+    model, guide = build(study, events.catalogue, cells, prior)
     made = Pair(
         study=study,
         events=events,

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from pyro.distributions import Gamma, LogNormal
 
 from pyro_popbias.assembly import count_statistics
 from pyro_popbias.assembly.components import build_prior, local_parameters
+from pyro_popbias.assembly.count_drift import CountDrift, estimate
 from pyro_popbias.assembly.item_counts import check_disjoint, count_items, read_counts
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior
 from pyro_popbias.models.priors.config import POSTERIOR
 from pyro_popbias.models.priors.prior import ConcentratedPrior
+from pyro_popbias.progress import log
 from pyro_popbias.study.study import Study
 
 
@@ -47,16 +50,28 @@ class PriorInputs:
         return np.bincount(self.events.cell[rows], minlength=self.events.cells).reshape(-1, self.events.periods)
 
     @cached_property
+    def table(self) -> pd.DataFrame | None:
+        """The study's table or log of counts; None where there is none."""
+        given = self.study.model.prior.counts
+        return None if given is None else read_counts(given, self.study.data)
+
+    @cached_property
     def given(self) -> np.ndarray | None:
-        """`(K,)` count of each item in the study's table or log; None where there is none."""
-        given, data = self.study.model.prior.counts, self.study.data
-        if given is None:
+        """`(K,)` count of each item in that table; None where there is none."""
+        if self.table is None:
             return None
-        table = read_counts(given, data)
-        counts = count_items(table, self.events.items)
-        if self.study.model.prior.source == "counts":
-            check_disjoint(given, table, counts, self.events, data)
+        counts, prior = count_items(self.table, self.events.items), self.study.model.prior
+        if prior.source == "counts":
+            check_disjoint(prior.counts, self.table, counts, self.events, self.study.data)
         return counts
+
+    @cached_property
+    def estimated(self) -> CountDrift | None:
+        """The drift of counts by their own log; None where the study gives one, or the log does not tell it."""
+        prior = self.study.model.prior
+        if prior.source != "counts" or "drift" in prior.model_fields_set or self.table is None:
+            return None
+        return estimate(self.table, self.events.items)
 
     def counts(self) -> np.ndarray:
         """Return the given counts, the same in each period, or else the training rows' own positives, `(K, T)`."""
@@ -65,8 +80,8 @@ class PriorInputs:
         return np.repeat(self.given[:, None], self.events.periods, axis=1)
 
 
-def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> PopularityPrior:
-    """Return the prior of a study, at its start.
+def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> tuple[PopularityPrior, Study]:
+    """Return the prior of a study, at its start, and the study with the drift of its counts where that is estimated.
 
     Args:
         study: the study.
@@ -79,16 +94,25 @@ def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> Populari
         DataError: given counts cannot be used, or are those of the data.
         RunFolderError: the file of counts cannot be read.
     """
-    if study.model.prior.source == POSTERIOR:
+    prior, inputs = study.model.prior, PriorInputs(study, events, rows)
+    if prior.source == POSTERIOR:
         raise ConfigError(
             "PB-C430: prior source 'posterior' is the popularity that an earlier fit has left: pb.update(fit, events) gives it, "
             "or popbias update RUN --data FILE --out FOLDER; use source = 'learned' to fit anew"
         )
-    find = SOURCES.get(study.model.prior.source)
+    find = SOURCES.get(prior.source)
     with local_parameters():
-        if find is None:
-            return build_prior(study.model.prior, events.cells, events.periods)
-        return find(PriorInputs(study, events, rows))
+        made = build_prior(prior, events.cells, events.periods) if find is None else find(inputs)
+    found = inputs.estimated
+    if found is None:
+        return made, study
+    log.info(
+        "prior: log popularity drifts by %.3f (sd), estimated on two windows of %d rows of counts of %d items",
+        found.value,
+        found.rows,
+        found.items,
+    )
+    return made, study.replace("model", prior=prior.model_copy(update={"drift": found.value}))
 
 
 def _population(evidence: PriorInputs) -> PopularityPrior:
@@ -104,11 +128,11 @@ def _population(evidence: PriorInputs) -> PopularityPrior:
 
 
 def _counts(evidence: PriorInputs) -> PopularityPrior:
-    section, family = evidence.study.model.prior, evidence.family
-    assert isinstance(section.drift, float)  # noqa: S101  sections give it
-    counts = evidence.counts()
+    family, counts, found = evidence.family, evidence.counts(), evidence.estimated
+    drift = evidence.study.model.prior.drift if found is None else found.value
+    assert isinstance(drift, float)  # noqa: S101  sections give it
     a = count_statistics.concentration(counts[:, :1])
-    distributions = count_statistics.item_distributions(counts.reshape(-1), a, section.drift)
+    distributions = count_statistics.item_distributions(counts.reshape(-1), a, drift)
     parent = torch.tensor(a, dtype=torch.float64)
     return ItemPrior(family.near(distributions), family.population_like(Gamma(parent, parent)))
 

@@ -34,6 +34,9 @@ Mode = Annotated[
         help="Popularity to integrate over: population, prior, posterior or none; or a number, or forecast=0.5, to set it to."
     ),
 ]
+Calibrated = Annotated[
+    bool, typer.Option("--calibrated", help="Where negatives were sampled: probabilities over the whole catalogue.")
+]
 Ranked = Annotated[
     Candidates, typer.Option(help="Rank all items without those already seen, or the user's test rows only.")
 ]
@@ -153,13 +156,15 @@ def predict(
     unseen: Annotated[
         Unseen, typer.Option(help="Pairs of users or items without training rows: refuse, score by the prior, or drop.")
     ] = Unseen.error,
+    calibrated: Calibrated = False,
 ) -> None:
     """Write the debiased probability P(c=1 | do(u,i)) of pairs of users and items."""
     from pyro_popbias.data.table_files import read_table
 
     refuse_input_as_output(output, run, pairs)
     frame = read_table(pairs, text=("user", "item"))
-    _emit(_load(run).predict(frame, popularity=_popularity(popularity), unseen=unseen.value), output)
+    mode = _popularity(popularity)
+    _emit(_load(run).predict(frame, popularity=mode, unseen=unseen.value, calibrated=calibrated), output)
 
 
 @app.command()
@@ -172,13 +177,15 @@ def recommend(
     p_top_k: Annotated[
         bool, typer.Option("--p-top-k", help="Add the probability of each item to be in the list; takes longer.")
     ] = False,
+    calibrated: Calibrated = False,
 ) -> None:
     """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
     from pyro_popbias.data.table_files import read_table
 
     refuse_input_as_output(output, run, users)
     ids = None if users is None else read_table(users, text=("user",))["user"]
-    _emit(_load(run).recommend(ids, k=k, popularity=_popularity(popularity), p_top_k=p_top_k), output)
+    mode = _popularity(popularity)
+    _emit(_load(run).recommend(ids, k=k, popularity=mode, p_top_k=p_top_k, calibrated=calibrated), output)
 
 
 @app.command()

@@ -23,6 +23,7 @@ class Catalogue:
         item_features: side features by item code; None without.
         user_count: `(U,)` rows of each user; None where they were not counted.
         user_positives: `(U,)` rows with label 1; None where they were not counted.
+        user_items: `(U,)` distinct items with such a row; None where they were not counted.
     """
 
     users: "pd.Index[str]"
@@ -35,6 +36,7 @@ class Catalogue:
     item_features: Features | None = None
     user_count: np.ndarray | None = field(default=None, repr=False)
     user_positives: np.ndarray | None = field(default=None, repr=False)
+    user_items: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def cells(self) -> int:

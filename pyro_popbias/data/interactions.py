@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.duplicates import warn_of_duplicates
@@ -146,20 +147,23 @@ class Interactions:
     def catalogue(self) -> Catalogue:
         """Ids, periods and counts, without the rows."""
         count = np.bincount(self.cell, minlength=self.cells)
-        positives = count if self.label is None else np.bincount(self.cell[self.label == 1], minlength=self.cells)
+        positive = np.ones(len(self), dtype=bool) if self.label is None else self.label == 1
+        user, item = self.user[positive], self.item[positive]
+        pairs = sparse.csr_array(
+            (np.ones(len(user), dtype=bool), (user, item)), shape=(len(self.users), len(self.items))
+        )
         return Catalogue(
             self.users,
             self.items,
             self.periods,
             self.edges,
             count,
-            positives,
+            np.bincount(self.cell[positive], minlength=self.cells),
             user_features=self.user_features,
             item_features=self.item_features,
             user_count=np.bincount(self.user, minlength=len(self.users)),
-            user_positives=np.bincount(
-                self.user if self.label is None else self.user[self.label == 1], minlength=len(self.users)
-            ),
+            user_positives=np.bincount(user, minlength=len(self.users)),
+            user_items=np.diff(pairs.indptr),  # a pair with several rows is one
         )
 
     def with_periods(self, periods: int, *, by: PeriodBy = "time") -> "Interactions":

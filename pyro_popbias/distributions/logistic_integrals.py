@@ -124,7 +124,7 @@ def expected_logistic(
         distribution: the distribution of z, Normal or positive; with `cell_index`, `(D,)` distributions.
         cell_index: `(B,)` index of each offset's distribution.
     """
-    return _of_pairs(_linear, offset, slope, distribution, cell_index)
+    return of_pairs(_linear, offset, slope, distribution, cell_index)
 
 
 @singledispatch
@@ -166,10 +166,10 @@ def expected_inverse_logistic(
         distribution: a positive distribution of z; with `cell_index`, `(D,)` distributions.
         cell_index: `(B,)` index of each offset's distribution.
     """
-    return _of_pairs(_inverse, offset, 1.0, distribution, cell_index)
+    return of_pairs(_inverse, offset, 1.0, distribution, cell_index)
 
 
-def _of_pairs(
+def of_pairs(
     integral: Callable[[Distribution, Tensor, Tensor, Tensor], Tensor],
     offset: float | Tensor,
     slope: float | Tensor,

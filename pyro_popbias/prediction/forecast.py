@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.distributions import Distribution
+from torch import Tensor
+from torch.distributions import Distribution, constraints
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.summary import summary
@@ -66,6 +67,23 @@ class Forecast:
         return np.maximum(found, LEAST) if is_positive else found
 
 
+def forecast_values(
+    forecast: Forecast, model: PopularityModel, guide: JointGuide, catalogue: Catalogue, items: "pd.Index[str]"
+) -> Tensor:
+    """Return the forecast of items by id, `(n,)`; that of unseen ones is the mean of the population.
+
+    Raises:
+        ConfigError: there is one period.
+    """
+    cell = torch.arange(catalogue.cells, device=guide.device)
+    positive = model.latents["popularity"].support is not constraints.real
+    with torch.no_grad():
+        q, prior = guide.popularity.posterior(cell), model.prior.distribution(cell)
+        values = torch.from_numpy(forecast.of(q, prior, catalogue, is_positive=positive)).to(cell.device)
+        code = torch.from_numpy(catalogue.items.get_indexer(items)).to(cell.device)
+        return torch.where(code < 0, model.prior.population().mean.double(), values[code.clamp(min=0)])
+
+
 def last_values(of_q: np.ndarray, of_prior: np.ndarray, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray]:
     """Return each item's value in its last period with rows, and how far it has moved since the one before, `(K,)` each.
 
@@ -110,7 +128,7 @@ def walk_of(model: PopularityModel) -> RandomWalkPrior:
     if isinstance(model.prior, RandomWalkPrior):
         return model.prior
     raise ConfigError(
-        "PB-C420: only a random walk says how popularity goes on; fit with periods and [model.prior] drift = 'random-walk', or "
+        "PB-C440: only a random walk says how popularity goes on; fit with periods and [model.prior] drift = 'random-walk', or "
         'choose {"forecast": a}, a point on the line through the last two periods (--popularity forecast=0.5 on the command line)'
     )
 

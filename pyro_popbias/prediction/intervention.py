@@ -25,6 +25,7 @@ from torch.distributions import Distribution, constraints
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import UnknownNameError
 from pyro_popbias.models import AffinityDistribution, PopularityModel
+from pyro_popbias.prediction.calibrated_probability import conditional, marginal
 from pyro_popbias.prediction.conforming_interval import conforming_interval
 from pyro_popbias.prediction.do_value import DoValue, read_do_value
 from pyro_popbias.prediction.forecast import Forecast, read_forecast
@@ -142,9 +143,7 @@ def scores(
             own = conforming_interval(model, affinity, distribution, interval, cell_index)
             score = model.mean_probability(affinity, distribution, cell_index)
             return Scores(score, own.lower, own.upper, *ordered, own.sd)
-        return _scores(
-            affinity, lambda x: model.marginal_probability(x, distribution, cell_index), interval, by_popularity=ordered
-        )
+        return _scores(affinity, marginal(model, affinity, distribution, cell_index), interval, by_popularity=ordered)
 
 
 def scores_at(model: PopularityModel, affinity: AffinityDistribution, z: Tensor, *, interval: float) -> Scores:
@@ -158,7 +157,7 @@ def scores_at(model: PopularityModel, affinity: AffinityDistribution, z: Tensor,
     """
     with torch.no_grad():
         given = affinity if affinity.conformity is None else affinity.given(model.logit_term(z))
-        return _scores(given, lambda x: model.conditional_probability(x, z), interval)
+        return _scores(given, conditional(model, given, z), interval)
 
 
 def probability_at(model: PopularityModel, affinity: AffinityDistribution, z: Tensor) -> Tensor:
@@ -170,7 +169,7 @@ def probability_at(model: PopularityModel, affinity: AffinityDistribution, z: Te
         z: popularity, broadcastable to the affinities.
     """
     given = affinity if affinity.conformity is None else affinity.given(model.logit_term(z))
-    return given.expect(lambda x: model.conditional_probability(x, z))[0]
+    return given.expect(conditional(model, given, z))[0]
 
 
 def _scores(

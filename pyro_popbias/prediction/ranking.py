@@ -1,7 +1,7 @@
 """What orders all items of a user by their scores, and finds the best without scoring all of them where that can be known."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,8 +34,9 @@ class Ranking:
         device: where the affinity is.
         by_user: from codes of users `(U,)` to what takes rows of these `(n,)` and affinities `(n, ...)` to scores, where
             users differ in `probability`; None where they do not.
-        conforming: from affinities `(U, ...)` of users `(U,)` and the weights to the same with their conformity; None where
-            users do not differ in it. Under one popularity for all items a user's scores still increase with x.
+        of_users: from affinities `(U, ...)` of users `(U,)` and the weights to the same with what users differ in besides,
+            conformity and calibration; None where they do not. Under one popularity for all items a user's scores still
+            increase with x.
     """
 
     affinity: Affinity
@@ -45,7 +46,7 @@ class Ranking:
     items: int
     device: torch.device
     by_user: Callable[[Tensor], Callable[[Tensor, Tensor], Tensor]] | None = None
-    conforming: Callable[[AffinityDistribution, Tensor, Weights], AffinityDistribution] | None = None
+    of_users: Callable[[AffinityDistribution, Tensor, Weights], AffinityDistribution] | None = None
 
     @property
     def by_mean(self) -> bool:
@@ -59,14 +60,14 @@ class Ranking:
         if self.by_mean:
             return self.affinity.order(user, self.weights)
         affinity = self._table(user)
-        if self.probability is None or self.conforming is not None:
+        if self.probability is None or self.of_users is not None:
             return self.own(affinity)
         return expected(affinity, self.probability)
 
     def _table(self, user: Tensor) -> AffinityDistribution:
-        """Return x_ui of users with all items, `(U, K)`, with their conformity."""
+        """Return x_ui of users with all items, `(U, K)`, with what users differ in besides."""
         affinity = self.affinity.table(user, self.weights)
-        return affinity if self.conforming is None else self.conforming(affinity, user, self.weights)
+        return affinity if self.of_users is None else self.of_users(affinity, user, self.weights)
 
     def scores_of_means(self, user: Tensor) -> Tensor:
         """Return numbers in the order of the scores that the means of affinities have, `(U, K)` to be changed freely."""
@@ -75,7 +76,7 @@ class Ranking:
         affinity = self._table(user)
         d = affinity.conformity
         at_mean = None if d is None else Deviation(d.mean, torch.zeros_like(d.variance))
-        return self.own(AffinityDistribution(affinity.mean, conformity=at_mean))
+        return self.own(replace(affinity, variance=None, conformity=at_mean))
 
     @torch.no_grad()
     def lists(self, users: np.ndarray, k: int, seen: sparse.csr_array | None) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -88,7 +89,7 @@ class Ranking:
         """
         user, k = torch.from_numpy(users.astype(np.int64)).to(self.device), min(k, self.items)
         bounds = None
-        if self.probability is not None and not self.by_mean and (self.conforming is None or self.by_user is not None):
+        if self.probability is not None and not self.by_mean and (self.of_users is None or self.by_user is not None):
             bounds = self.affinity.variance_range(user, self.weights)
         start = 0
         for block in user_blocks(users, self.items):

@@ -10,21 +10,25 @@ import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.models import AffinityDistribution, PopularityModel, RandomWalkPrior
-from pyro_popbias.models.affinities.distribution import Deviation
+from pyro_popbias.models import AffinityDistribution, PopularityModel
+from pyro_popbias.models.affinities.latents import Weights
 from pyro_popbias.models.priors.prior import SharedPrior
 from pyro_popbias.prediction.best_expectations import expected
+from pyro_popbias.prediction.calibrated_probability import conditional, marginal
+from pyro_popbias.prediction.calibrated_ranking import OfTable, OfUsers, own_scores, shifted, with_weight
+from pyro_popbias.prediction.calibration import Calibration
+from pyro_popbias.prediction.conforming_scores import ConformingScores
 from pyro_popbias.prediction.do_value import DoValue
-from pyro_popbias.prediction.forecast import Forecast
-from pyro_popbias.prediction.intervention import Popularity, Scores, probability_at, scores, scores_at
+from pyro_popbias.prediction.forecast import Forecast, forecast_values, walk_of
+from pyro_popbias.prediction.intervention import Popularity, Scores, scores, scores_at
 from pyro_popbias.prediction.list_probability import list_probability
 from pyro_popbias.prediction.ranking import NOTHING, Ranking, in_batches
-from pyro_popbias.prediction.tabulated import USER_NODES, Tabulated, TabulatedByUser
+from pyro_popbias.prediction.tabulated import USER_NODES, Tabulated
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Scorer:
         catalogue: ids and counts.
         popularity: what to integrate over.
         interval: probability between the two ends of a score, and between those of popularity.
+        calibration: what takes the scores of pairs and lists of users from among sampled negatives to the catalogue; None
+            leaves them.
     """
 
     model: PopularityModel
@@ -44,6 +50,7 @@ class Scorer:
     catalogue: Catalogue
     popularity: Popularity
     interval: float
+    calibration: Calibration | None = None
 
     def tensor(self, codes: np.ndarray) -> Tensor:
         """Return codes as a tensor on the model's device."""
@@ -57,25 +64,10 @@ class Scorer:
             ConfigError: a forecast is asked for, and there is one period.
         """
         if isinstance(self.popularity, Forecast):
-            return self._forecast(self.popularity, items)
+            return forecast_values(self.popularity, self.model, self.guide, self.catalogue, items)
         if not isinstance(self.popularity, DoValue):
             return None
         return torch.from_numpy(self.popularity.of(items)).to(self.guide.device)
-
-    def _forecast(self, forecast: Forecast, items: "pd.Index[str]") -> Tensor:
-        """Return the forecast of items, `(n,)`; that of unseen ones is the mean of the population."""
-        cell, prior = self.tensor(np.arange(self.catalogue.cells)), self.model.prior
-        positive = self.model.latents["popularity"].support is not constraints.real
-        values = forecast.of(
-            self.guide.popularity.posterior(cell), prior.distribution(cell), self.catalogue, is_positive=positive
-        )
-        code = self.catalogue.items.get_indexer(items)
-        with torch.no_grad():
-            return torch.where(
-                self.tensor(code) < 0,
-                prior.population().mean.double(),
-                torch.from_numpy(values).to(self.guide.device)[code.clip(min=0)],
-            )
 
     def scores_with_interval(
         self,
@@ -88,8 +80,8 @@ class Scorer:
     ) -> Scores:
         """Return the scores of pairs, `(B,)`, whose intervals have the residual variance, and what intercept and qualities move.
 
-        Under "posterior" they leave the last two out: popularity then moves against them, and P hardly does. Where vectors
-        are point estimates there is no interval.
+        Under "posterior" and "forecast" they leave the last two out: popularity then moves against them, and P hardly does.
+        Where vectors are point estimates there is no interval.
 
         Args:
             affinity: `(B,)` distribution of logits.
@@ -98,17 +90,29 @@ class Scorer:
             given: as in `scores`.
             period: as in `scores`.
         """
+        affinity = self._calibrated(affinity, user)
         found = self.scores(affinity, item, given=given, period=period)
         if not self.model.affinity.is_bayesian:
             return replace(found, score_lower=None, score_upper=None, score_sd=None)
         moved = affinity
-        if self.popularity != "posterior":
+        if self.popularity not in ("posterior", "forecast"):
             moved = self.guide.quality.widened(self.guide.intercept.widened(affinity, user, item), item)
         of_all = self.guide.with_residual(moved)
         if of_all is affinity:
             return found
         wide = self.scores(of_all, item, given=given, period=period)
         return replace(found, score_lower=wide.score_lower, score_upper=wide.score_upper, score_sd=wide.score_sd)
+
+    @property
+    def _weighs_inside(self) -> bool:
+        """Whether scores are calibrated by a w within their integrals, and not by a move of x."""
+        return self.calibration is not None and not self.model.has_logit_link and self.popularity != "none"
+
+    def _calibrated(self, affinity: AffinityDistribution, user: Tensor) -> AffinityDistribution:
+        """Return affinities `(U, ...)` of users `(U,)` whose probabilities are calibrated, where scores are."""
+        if self.calibration is None:
+            return affinity
+        return self.calibration.added(affinity, user, inside=self._weighs_inside)
 
     def scores(
         self, affinity: AffinityDistribution, item: Tensor, *, given: Tensor | None = None, period: Tensor | None = None
@@ -169,8 +173,7 @@ class Scorer:
         else:
             posterior, walk = self.guide.popularity.posterior(cell), self.model.prior
             if self.popularity == "forecast":
-                assert isinstance(walk, RandomWalkPrior)  # noqa: S101  `forecast.check_walk` has looked
-                prior, posterior = walk.after(prior, 1), walk.after(posterior, 1)
+                prior, posterior = (walk_of(self.model).after(each, 1) for each in (prior, posterior))
             yield everywhere, posterior, cell_index
             unknown = self.catalogue.without_rows(by_item=walk.joins_periods)
             silent = self.tensor(unknown).index_select(0, cell) > 0
@@ -203,52 +206,33 @@ class Scorer:
         model = self.model
         if given is not None:
             affinity = affinity if affinity.conformity is None else affinity.given(model.logit_term(given))
-            return expected(affinity, lambda x: model.conditional_probability(x, given))
+            return expected(affinity, conditional(model, affinity, given))
         if self.popularity == "none":
             return expected(affinity, model.affinity_score)
 
-        def under(distribution: Distribution, index: Tensor | None = None) -> Tensor:
+        def under(distribution: Distribution) -> Tensor:
             if affinity.conformity is not None:
-                return model.mean_probability(affinity, distribution, index)
-            return expected(affinity, lambda x: model.marginal_probability(x, distribution, index))
+                return model.mean_probability(affinity, distribution)
+            return expected(affinity, marginal(model, affinity, distribution))
 
-        if self._shares_popularity:
-            return under(model.prior.population()) if affinity.conformity is None else self._by_users(affinity)
-        found, *others = (
-            (rows, under(distribution, index))
-            for rows, distribution, index in self._of_cells(item, self._cell(item, None), None)
-        )
+        if self._shares_popularity and affinity.conformity is not None:
+            return ConformingScores(model, self.popularity).of_table(affinity)
+        found, *others = ((rows, under(distribution)) for rows, distribution in self._of_all(item))
         return reduce(lambda own, other: torch.where(other[0], other[1], own), others, found[1])
+
+    def _of_all(self, item: Tensor) -> Iterator[tuple[Tensor, Distribution]]:
+        """Yield the distributions of z of items `(K,)`, each once, and which items they are for; the later ones replace."""
+        if self._shares_popularity:
+            yield torch.ones_like(item, dtype=torch.bool), self.model.prior.population()
+            return
+        for rows, distribution, _ in self._of_cells(item, self._cell(item, None), None):
+            yield rows, distribution
 
     @property
     def _shares_popularity(self) -> bool:
         """Whether all items have the population distribution."""
         shared = isinstance(self.model.prior, SharedPrior)
         return self.popularity == "population" or (self.popularity == "prior" and shared)
-
-    def _by_users(self, affinity: AffinityDistribution) -> Tensor:
-        """Return the scores of users who differ in conformity with all items, `(U, K)`, under the population distribution."""
-        users, items = affinity.mean.shape
-        if items <= USER_NODES:
-            return self.model.mean_probability(affinity, self.model.prior.population())
-        assert affinity.conformity is not None  # noqa: S101  the caller has looked
-        of_users = TabulatedByUser(partial(self._at, affinity.conformity), users, affinity.mean)
-        return expected(affinity, partial(of_users, torch.arange(users, device=affinity.mean.device)))
-
-    def _tabulated(self, user: Tensor) -> TabulatedByUser:
-        """Return the scores of users `(U,)` under one popularity for all items, as functions of x."""
-        nothing = torch.zeros(len(user), 1, dtype=torch.float64, device=user.device)
-        affinity = self.model.conforming(AffinityDistribution(nothing), user, self.guide.weights())
-        assert affinity.conformity is not None  # noqa: S101  the caller has looked
-        return TabulatedByUser(partial(self._at, affinity.conformity), len(user), nothing)
-
-    def _at(self, conformity: Deviation, row: Tensor, x: Tensor) -> Tensor:
-        """Return scores at known affinities `(n, M)` under one popularity for all items, of users in rows `(n,)` of d_u."""
-        own = Deviation(conformity.mean.index_select(0, row), conformity.variance.index_select(0, row))
-        affinity = AffinityDistribution(x, conformity=own)
-        if isinstance(self.popularity, DoValue):
-            return probability_at(self.model, affinity, x.new_tensor(self.popularity.value))
-        return self.model.mean_probability(affinity, self.model.prior.population())
 
     def shared_probability(self) -> Callable[[Tensor], Tensor] | None:
         """Return what takes affinities to scores where it is the same for all items, an increasing function; else None."""
@@ -275,17 +259,39 @@ class Scorer:
         item, given = self.tensor(np.arange(len(self.catalogue.items))), self.given(self.catalogue.items)
         probability = self.shared_probability()
         differ = self.model.conformity is not None and self.popularity != "none"
-        by_user = differ and probability is not None and len(item) > USER_NODES
+        own: OfTable = partial(self.mean_scores, item=item, given=given)
+        if self._weighs_inside and given is None:
+            own = own_scores(self.model, self._of_all(item), self.model.prior.population().mean)
         return Ranking(
             self.model.affinity,
             self.guide.weights(),
             probability,
-            lambda affinity: self.mean_scores(affinity, item, given=given),
+            own,
             items=len(item),
             device=item.device,
-            by_user=self._tabulated if by_user else None,
-            conforming=self.model.conforming if differ else None,
+            by_user=None if probability is None else self._by_user(probability, differ=differ, items=len(item)),
+            of_users=partial(self._with_users, differ=differ) if differ or self.calibration is not None else None,
         )
+
+    def _with_users(
+        self, affinity: AffinityDistribution, user: Tensor, weights: Weights, *, differ: bool
+    ) -> AffinityDistribution:
+        """Return affinities `(U, ...)` of users `(U,)` with conformity, where users differ in it, and calibrated."""
+        return self._calibrated(self.model.conforming(affinity, user, weights) if differ else affinity, user)
+
+    def _by_user(self, probability: Callable[[Tensor], Tensor], *, differ: bool, items: int) -> OfUsers | None:
+        """Return scores as functions of x by user, where users differ in them under one popularity for all items; else None."""
+        if differ and items <= USER_NODES:
+            return None
+        weights = self.guide.weights()
+        conforming = partial(ConformingScores(self.model, self.popularity).by_user, weights=weights) if differ else None
+        if self.calibration is None:
+            return conforming
+        log_w = self.calibration.log_weight
+        if not self._weighs_inside:
+            return shifted(conforming or (lambda _user: lambda _row, x: probability(x)), log_w)
+        given = probability if isinstance(self.popularity, DoValue) else None
+        return with_weight(self.model, given, log_w)
 
     def ranking_scores(self) -> Callable[[np.ndarray], Tensor]:
         """Return what ranks all items: from user codes `(U,)` to numbers `(U, K)` in the order of the scores."""

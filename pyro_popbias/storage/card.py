@@ -3,6 +3,7 @@
 import pandas as pd
 
 from pyro_popbias.assembly.identification import warning_of
+from pyro_popbias.models.priors.config import POSTERIOR
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.trained import Trained
 
@@ -15,7 +16,7 @@ def card(fit: Trained) -> str:
         f"# {fit.study.model.name} with guide {fit.study.guide.name}\n\n"
         f"{int(fit.catalogue.count.sum()):,} rows, {len(fit.catalogue.users):,} users, {len(fit.catalogue.items):,} items, "
         f"{fit.catalogue.periods} period(s). KL: {fit.guide.popularity.kl}. Seed {fit.study.training.seed}.\n\n"
-        f"{_design(fit)}{_restarts(fit)}{_held_out(fit)}; "
+        f"{_design(fit)}{_drift(fit)}{_restarts(fit)}{_held_out(fit)}; "
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
         f"{warning(fit)}"
         "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
@@ -50,5 +51,16 @@ def _design(fit: Trained) -> str:
     number = fit.study.data.negatives
     if not number:
         return ""
-    kind = "ranking scores and no probabilities" if fit.model.pairwise else "probabilities within this design"
+    within = "probabilities within this design; calibrated=True gives those over the catalogue"
+    kind = "ranking scores and no probabilities" if fit.model.pairwise else within
     return f"Negatives: {number} sampled for each positive, so that scores are {kind}. "
+
+
+def _drift(fit: Trained) -> str:
+    """Return how far the prior lets popularity move from another time, or nothing."""
+    drift, source = fit.study.model.prior.drift, fit.study.model.prior.source
+    if not isinstance(drift, float):
+        return ""
+    if source == POSTERIOR:
+        return f"An update: popularity goes on from an earlier fit, by a step of log popularity of {drift:.3g} (sd). "
+    return f"Prior by counts, from whose time to the data's log popularity drifts by {drift:.3g} (sd). "

@@ -99,6 +99,8 @@ def _catalogue(contents: Contents, tensors: dict[str, Tensor]) -> Catalogue:
         if f"{name}.parquet" in contents
     }
     more |= {name: tensors[name].numpy() for name in ("user_count", "user_positives")}
+    if "user_items" in tensors:
+        more["user_items"] = tensors["user_items"].numpy()
     return Catalogue(users, items, len(count) // len(items), edges, count, positives, **more)
 
 

@@ -20,7 +20,7 @@ SCORE = "affinity score"  # column of the interactions, where affinities are giv
 PARAMETERS = "parameters.safetensors"
 ROWS = "interactions.parquet"
 EARLIER = "earlier.parquet"  # rows of the fits that a fit goes on from
-COUNTED = ("count", "positives", "user_count", "user_positives")  # of the catalogue
+COUNTED = ("count", "positives", "user_count", "user_positives", "user_items")  # of the catalogue
 PARTS = ("model", "guide", "guide.iterates")  # prefixes of the names of a chain's tensors
 
 
@@ -71,7 +71,11 @@ def _tensors(fit: Trained) -> dict[str, bytes]:
     """Return the parameters of the best chain, with counts and period edges, and those of the other chains."""
     catalogue = fit.catalogue
     tensors = _state(fit.chains[0])
-    tensors |= {name: torch.from_numpy(getattr(catalogue, name).copy()) for name in COUNTED}
+    tensors |= {
+        name: torch.from_numpy(getattr(catalogue, name).copy())
+        for name in COUNTED
+        if getattr(catalogue, name) is not None
+    }
     if catalogue.edges is not None:
         tensors["edges"] = torch.from_numpy(catalogue.edges)
     files = {PARAMETERS: tensor_bytes(tensors)}

@@ -155,10 +155,14 @@ class Study(Section):
     def to_toml(self) -> str:
         """Return the study as a TOML text with every key; frames in it must have been replaced by paths.
 
-        A saturation is omitted if it was not given and the model does not take one: a file with it would be refused.
+        A saturation is omitted if it was not given and the model does not take one: a file with it would be refused. A drift is
+        omitted if it was not given: in a file it would not be estimated.
         """
         taken = MODELS[self.model.name].default_saturation or "saturation" in self.model.model_fields_set
-        exclude = {} if taken else {"model": {"saturation"}}
+        of_model: dict[str, Any] = {} if taken else {"saturation": True}
+        if "drift" not in self.model.prior.model_fields_set:
+            of_model["prior"] = {"drift"}
+        exclude: dict[str, Any] = {"model": of_model} if of_model else {}
         sections: dict[str, Any] = self.model_dump(
             by_alias=True, exclude_none=True, exclude=exclude, serialize_as_any=True
         )

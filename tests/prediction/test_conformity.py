@@ -7,7 +7,7 @@ import torch
 
 import pyro_popbias as pb
 from pyro_popbias.models.conformity import SITE
-from pyro_popbias.prediction import best_expectations
+from pyro_popbias.prediction import best_expectations, conforming_scores
 from pyro_popbias.prediction import scorer as scorer_module
 from pyro_popbias.prediction.intervention import scores
 
@@ -132,7 +132,7 @@ def test_tables_by_user_are_the_integrals(fit, monkeypatch):
         affinity = fit.model.conforming(fit.model.affinity.table(user, weights), user, weights)
         affinity.mean[0, 0] = 30.0  # beyond the table
         exact = scorer.mean_scores(affinity, item)
-        monkeypatch.setattr(scorer_module, "USER_NODES", 0)
+        monkeypatch.setattr(conforming_scores, "USER_NODES", 0)
         found = scorer.mean_scores(affinity, item)
     torch.testing.assert_close(found, exact, rtol=0, atol=2e-6)
 
@@ -141,7 +141,8 @@ def test_tables_by_user_are_the_integrals(fit, monkeypatch):
 def test_candidates_of_lists_are_enough(fit, popularity, monkeypatch):
     """As in large catalogues: tables by user, and a few items of highest mean scored first."""
     exact = fit.scorer(popularity).ranking_scores()(np.arange(20)).numpy()
-    monkeypatch.setattr(scorer_module, "USER_NODES", 0)
+    for module in (scorer_module, conforming_scores):
+        monkeypatch.setattr(module, "USER_NODES", 0)
     monkeypatch.setattr(best_expectations, "FIRST", 2)
     monkeypatch.setattr(best_expectations, "LAST_SHARE", 1)
     (block, column), *_ = fit.scorer(popularity).ranking().lists(np.arange(20), 3, None)

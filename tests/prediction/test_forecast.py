@@ -122,5 +122,5 @@ def test_only_a_walk_forecasts_with_a_distribution():
         fit.forecast,
         lambda: fit.recommend(popularity="forecast"),
     ):
-        with pytest.raises(ConfigError, match="PB-C420: only a random walk says how popularity goes on"):
+        with pytest.raises(ConfigError, match="PB-C440: only a random walk says how popularity goes on"):
             ask()

@@ -113,11 +113,11 @@ def test_priors_that_do_not_walk_are_refused(name):
 
 
 def test_a_walk_needs_periods_and_one_popularity_per_cell(events):
-    with pytest.raises(ConfigError, match=r"PB-C421: .* needs two periods or more, and the data have one"):
+    with pytest.raises(ConfigError, match=r"PB-C441: .* needs two periods or more, and the data have one"):
         pb.pair(events.with_periods(1), study=pb.Study(model={"prior": WALK}))
-    with pytest.raises(IncompatibleError, match="PB-C422: drift = 'random-walk' joins the periods"):
+    with pytest.raises(IncompatibleError, match="PB-C442: drift = 'random-walk' joins the periods"):
         pb.pair(events, study=pb.Study(model={"prior": WALK, "latent": "interaction"}))
-    with pytest.raises(IncompatibleError, match="PB-C422: guide 'markov' joins the periods"):
+    with pytest.raises(IncompatibleError, match="PB-C442: guide 'markov' joins the periods"):
         pb.pair(events, guide="markov", study=pb.Study(model={"latent": "interaction"}))
     with pytest.raises(ConfigError, match="drift goes with source = 'counts'"):
         pb.Study(model={"prior": {"name": "lognormal", "drift": 0.3}})
