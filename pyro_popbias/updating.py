@@ -108,7 +108,7 @@ def _checked(drift: Any) -> float:
 def _step(fit: Fit) -> float:
     """Return how far log popularity moves in a period, as far as the fit knows."""
     if isinstance(fit.model.prior, RandomWalkPrior):
-        return float(fit.model.prior.step)
+        return fit.model.prior.step.item()
     drift = fit.study.model.prior.drift
     return drift if isinstance(drift, float) else DRIFT
 
@@ -211,10 +211,11 @@ def _memory(fit: Fit, pair: Pair) -> Memory:
 
 
 def _points(fit: Fit, pair: Pair) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the point-estimated vectors of a pair, and the information that the earlier labels had about each coordinate.
+    """Return means and precisions of Normals around the point-estimated vectors of a pair, `(rows, d)` each.
 
-    A row with n labels has n w sum_j n_j m_jk^2 / sum_j n_j about its coordinate k, with m the other side's rows and w what a
-    label says about x, its mean over the new rows.
+    To the precision of the prior comes the information of the earlier labels: a row with n of them has
+    n w sum_j n_j m_jk^2 / sum_j n_j about its coordinate k, with m the other side's rows and w what a label says about x, its
+    mean over the new rows.
     """
     affinity = pair.model.affinity
     if not isinstance(affinity, EmbeddingAffinity):
@@ -228,8 +229,9 @@ def _points(fit: Fit, pair: Pair) -> dict[str, tuple[Tensor, Tensor]]:
     found = {}
     for side, other in (("user", "item"), ("item", "user")):
         squares = (count[other] @ tables[other].square()) / count[other].sum().clamp(min=1.0)
-        precision = of_label * (1 + pair.rows.negatives) * count[side].unsqueeze(-1) * squares
-        found[f"{side}_vectors"] = tables[side], precision.double()
+        precision = affinity.scale**-2 + of_label * (1 + pair.rows.negatives) * count[side].unsqueeze(-1) * squares
+        new = torch.arange(len(tables[side]), device=pair.device) >= len(getattr(fit.catalogue, f"{side}s"))
+        found[f"{side}_vectors"] = tables[side].masked_fill(new.unsqueeze(-1), 0.0).double(), precision.double()
     return found
 
 

@@ -144,8 +144,6 @@ class Affinity(Variant, PyroModule):
         """Return what `forward` does, with the priors of the affinity's memory in place of its own where it has one."""
         with nullcontext() if self.memory is None else self.memory.at(batch):
             drawn: Tensor = self(batch)
-        if self.memory is not None:
-            self.memory.log_prior(batch, {name: getattr(self, name) for name in self.memory.points})
         return drawn
 
     def pairs(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 from pyro.distributions import Normal
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -25,7 +24,8 @@ class Memory:
     Attributes:
         weights: Normal prior of each site of rows or of global weights, whole tables.
         latents: these sites, as data.
-        points: by the name of a table of point estimates, its rows `(rows, d)` and the precisions `(rows, d)` that hold them.
+        points: by the name of a table of point estimates, means and precisions of a Normal around them, `(rows, d)` each: for the
+            steps of an update, which Pyro's program does not see.
         known: which users and items the earlier fit knew, `(rows,)` truth values by "user" and "item".
     """
 
@@ -37,19 +37,6 @@ class Memory:
     def at(self, batch: Batch) -> Messenger:
         """Return a handler of Pyro's that puts the priors of a batch in place of those of the affinity's sites."""
         return _Remembered(self, batch)
-
-    def log_prior(self, batch: Batch, tables: Mapping[str, Tensor]) -> None:
-        """Add how far the point estimates of a batch have moved to the trace, as a factor.
-
-        Args:
-            batch: the batch.
-            tables: the point estimates by name.
-        """
-        for name, (loc, precision) in self.points.items():
-            group = batch.users if name.startswith("user") else batch.items
-            moved = (tables[name] - loc).index_select(0, group.code).double()
-            surprise = 0.5 * (precision.index_select(0, group.code) * moved.square()).sum(-1)
-            pyro.factor(f"{name}_memory", -(group.weight * surprise).sum())
 
 
 class _Remembered(Messenger):

@@ -118,6 +118,20 @@ def fit(
     say(lines, "continue with --resume")
 
 
+@app.command()
+def update(
+    run: Run,
+    data: Annotated[Path, typer.Option(help=f"Interactions of the next period, {TABLE_FILE}.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write; new or empty.")],
+    drift: Annotated[float | None, typer.Option(help="Step of log popularity (sd) in place of the run's own.")] = None,
+    no_data: Annotated[bool, typer.Option("--no-data", help="Do not copy the interactions into the run.")] = False,
+) -> None:
+    """Go on with a run on new interactions, without reading the old ones, and write a run folder."""
+    from pyro_popbias.cli.fit_and_compare import run_update
+
+    say(run_update(run, out, data=data, drift=drift, keep_data=not no_data), "start again")
+
+
 def _popularity(mode: str) -> "str | float | dict[str, float]":
     """Return a mode of popularity, the number that it is, or the forecast."""
     name, sign, share = mode.partition("=")

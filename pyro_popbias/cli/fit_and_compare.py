@@ -1,6 +1,7 @@
 """`popbias fit` and `popbias compare`: a study and a file become a run folder, or fits side by side."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +14,12 @@ from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.readers import read_interactions
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.fitted import Fit, fit_study, load
+from pyro_popbias.storage.folder_state import refuse_full
 from pyro_popbias.storage.new_run import NewRun
+from pyro_popbias.storage.run_folder import save
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.restarts import restart_seeds
+from pyro_popbias.updating import update
 
 
 def declared(
@@ -110,6 +114,35 @@ def run_fit(
         fitted = fit_study(events, study, restarts=restarts, checkpointing=run.checkpoints)
         run.finish(fitted, data=keep_data)
     yield from _summary(fitted)
+    yield f"run folder: {folder}"
+
+
+def run_update(run: Path, folder: Path, *, data: Path, drift: float | None, keep_data: bool) -> Iterator[str]:
+    """Go on with a run folder on new interactions, and write another one; yield lines of report.
+
+    Args:
+        run: the run folder.
+        folder: the new one.
+        data: a file of interactions, read by the keys of the run's study.
+        drift: as in `pb.update`.
+        keep_data: whether the new folder holds the interactions.
+
+    Raises:
+        PopBiasError: a run folder, data or drift that cannot be used; nothing on disk has changed then.
+    """
+    refuse_full(folder)
+    fitted = load(run)
+    section = fitted.study.data
+    if section.user is None or section.item is None:
+        raise ConfigError(
+            "PB-C014: new rows are read by the keys of the run's study, which names no [data] user and item"
+        )
+    study = fitted.study.replace("data", path=str(data.absolute()), periods=1, user_features=None, item_features=None)
+    events = read_data(study)
+    yield f"{events!r} from {study.data.path}"
+    updated = update(fitted, events, drift=drift)
+    save(replace(updated, study=updated.study.replace("data", path=study.data.path)), folder, data=keep_data)
+    yield from _summary(updated)
     yield f"run folder: {folder}"
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair
-from pyro_popbias.models import EmbeddingAffinity, Memory
+from pyro_popbias.models import Memory
 from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.training.gain import expected_slopes
 from pyro_popbias.training.vector_scales import VectorScales
@@ -93,12 +93,9 @@ def rows_of(pair: Pair, memory: Memory) -> dict[str, Rows]:
         if memory.latents[site].plate is not None:
             prior = memory.weights[site]
             found[site] = Rows(q.loc.double(), q.scale.double() ** 2, prior.loc.double(), prior.scale.double() ** -2)
-    affinity = pair.model.affinity
     for name, (mean, precision) in memory.points.items():
-        assert isinstance(affinity, EmbeddingAffinity)  # noqa: S101  no other has points
-        whole = affinity.scale**-2 + precision
-        own: Tensor = getattr(affinity, name).double()
-        found[name] = Rows(own, torch.zeros_like(own), mean.double() * precision / whole, whole, is_point=True)
+        own: Tensor = getattr(pair.model.affinity, name).double()
+        found[name] = Rows(own, torch.zeros_like(own), mean, precision, is_point=True)
     return found
 
 
