@@ -42,7 +42,7 @@ class MarkovGuide(PopularityGuide):
         super().__init__()
         assert prior.support is not None  # noqa: S101  every prior has one
         is_positive = LogNormalGuide.fits(prior.support)
-        self.periods, self._chain = periods, LogNormalChain if is_positive else NormalChain
+        self.periods, self._family = periods, LogNormalChain if is_positive else NormalChain
         local = start_rows(LogNormalGuide if is_positive else NormalGuide, prior, cells)
         start = torch.cat([local, torch.zeros_like(local[:, :1])], dim=1)
         self.rows = PyroParam(start, constraints.real)  # type: ignore[assignment]  # read back as a tensor
@@ -69,7 +69,7 @@ class MarkovGuide(PopularityGuide):
         """Return q of some cells, each by itself, `(D,)`."""
         item, place = (cell // self.periods).unique(return_inverse=True)
         period = torch.arange(self.periods, device=cell.device)
-        of_items = self._of_cells((item.unsqueeze(-1) * self.periods + period).reshape(-1)).marginals
+        of_items = self.chain((item.unsqueeze(-1) * self.periods + period).reshape(-1)).marginals
         index = place * self.periods + cell % self.periods
         loc, scale = (part.index_select(0, index) for part in (of_items.loc, of_items.scale))
         return type(of_items)(loc, scale)
@@ -77,10 +77,10 @@ class MarkovGuide(PopularityGuide):
     def forward(self, batch: Batch) -> Tensor:
         """Run the program; return the draws of popularity, `(D,)`: the batch must hold all cells of its items."""
         with pyro.plate("cell", len(batch.cell)), poutine.scale(scale=batch.weight):
-            popularity: Tensor = pyro.sample("popularity", self._of_cells(batch.cell))
+            popularity: Tensor = pyro.sample("popularity", self.chain(batch.cell))
         return popularity
 
-    def _of_cells(self, cell: Tensor) -> GaussianChain:
+    def chain(self, cell: Tensor) -> GaussianChain:
         """Return the chains of some items, all of whose cells are given item by item, `(D,)`."""
         loc, log_scale, coupling = gather(self.rows, cell).unbind(-1)
-        return self._chain(loc, log_scale.exp(), coupling, periods=self.periods)
+        return self._family(loc, log_scale.exp(), coupling, periods=self.periods)

@@ -58,9 +58,9 @@ class RandomWalkPrior(PopularityPrior):
         """
         for name, value in self.log_prior().items():
             pyro.factor(f"{name}_prior", value)
-        return self.walk(cell)
+        return self.chain(cell)
 
-    def walk(self, cell: Tensor) -> GaussianChain:
+    def chain(self, cell: Tensor) -> GaussianChain:
         """Return the walks of some items, all of whose cells are given item by item, `(D,)`."""
         loc, scale = self._first()
         of_cell = torch.where(cell % self.periods == 0, scale, self.step)

@@ -61,9 +61,17 @@ class GaussianChain(TorchDistribution):
             found.append(own[..., t] + kept[..., t] * found[-1])
         return torch.stack(found, dim=-1).reshape(self.loc.shape)
 
-    def draw_y(self, sample_shape: Shape) -> Tensor:
-        """Return reparametrised draws of y, `(*sample_shape, ..., D)`."""
-        noise = torch.randn((*sample_shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+    def of_noise(self, noise: Tensor) -> Tensor:
+        """Return z made of standard normal numbers, one of each cell, `(..., D)`."""
+        raise NotImplementedError
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        """Return reparametrised draws of z, `(*sample_shape, ..., D)`."""
+        shape = (*sample_shape, *self.loc.shape)
+        return self.of_noise(torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device))
+
+    def y_of_noise(self, noise: Tensor) -> Tensor:
+        """Return y made of standard normal numbers, one of each cell, `(..., D)`."""
         own, kept = self._by_period(self.scale * noise), self._by_period(self.coupling)
         moved = [own[..., 0]]
         for t in range(1, self.periods):
@@ -96,9 +104,9 @@ class NormalChain(GaussianChain):
         """The distribution of z of each cell, `(..., D)`."""
         return Normal(self.loc, self.variance_of_y.sqrt(), validate_args=False)
 
-    def rsample(self, sample_shape: Shape = ()) -> Tensor:
-        """Return reparametrised draws of z, `(*sample_shape, ..., D)`."""
-        return self.draw_y(sample_shape)
+    def of_noise(self, noise: Tensor) -> Tensor:
+        """Return z made of standard normal numbers, one of each cell, `(..., D)`."""
+        return self.y_of_noise(noise)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density of z of each cell given the period before, `(..., D)` in nats."""
@@ -116,9 +124,9 @@ class LogNormalChain(GaussianChain):
         """The distribution of z of each cell, `(..., D)`."""
         return LogNormal(self.loc, self.variance_of_y.sqrt(), validate_args=False)
 
-    def rsample(self, sample_shape: Shape = ()) -> Tensor:
-        """Return reparametrised draws of z, `(*sample_shape, ..., D)`."""
-        return self.draw_y(sample_shape).exp()
+    def of_noise(self, noise: Tensor) -> Tensor:
+        """Return z made of standard normal numbers, one of each cell, `(..., D)`."""
+        return self.y_of_noise(noise).exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density of z of each cell given the period before, `(..., D)` in nats."""

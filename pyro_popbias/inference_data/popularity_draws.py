@@ -1,17 +1,20 @@
 """ArviZ groups of cells: seeded draws of popularity, quality and global weights, and counts, with ids as coordinates."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from torch import Tensor
 from torch.distributions import Normal, constraints
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
+from pyro_popbias.guides import MarkovGuide, PopularityGuide
+from pyro_popbias.models import PopularityPrior, RandomWalkPrior
 from pyro_popbias.prediction.quality_draws import moved_by_quality, quality_draws
 from pyro_popbias.training.restarts import Chain
 
@@ -99,14 +102,25 @@ class Draws:
         unknown = self.catalogue.without_rows(by_item=model.prior.joins_periods)[code]
         from_prior = unknown if self.distribution == "posterior" else np.ones(len(code), dtype=bool)
         values = np.empty((self.number, len(code)))
-        for chosen, distribution in ((from_prior, model.prior.distribution), (~from_prior, guide.popularity.posterior)):
+        for chosen, owner in ((from_prior, model.prior), (~from_prior, guide.popularity)):
             if chosen.any():
                 with torch.no_grad():
-                    distributions = distribution(cell[torch.from_numpy(chosen).to(cell.device)])
-                    values[:, chosen] = draw(
-                        distributions, draws=self.number, seed=self.seed, keys=code[chosen].tolist(), chain=chain
-                    )
+                    values[:, chosen] = self._of(owner, cell[torch.from_numpy(chosen).to(cell.device)], chain)
         return values
+
+    def _of(self, owner: PopularityPrior | PopularityGuide, cell: Tensor, chain: int) -> np.ndarray:
+        """Return draws of what a prior or a guide says of cells `(D,)`, `(draw, D)`; periods of an item as they hang together."""
+        seeded: dict[str, Any] = {"draws": self.number, "seed": self.seed, "chain": chain}
+        if not isinstance(owner, RandomWalkPrior | MarkovGuide):
+            one = owner.distribution if isinstance(owner, PopularityPrior) else owner.posterior
+            return draw(one(cell), keys=cell.tolist(), **seeded)
+        periods = torch.arange(owner.periods, device=cell.device)
+        item, place = (cell // owner.periods).unique(return_inverse=True)
+        whole = (item.unsqueeze(-1) * owner.periods + periods).reshape(-1)
+        found = owner.chain(whole)
+        noise = draw(Normal(torch.zeros_like(found.loc), 1.0), keys=whole.tolist(), **seeded)
+        values = found.of_noise(torch.from_numpy(noise).to(found.loc))
+        return np.asarray(values[:, place * owner.periods + cell % owner.periods].cpu().numpy())
 
     def moving_with_intercept(self, chain: int, code: np.ndarray) -> np.ndarray:
         """Return draws of popularity of distinct cells `(D,)` in its marginal posterior, `(draw, D)`.

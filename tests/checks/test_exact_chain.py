@@ -36,7 +36,7 @@ def test_the_posterior_of_each_period_is_the_sum_over_all_others(model, prior):
         z = y if prior == "normal" else y.exp()
         likelihood = observations.log_likelihood(pair.model, z.unsqueeze(-1).expand(-1, 6))[:, rows]
         grid = torch.stack(torch.meshgrid(z, z, z, indexing="ij"), dim=-1).reshape(-1, 3)
-        of_prior = pair.model.prior.walk(cell[:3]).log_prob(grid).sum(-1)
+        of_prior = pair.model.prior.chain(cell[:3]).log_prob(grid).sum(-1)
         of_prior += 0.0 if prior == "normal" else grid.log().sum(-1)  # density of log z, in which the grid is even
         joint = of_prior.reshape(161, 161, 161)
         for t, shape in enumerate([(-1, 1, 1), (1, -1, 1), (1, 1, -1)]):

@@ -164,3 +164,25 @@ def test_without_interactions_there_are_no_observed_data(fit, tmp_path):
             loaded.to_arviz(groups=("posterior", group))
     some = loaded.to_arviz(draws=10, groups=("posterior",))
     assert some["posterior"].equals(fit.to_arviz(draws=10)["posterior"])
+
+
+def test_draws_of_a_walk_hang_together_over_periods():
+    sim = pb.simulate(users=60, items=8, interactions=900, periods=3, prior="lognormal", drift=0.4, seed=1)
+    study = pb.Study(model={"affinity": AFFINITY, "prior": {"drift": "random-walk"}}, training=TRAINING)
+    fit = pb.fit(sim.events, study=study, progress=False)
+    items = fit.catalogue.items[:2].tolist()
+    both = fit.to_arviz(draws=4000, items=items, groups=("posterior", "prior"))
+    step = fit.parameters().set_index("name").loc["drift_step", "mean"]
+    with torch.no_grad():
+        q = fit.guide.popularity.chain(torch.arange(6))
+    moved = np.log(both["prior"]["popularity"]).diff("period").to_numpy()
+    assert moved.std() == pytest.approx(step, rel=0.05)
+    log_z = np.log(both["posterior"]["popularity"][0]).to_numpy().transpose(1, 2, 0)  # item, period, draw
+    for item in range(2):
+        coupling, variance = q.coupling.reshape(2, 3)[item].numpy(), q.variance_of_y.reshape(2, 3)[item].numpy()
+        covariance = np.cov(log_z[item])
+        for t in (1, 2):
+            error = 4 * np.sqrt(variance[t] * variance[t - 1] / 2000)
+            assert covariance[t, t - 1] == pytest.approx(coupling[t] * variance[t - 1], abs=error + 0.02 * variance[t])
+    one = fit.to_arviz(draws=4000, items=items[1:], groups=("posterior",))
+    xr.testing.assert_equal(one["posterior"]["popularity"], both["posterior"]["popularity"].sel(item=items[1:]))

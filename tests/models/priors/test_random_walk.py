@@ -33,7 +33,7 @@ def walk(first=lambda: LogNormalPrior(2.0), *, items=2, periods=4, step=0.5):
 def test_cells_by_themselves_are_the_marginals_of_the_walk(first):
     with local_parameters(), torch.no_grad():
         prior, cell = walk(first), torch.arange(8)
-        one, all_of_them = prior.distribution(cell), prior.walk(cell).marginals
+        one, all_of_them = prior.distribution(cell), prior.chain(cell).marginals
         torch.testing.assert_close((one.loc, one.scale), (all_of_them.loc, all_of_them.scale))
         assert (one.scale[1:4] > one.scale[:3]).all()
         population = prior.population()
@@ -49,7 +49,7 @@ def test_no_independent_distributions_are_nearer_than_the_starts():
     with local_parameters():
         prior, cell = walk(), torch.arange(8)
         with torch.no_grad():
-            p, start = prior.walk(cell), prior.starts()
+            p, start = prior.chain(cell), prior.starts()
         loc, log_scale = (part.clone().requires_grad_() for part in (start.loc.expand(8), start.scale.log()))
         kl_divergence(LogNormal(loc, log_scale.exp()), p).sum().backward()
     torch.testing.assert_close(loc.grad, torch.zeros_like(loc))
