@@ -6,8 +6,8 @@ import torch
 from torch.nn import Parameter
 
 import pyro_popbias as pb
-from pyro_popbias.checks.convergence import LARGEST, convergence, median_r_hat, r_hat
-from pyro_popbias.training.iterates import TRACED, Iterates
+from pyro_popbias.checks.convergence import LARGEST, convergence
+from pyro_popbias.training.iterates import TRACED, Iterates, median_r_hat, r_hat
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.second_phase import PhaseTwo
 
