@@ -76,9 +76,9 @@ class TrainingLoop:
         self._on_epoch = on_epoch
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
-        self._phase_two = phase_two or PhaseTwo.of(
-            pair.study.training.phase_two, sampled=pair.rows.negatives > 0
-        )
+        # scores of pairs have no upper bound: at a higher rate q scatters, and their exponent ends too low
+        sampled = pair.rows.negatives > 0 and not pair.model.pairwise
+        self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two, sampled=sampled)
         self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
         self._scales = VectorScales.of(pair)
         ranks = pair.study.training.held_out.ranks

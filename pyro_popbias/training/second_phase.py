@@ -24,7 +24,7 @@ DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge
 SAMPLED_BLOCK = 32_768  # the same where the affinities of every batch have to be computed
 # times the guide's rate, at the beginning of a cycle where negatives are sampled: a step sees a part of the log, and its
 # gradient is mostly noise, by which Adam divides, so that at the usual rate q is on its way for many cycles
-RISE = 3.0
+RISE = 6.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class PhaseTwo:
 
         Args:
             length: number of epochs, or "auto".
-            sampled: whether negatives are sampled: cycles then begin at `RISE` times the rate and end at the usual one, and
+            sampled: whether labels are those of sampled negatives: cycles then begin at `RISE` times the rate and end at the usual one, and
                 q has to be stationary.
         """
         usual = replace(AUTO, rise=RISE, fall=RISE * AUTO.fall, r_hat=STATIONARY) if sampled else AUTO

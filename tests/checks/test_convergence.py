@@ -81,6 +81,20 @@ def test_a_whole_phase_two_has_arrived(simulation, guide):
     assert finding.words.startswith("median R-hat of q's parameters over the last two cycles of training is 1.0")
 
 
+@pytest.mark.slow
+def test_a_log_of_positives_has_arrived():
+    simulation = pb.simulate(users=600, items=4000, interactions=150_000, seed=0)
+    frame = simulation.frame
+    log = pb.Interactions.from_frame(frame[frame["label"] == 1], user="user", item="item")
+    study = pb.Study(
+        model={"affinity": {"name": "embedding", "dim": 8, "posterior": "point"}},
+        training={"epochs": 5, "phase_two": 24, "device": "cpu"},
+    )
+    fit = pb.fit(log, study=study, progress=False)  # at the rate of labelled rows R-hat is 1.27 after as many epochs
+    (finding,) = convergence(fit)
+    assert finding.passed, finding.words
+
+
 @pytest.mark.parametrize(
     ("schedule", "options"), [({"steps": 5, "cycle": 3}, {}), ({"steps": 20}, {"guide_learning_rate": 0.002})]
 )
