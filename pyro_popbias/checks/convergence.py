@@ -4,18 +4,16 @@ Phase two runs in identical cycles, over each of which the learning rate falls. 
 noisy, so parts of a cycle are not samples of one distribution; whole cycles are, once q is stationary. R-hat compares
 the last two: where a parameter still drifts, the means of the cycles differ by more than the iterates scatter. With two
 windows the R-hat of one parameter is itself noisy, so the maximum over thousands says nothing; the median is reported.
+Where negatives are sampled, training goes on until it is small, or for as many cycles as it may.
 """
 
 import math
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
 from pyro_popbias.checks.finding import Finding
-from pyro_popbias.training.iterates import Iterates
+from pyro_popbias.training.iterates import STATIONARY, Iterates, median_r_hat
 
-LARGEST = 1.1
+LARGEST = STATIONARY
 
 
 class Traced(Protocol):
@@ -24,26 +22,6 @@ class Traced(Protocol):
     @property
     def iterates(self) -> Iterates:
         """Moments of the path of q's parameters."""
-
-
-def r_hat(iterates: Iterates) -> Tensor:
-    """Return R-hat of each recorded parameter of q over the last two cycles, `(n,)`, without those that never moved.
-
-    Args:
-        iterates: as a training has left them.
-    """
-    within = (iterates.squares / (iterates.number - 1).clamp(min=1).unsqueeze(-1)).mean(0)
-    # variance of two means
-    between = 0.5 * (iterates.mean[0] - iterates.mean[1]).square()
-    seen = (within > 0) & (iterates.number.min() > 1)
-    share = 1 - 1 / iterates.number.min().clamp(min=1)
-    return torch.sqrt(share + between[seen] / within[seen])
-
-
-def median_r_hat(iterates: Iterates) -> float:
-    """Return the median R-hat; NaN if phase two ran for less than two cycles."""
-    each = r_hat(iterates)
-    return float(each.median()) if len(each) else math.nan
 
 
 def convergence(fit: Traced) -> tuple[Finding, ...]:

@@ -1,11 +1,13 @@
 """What a training remembers of the way that q's parameters went: their means and variances over two windows of steps."""
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+STATIONARY = 1.1  # median R-hat of q's parameters up to which they count as stationary
 TRACED = 2000  # numbers of each parameter, evenly spaced: a step costs the same with any number of cells
 
 
@@ -50,6 +52,26 @@ class Iterates(nn.Module):
         distance = value - self.mean[1]
         self.mean[1] += distance / self.number[1]
         self.squares[1] += distance * (value - self.mean[1])
+
+
+def r_hat(iterates: Iterates) -> Tensor:
+    """Return R-hat of each recorded parameter of q over the last two cycles, `(n,)`, without those that never moved.
+
+    Args:
+        iterates: as a training has left them.
+    """
+    within = (iterates.squares / (iterates.number - 1).clamp(min=1).unsqueeze(-1)).mean(0)
+    # variance of two means
+    between = 0.5 * (iterates.mean[0] - iterates.mean[1]).square()
+    seen = (within > 0) & (iterates.number.min() > 1)
+    share = 1 - 1 / iterates.number.min().clamp(min=1)
+    return torch.sqrt(share + between[seen] / within[seen])
+
+
+def median_r_hat(iterates: Iterates) -> float:
+    """Return the median R-hat; NaN if phase two ran for less than two cycles."""
+    each = r_hat(iterates)
+    return float(each.median()) if len(each) else math.nan
 
 
 def _some(parameters: Iterable[Parameter]) -> Tensor:

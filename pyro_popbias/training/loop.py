@@ -5,7 +5,8 @@ Phase one runs epoch by epoch. Where the scales of vectors are learned it runs a
 or on the ranking metric that the study names, and returns to its best epoch. Phase two holds the vectors fixed, so
 that affinities are numbers or have known distributions and batches can be large, and trains q and the few scalars
 (intercept, concentration, slope) further: scalars converge only after q has, and a few of them do not overfit. It runs
-in cycles over which the learning rate falls, until a cycle gains next to nothing; on real ratings this takes the exact
+in cycles over which the learning rate falls, until a cycle gains next to nothing (where negatives are sampled also until R-hat of
+q's iterates is small); on real ratings this takes the exact
 KL of an item's posterior from about a nat to a hundredth. The rows of a cell share several draws: with a single one q
 scatters about its optimum, scalars mistake the scatter for spread of popularity, and slope and concentration end too
 low. All random numbers come from (seed, phase, step), so that a resumed run continues bit for bit from the snapshot of
@@ -33,7 +34,7 @@ from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.information import JointInformation
-from pyro_popbias.training.iterates import Iterates
+from pyro_popbias.training.iterates import Iterates, median_r_hat
 from pyro_popbias.training.judge import RankingJudge
 from pyro_popbias.training.linear_response import find_intercept_response
 from pyro_popbias.training.optimizer import RowAdam
@@ -75,7 +76,9 @@ class TrainingLoop:
         self._on_epoch = on_epoch
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
-        self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two)
+        # scores of pairs have no upper bound: at a higher rate q scatters, and their exponent ends too low
+        sampled = pair.rows.negatives > 0 and not pair.model.pairwise
+        self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two, sampled=sampled)
         self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
         self._scales = schedule_of(pair)
         ranks = pair.study.training.held_out.ranks
@@ -172,10 +175,11 @@ class TrainingLoop:
             terms = [self._traced(batch, factor) for batch in islice(batches, schedule.steps)]
             rate = self._pair.study.training.guide_learning_rate * factor
             self._record(terms, rate, began, *progress.settled)
-            move = self._move() if schedule.begins_cycle(progress.epoch) else math.inf
-            if schedule.is_over(
-                [row["elbo"] for row in progress.history if row["phase"] == 2], move, self._pair.events.cells
-            ):
+            ended = schedule.begins_cycle(progress.epoch)
+            move = self._move() if ended else math.inf
+            found = median_r_hat(self._iterates) if ended else math.nan
+            elbo = [row["elbo"] for row in progress.history if row["phase"] == 2]
+            if schedule.is_over(elbo, move, self._pair.events.cells, found):
                 progress.phase = DONE
             self._finish_epoch()
 

@@ -18,9 +18,13 @@ from torch import Tensor
 
 from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.data.batches import Batch
+from pyro_popbias.training.iterates import STATIONARY
 
 DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge need gradients of little noise
 SAMPLED_BLOCK = 32_768  # the same where the affinities of every batch have to be computed
+# times the guide's rate, at the beginning of a cycle where negatives are sampled: a step sees a part of the log, and its
+# gradient is mostly noise, by which Adam divides, so that at the usual rate q is on its way for many cycles
+RISE = 6.0
 
 
 @dataclass(frozen=True)
@@ -30,32 +34,39 @@ class PhaseTwo:
     Attributes:
         steps: optimizer steps per epoch.
         cycle: epochs per cycle.
-        fall: the rate falls to 1/fall over a cycle.
+        rise: the rate at which a cycle begins, in learning rates of the guide.
+        fall: the rate falls to 1/fall of that over a cycle.
         epochs: length of phase two; None for as many cycles as it takes to become stationary.
         most_cycles: upper bound of these.
         gain: nats per cell, and
-        move: of any scalar of the model, on its unconstrained scale: the first cycle with less of both is the last.
+        move: of any scalar of the model, on its unconstrained scale, and
+        r_hat: median over q's parameters: the first cycle with less of each is the last.
     """
 
     steps: int = 40
     cycle: int = 12
+    rise: float = 1.0
     fall: float = 64.0
     epochs: int | None = None
     most_cycles: int = 10
     gain: float = 0.01
     move: float = 0.02
+    r_hat: float = math.inf
 
     @classmethod
-    def of(cls, length: int | Literal["auto"]) -> "PhaseTwo":
+    def of(cls, length: int | Literal["auto"], *, sampled: bool = False) -> "PhaseTwo":
         """Return the schedule of `[training] phase_two`: whole cycles of about the usual length for a given number of epochs.
 
         Args:
             length: number of epochs, or "auto".
+            sampled: whether labels are those of sampled negatives: cycles then begin at `RISE` times the rate and end at the usual one, and
+                q has to be stationary.
         """
+        usual = replace(AUTO, rise=RISE, fall=RISE * AUTO.fall, r_hat=STATIONARY) if sampled else AUTO
         if length == "auto":
-            return AUTO
-        cycles = max(1, round(length / AUTO.cycle))
-        return replace(AUTO, cycle=max(1, math.ceil(length / cycles)), epochs=length)
+            return usual
+        cycles = max(1, round(length / usual.cycle))
+        return replace(usual, cycle=max(1, math.ceil(length / cycles)), epochs=length)
 
     @property
     def longest(self) -> int:
@@ -68,15 +79,16 @@ class PhaseTwo:
 
     def factor(self, epoch: int) -> float:
         """Return the factor of the learning rate after some epochs."""
-        return float(self.fall ** -(epoch % self.cycle / max(1, self.cycle - 1)))
+        return float(self.rise * self.fall ** -(epoch % self.cycle / max(1, self.cycle - 1)))
 
-    def is_over(self, elbo: Sequence[float], move: float, cells: int) -> bool:
+    def is_over(self, elbo: Sequence[float], move: float, cells: int, r_hat: float = math.nan) -> bool:
         """Return whether the epochs done are enough.
 
         Args:
             elbo: of each epoch of phase two, in nats.
             move: largest move of a scalar of the model over the last cycle.
             cells: number of cells.
+            r_hat: median over q's parameters, of the last two cycles; NaN where none is recorded.
         """
         done, cycle, end = len(elbo), self.cycle, max(1, self.cycle // 3)
         if done >= self.longest:
@@ -84,7 +96,7 @@ class PhaseTwo:
         if self.epochs is not None or not self.begins_cycle(done) or done < 2 * cycle:
             return False
         gain = np.mean(elbo[-end:]) - np.mean(elbo[-cycle - end : -cycle])
-        return bool(gain < self.gain * cells and move < self.move)
+        return bool(gain < self.gain * cells and move < self.move and not r_hat > self.r_hat)
 
 
 AUTO = PhaseTwo()

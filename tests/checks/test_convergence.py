@@ -6,8 +6,8 @@ import torch
 from torch.nn import Parameter
 
 import pyro_popbias as pb
-from pyro_popbias.checks.convergence import LARGEST, convergence, median_r_hat, r_hat
-from pyro_popbias.training.iterates import TRACED, Iterates
+from pyro_popbias.checks.convergence import LARGEST, convergence
+from pyro_popbias.training.iterates import TRACED, Iterates, median_r_hat, r_hat
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.second_phase import PhaseTwo
 
@@ -79,6 +79,20 @@ def test_a_whole_phase_two_has_arrived(simulation, guide):
     assert finding.passed, finding.words
     assert 1 < finding.value <= finding.bound == LARGEST
     assert finding.words.startswith("median R-hat of q's parameters over the last two cycles of training is 1.0")
+
+
+@pytest.mark.slow
+def test_a_log_of_positives_has_arrived():
+    simulation = pb.simulate(users=600, items=4000, interactions=150_000, seed=0)
+    frame = simulation.frame
+    log = pb.Interactions.from_frame(frame[frame["label"] == 1], user="user", item="item")
+    study = pb.Study(
+        model={"affinity": {"name": "embedding", "dim": 8, "posterior": "point"}},
+        training={"epochs": 5, "phase_two": 24, "device": "cpu"},
+    )
+    fit = pb.fit(log, study=study, progress=False)  # at the rate of labelled rows R-hat is 1.27 after as many epochs
+    (finding,) = convergence(fit)
+    assert finding.passed, finding.words
 
 
 @pytest.mark.parametrize(

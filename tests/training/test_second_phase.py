@@ -4,7 +4,7 @@ import pytest
 
 import pyro_popbias as pb
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.training.second_phase import AUTO, PhaseTwo
+from pyro_popbias.training.second_phase import AUTO, RISE, PhaseTwo
 
 
 @pytest.mark.parametrize(("length", "cycle"), [(1, 1), (5, 5), (12, 12), (20, 10), (25, 13), (36, 12)])
@@ -31,6 +31,19 @@ def test_the_rate_falls_over_a_cycle():
     assert factors[0] == factors[12] == 1.0
     assert factors[11] == pytest.approx(1 / 64)
     assert factors[:12] == sorted(factors[:12], reverse=True)
+
+
+def test_with_sampled_negatives_it_begins_faster_and_waits_for_r_hat():
+    schedule = PhaseTwo.of("auto", sampled=True)
+    factors = [schedule.factor(epoch) for epoch in range(schedule.cycle)]
+    assert (factors[0], factors[-1]) == (RISE, pytest.approx(AUTO.factor(AUTO.cycle - 1)))
+    still = [0.0] * 24
+    assert schedule.is_over(still, move=0.0, cells=1, r_hat=1.1)
+    assert not schedule.is_over(still, move=0.0, cells=1, r_hat=1.11)
+    assert AUTO.is_over(still, move=0.0, cells=1, r_hat=1.11)
+    assert schedule.is_over(still, move=0.0, cells=1)  # nothing is recorded of a guide without numbers of its own
+    assert schedule.is_over(still * 5, move=0.0, cells=1, r_hat=1.11)
+    assert PhaseTwo.of(3, sampled=True).factor(0) == RISE
 
 
 @pytest.mark.parametrize("length", [0, 3])
