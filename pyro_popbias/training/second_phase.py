@@ -59,8 +59,8 @@ class PhaseTwo:
 
         Args:
             length: number of epochs, or "auto".
-            sampled: whether labels are those of sampled negatives: cycles then begin at `RISE` times the rate and end at the usual
-                one, and q has to be stationary.
+            sampled: whether labels are those of sampled negatives: cycles then begin at `RISE` times the rate and end at the
+                usual one, and q has to be stationary.
         """
         usual = replace(AUTO, rise=RISE, fall=RISE * AUTO.fall, r_hat=STATIONARY) if sampled else AUTO
         if length == "auto":
