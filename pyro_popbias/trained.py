@@ -17,6 +17,7 @@ from pyro_popbias.evaluation.evaluate import Evaluation, evaluate
 from pyro_popbias.evaluation.trade_off import ACCURACY, BIAS, SHARES, TradeOff, judge_trade_off
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
+from pyro_popbias.models.priors.config import POSTERIOR
 from pyro_popbias.prediction.calibration import Calibration
 from pyro_popbias.prediction.forecast import forecast_table, walk_of
 from pyro_popbias.prediction.intervention import read_popularity
@@ -60,8 +61,9 @@ class Trained:
     @property
     def known(self) -> Interactions | None:
         """All rows that this fit or an earlier one was trained on, users and items; None where they were not saved."""
+        goes_on = self.study.model.prior.source == POSTERIOR
         if self.events is None or self.earlier is None:
-            return self.events
+            return None if goes_on else self.events
         both = self.earlier, self.events
         user, item = (np.concatenate([getattr(each, side) for each in both]) for side in ("user", "item"))
         return Interactions(self.catalogue.users, self.catalogue.items, user, item)
@@ -147,13 +149,12 @@ class Trained:
         Raises:
             DataError: the run was saved without its interactions.
         """
-        if self.events is None:
-            raise DataError(
-                "PB-D106: the run was saved without its interactions (--no-data), so it is not known which rows were trained "
-                "on; fit again with them"
-            )
         known = self.known
-        assert known is not None  # noqa: S101  there are interactions
+        if known is None:
+            raise DataError(
+                "PB-D106: the run, or one that it goes on from, was saved without its interactions (--no-data), so it is not "
+                "known which rows were trained on; fit again with them"
+            )
         return known, given_score(test.columns, self.study) if isinstance(test, Interactions) else None
 
     def trade_off(

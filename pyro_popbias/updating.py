@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro.distributions import Delta, LogNormal, Normal
+from pyro.distributions import LogNormal, Normal
 from torch import Tensor
 from torch import distributions as td
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair, assemble
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.distributions.kl import moments
+from pyro_popbias.distributions.chains import moments_of_y
 from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
 from pyro_popbias.fitted import Fit
-from pyro_popbias.models import PRIORS, EmbeddingAffinity, ItemPrior, Memory, RandomWalkPrior
+from pyro_popbias.models import PRIORS, EmbeddingAffinity, ExponentialPrior, ItemPrior, Memory, RandomWalkPrior
 from pyro_popbias.models.priors.config import DRIFT, POSTERIOR
 from pyro_popbias.sparse_lookup import set_parameter
 from pyro_popbias.study.study import Study
@@ -35,6 +35,7 @@ from pyro_popbias.training.restarts import train_restart
 from pyro_popbias.training.vectors import affinities
 
 EPOCHS, STEPS = 10, 200  # of phase one
+LARGEST_BATCH = 65_536
 INFORMING = 65_536  # rows, from which it is seen what a label says
 AFFINITY = "embedding"  # that can go on
 ANEW = ("prior.", "exposure.")  # parameters of the model that are of one period
@@ -52,11 +53,12 @@ def update(fit: Fit, events: Interactions, *, drift: float | None = None, progre
 
     Returns:
         A fit with all users and items. Its counts and its checks are of the new rows; `recommend` leaves out what was seen in
-        the earlier ones, too.
+        the earlier ones, too. Negatives are drawn among the items without a positive in the new rows.
 
     Raises:
         DataError: `events` are no interactions, or have labels where the earlier ones had none, or the other way round.
-        IncompatibleError: the affinity is not "embedding", users differ in conformity, or rows have their own popularity.
+        IncompatibleError: the affinity is not "embedding", the prior is "exponential", users differ in conformity, or rows have
+            their own popularity.
         ConfigError: the drift is not a number from 0 on.
         NumericalError: the optimisation met values that are not finite.
     """
@@ -70,10 +72,11 @@ def update(fit: Fit, events: Interactions, *, drift: float | None = None, progre
         _carry_over(fit, pair)
     result = train_restart(pair, 1, restarts=1, progress=progress, title="update, ")
     pair.model.affinity.memory = None
+    _keep_widths(fit, pair)
     earlier = None if fit.known is None else Interactions(joined.users, joined.items, fit.known.user, fit.known.item)
-    return Fit(
-        pair.study, joined.catalogue, pair.model, pair.guide, result.iterates, result.history, joined, earlier=earlier
-    )
+    study = pair.study.model_copy(update={"training": fit.study.training})
+    trained = pair.model, pair.guide, result.iterates, result.history
+    return Fit(study, joined.catalogue, *trained, joined, earlier=earlier)
 
 
 def _check(fit: Fit, events: Interactions) -> None:
@@ -89,16 +92,32 @@ def _check(fit: Fit, events: Interactions) -> None:
             f"affinity {model.affinity.name!r}, latent = {model.latent!r} and conformity = {str(model.conformity).lower()}; fit "
             "all rows anew"
         )
-    if (events.label is None) != bool(fit.study.data.negatives):
+    family = PRIORS[model.prior.name]
+    if issubclass(family, ExponentialPrior):
+        raise IncompatibleError(
+            "PB-C433: prior 'exponential' has no number that could say how much is known of an item, so no fit can go on from "
+            "it; use gamma, lognormal or weibull"
+        )
+    labelled = _is_labelled(fit)
+    if labelled is not None and labelled != (events.label is not None):
         kinds = "positives only", "labels of their own"
-        old, new = kinds if fit.study.data.negatives else kinds[::-1]
+        old, new = kinds[::-1] if labelled else kinds
         raise DataError(
             f"PB-D430: the fit is of rows with {old}, and the new rows have {new}; give rows of the same kind"
         )
 
 
+def _is_labelled(fit: Fit) -> bool | None:
+    """Return whether the rows of a fit have labels of their own; None where its rows were not saved and nothing says so."""
+    if fit.events is not None:
+        return fit.events.label is not None
+    if fit.model.pairwise:  # it draws negatives in any case
+        return True if fit.study.data.label else None
+    return not fit.study.data.negatives
+
+
 def _checked(drift: Any) -> float:
-    if isinstance(drift, bool) or not isinstance(drift, Real) or not 0 <= float(drift) < 10:
+    if isinstance(drift, bool) or not isinstance(drift, Real) or not 0 <= float(drift) <= 10:
         raise ConfigError(
             f"PB-C432: drift must be a number from 0 to 10, not {drift!r}: a standard deviation of log popularity"
         )
@@ -137,9 +156,9 @@ def _study(study: Study, events: Interactions, step: float) -> Study:
     """Return the study of the update."""
     prior = {"name": study.model.prior.name, "source": POSTERIOR, "drift": step}
     rows = len(events) * (1 + (study.data.negatives or 0))
-    size = min(study.training.batch_size, max(1, rows * EPOCHS // STEPS))
+    size = min(LARGEST_BATCH, max(1, rows * EPOCHS // STEPS))
     study = study.replace("data", periods=1).replace("model", prior=prior)
-    return study.replace("training", epochs=min(EPOCHS, study.training.epochs), batch_size=size)
+    return study.replace("training", epochs=EPOCHS, batch_size=size)
 
 
 def _prior(fit: Fit, items: int, step: float) -> ItemPrior:
@@ -151,27 +170,20 @@ def _prior(fit: Fit, items: int, step: float) -> ItemPrior:
     there = torch.from_numpy(catalogue.count.reshape(-1, periods) > 0).to(cell.device)
     # the last period with rows; a walk knows of the last one in any case
     last = periods - 1 - there.flip(1).int().argmax(1) if not walk else torch.full_like(cell[:, 0], periods - 1)
+    steps = periods - last  # since it has been seen
     cell = cell.gather(1, last.unsqueeze(1)).squeeze(1)
-    of_q, of_prior = (_of_y(each) for each in (fit.guide.popularity.posterior(cell), model.prior.distribution(cell)))
+    of_q, of_prior = (
+        moments_of_y(each) for each in (fit.guide.popularity.posterior(cell), model.prior.distribution(cell))
+    )
     known = there.any(1)
     mean, variance = (torch.where(known, q, p) for q, p in zip(of_q, of_prior, strict=True))
     family: Any = PRIORS[fit.study.model.prior.name]
-    scale = (variance + step**2).sqrt()
+    scale = (variance + torch.where(known, steps, 1) * step**2).sqrt()
     own: Any = Normal(mean, scale) if real else family.near(LogNormal(mean, scale))
     population = model.prior.population()
     new: Any = population.expand((items - len(mean),))
     parameters = {name: torch.cat([getattr(own, name), getattr(new, name).double()]) for name in own.arg_constraints}
     return ItemPrior(type(own)(**parameters), population)
-
-
-def _of_y(distribution: Distribution) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of log z, or of z where it is real, `(K,)` each."""
-    if isinstance(distribution, Delta):
-        return distribution.v.log(), torch.zeros_like(distribution.v)
-    if isinstance(distribution, td.Normal):
-        return distribution.loc, distribution.scale.square()
-    found = moments(distribution)
-    return found.log_mean, found.log_variance
 
 
 @torch.no_grad()
@@ -190,6 +202,15 @@ def _carry_over(fit: Fit, pair: Pair) -> None:
     if pair.guide.affinity is not None:
         for site, prior in memory.weights.items():
             pair.guide.affinity.set_rows(site, prior.loc, prior.scale.log())
+
+
+@torch.no_grad()
+def _keep_widths(fit: Fit, pair: Pair) -> None:
+    """Give the guide of an updated pair what the earlier fit found of scalars that are held: it saw more rows."""
+    pair.guide.residual_variance.copy_(fit.guide.residual_variance)
+    earlier, own = fit.guide.intercept.variance, pair.guide.intercept.variance
+    if float(earlier):
+        own.copy_(torch.minimum(earlier, own) if float(own) else earlier)
 
 
 def _memory(fit: Fit, pair: Pair) -> Memory:

@@ -130,6 +130,24 @@ def test_updates_follow_each_other(both):
     assert pb.update(updated, new, progress=False).study.model.prior.drift == updated.study.model.prior.drift
 
 
+def test_an_update_keeps_the_settings_and_the_widths_of_the_fit(both):
+    fit, _, updated = both
+    assert updated.study.training == fit.study.training
+    assert torch.equal(updated.guide.residual_variance, fit.guide.residual_variance)
+    assert updated.guide.intercept.variance <= fit.guide.intercept.variance
+
+
+def test_calibrated_scores_of_users_without_new_rows_are_those_of_the_mean_user():
+    earlier, new = logs(labelled=False)
+    fit = pb.fit(earlier, study=study_of(), progress=False)
+    updated = pb.update(fit, new, progress=False)
+    silent = updated.catalogue.users[~updated.catalogue.users.isin(new.users)]
+    pairs = pd.DataFrame({"user": [*silent[:3], *new.users[:3]], "item": updated.catalogue.items[:6]})
+    found = updated.predict(pairs, calibrated=True)
+    assert len(silent)
+    assert (found["score"] > 0).all()
+
+
 @pytest.mark.parametrize("affinity", EMBEDDINGS)
 def test_an_update_starts_at_its_prior(affinity):
     earlier, new = logs()
@@ -168,6 +186,16 @@ def test_a_fit_without_a_walk_goes_on_by_a_given_step():
     assert updated.study.guide.name == "gamma"
     torch.testing.assert_close(of_prior.log_mean, of_q.log_mean, atol=1e-6, rtol=0)
     torch.testing.assert_close(of_prior.log_variance, of_q.log_variance + 0.25, atol=1e-5, rtol=0)
+    frame = earlier.to_frame()
+    quiet = frame[(frame["item"] != fit.catalogue.items[0]) | (frame["period"] == 0)]  # not seen for a period
+    of_two = pb.fit(
+        pb.Interactions.from_frame(quiet, label="label", time="time", periods=2), study=study_of(), progress=False
+    )
+    prior = pb.update(of_two, new, drift=0.5, progress=False).model.prior.distribution(cell)
+    with torch.no_grad():
+        place = of_two.catalogue.items.get_loc(fit.catalogue.items[0])
+        before = moments(of_two.guide.popularity.posterior(torch.tensor([2 * place]))).log_variance
+        assert moments(prior).log_variance[place].item() == pytest.approx(before.item() + 0.5, abs=1e-5)
     assert pb.update(fit, new, progress=False).study.model.prior.drift == 0.25
 
 
@@ -199,6 +227,9 @@ def test_what_cannot_go_on_is_refused():
     other = pb.fit(earlier, study=pb.Study(model={"affinity": fixed}, training={"epochs": 1}), progress=False)
     with pytest.raises(IncompatibleError, match="PB-C431: an update goes on with the affinity 'embedding'"):
         pb.update(other, new)
+    exponential = {"prior": {"name": "exponential"}}
+    with pytest.raises(IncompatibleError, match="PB-C433: prior 'exponential' has no number"):
+        pb.update(pb.fit(earlier, study=study_of(**exponential), progress=False), new)
     posterior = pb.update(fit, new, progress=False).study
     with pytest.raises(
         ConfigError, match="PB-C430: prior source 'posterior' is the popularity that an earlier fit has left"

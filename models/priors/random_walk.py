@@ -8,11 +8,9 @@ import torch
 from pyro.distributions import LogNormal, Normal, TorchDistribution
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.distributions.chains import GaussianChain, LogNormalChain, NormalChain
-from pyro_popbias.distributions.kl import moments
+from pyro_popbias.distributions.chains import GaussianChain, LogNormalChain, NormalChain, moments_of_y
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.priors.prior import PopularityPrior, SharedPrior
 
@@ -93,16 +91,8 @@ class RandomWalkPrior(PopularityPrior):
             q: `(...)` distributions.
             periods: how many later, at least 1.
         """
-        mean, variance = self.moments_of_y(q)
+        mean, variance = moments_of_y(q)
         return self._of_y(mean, variance + periods * self.step.square())
-
-    @staticmethod
-    def moments_of_y(q: Distribution) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of log z, or of z where it is real, `(...)` each."""
-        if isinstance(q, td.Normal):
-            return q.loc, q.scale.square()
-        found = moments(q)
-        return found.log_mean, found.log_variance
 
     def draw_from_prior(self) -> None:
         """Draw the step, and what is learned of the first period."""

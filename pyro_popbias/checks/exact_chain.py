@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_popbias.checks.cell_likelihood import CellObservations
+from pyro_popbias.distributions.chains import moments_of_y
 from pyro_popbias.distributions.kl import LOG_TWO_PI
 from pyro_popbias.models import PopularityModel, RandomWalkPrior
 
@@ -47,10 +48,10 @@ class Surroundings:
         cell: Tensor,
     ) -> None:
         self._walk, self._real = walk, walk.first.support is constraints.real
-        mean, variance = walk.moments_of_y(q)
+        mean, variance = moments_of_y(q)
         self._step = walk.step.detach()
         ends = [(mean, REACH * variance.sqrt())]
-        of_prior, prior_variance = walk.moments_of_y(walk.distribution(cell))
+        of_prior, prior_variance = moments_of_y(walk.distribution(cell))
         ends.append((of_prior, OF_PRIOR * prior_variance.sqrt()))
         low = torch.stack([middle - reach for middle, reach in ends]).amin(0)
         high = torch.stack([middle + reach for middle, reach in ends]).amax(0)

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Self, final
 
 import torch
-from pyro.distributions import LogNormal, Normal, TorchDistribution
+from pyro.distributions import Delta, LogNormal, Normal, TorchDistribution
 from torch import Tensor
 from torch import distributions as td
 from torch.distributions import Distribution, constraints, register_kl
@@ -137,6 +137,16 @@ class LogNormalChain(GaussianChain):
 def marginals(distribution: Distribution) -> Distribution:
     """Return the distribution of each cell by itself, where cells hang together in chains; any other as it is."""
     return distribution.marginals if isinstance(distribution, GaussianChain) else distribution
+
+
+def moments_of_y(distribution: Distribution) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of y, log z or z where it is real, `(...)` each; a point of z > 0 has no variance."""
+    if isinstance(distribution, Delta):
+        return distribution.v.log(), torch.zeros_like(distribution.v)
+    if isinstance(distribution, td.Normal):
+        return distribution.loc, distribution.scale.square()
+    found = moments(distribution)
+    return found.log_mean, found.log_variance
 
 
 def before(values: Tensor, periods: int) -> Tensor:

@@ -69,8 +69,9 @@ class Calibration:
                 "PB-D420: calibrated=True needs the number of distinct items that each user has a positive of, which this run "
                 "folder lacks; fit again"
             )
-        n = catalogue.user_items.astype(np.float64)
-        n = np.append(n, n.mean())
+        counted = catalogue.user_items.astype(np.float64)
+        mean = counted[counted > 0].mean()
+        n = np.append(np.where(counted > 0, counted, mean), mean)  # an update knows users without a row of its own
         weight = torch.from_numpy((len(catalogue.items) - n) / (negatives * n))
         return cls(weight.to(device).log())
 

@@ -114,6 +114,19 @@ def test_scores_under_the_forecast_integrate_over_it(walking):
     assert (lists.groupby("user")["score"].diff().dropna() <= 0).all()
 
 
+def test_a_point_is_forecast_with_the_spread_of_its_steps():
+    sim = pb.simulate(users=60, items=12, interactions=900, periods=3, prior="lognormal", drift=0.4, seed=1)
+    study = pb.Study(model={"prior": {"drift": "random-walk"}}, guide={"name": "point"}, training=BRIEF)
+    fit = pb.fit(sim.events, study=study, progress=False)
+    table, last = fit.forecast(periods=2), fit.popularity().query("period == 2")["mean"].to_numpy()
+    step = fit.parameters().set_index("name").loc["drift_step", "mean"]
+    upper = table.query("period == 4")["upper"].to_numpy()
+    assert upper == pytest.approx(last * np.exp(norm.ppf(0.95) * step * 2**0.5))
+    assert (
+        fit.predict(sim.events.to_frame()[["user", "item"]].head(4), popularity="forecast")["score"].between(0, 1).all()
+    )
+
+
 def test_only_a_walk_forecasts_with_a_distribution():
     fit = fitted()
     pairs = fit.events.to_frame()[["user", "item"]].head(3)
