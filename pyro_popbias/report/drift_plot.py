@@ -31,8 +31,8 @@ def drift(
 ) -> Axes:
     """Plot the posterior mean of popularity in each period, with its interval; open where the item has no rows.
 
-    An open point is what is known without rows: the item's prior, or what its other periods say where popularity walks. Time is drawn as dates where the log's times are dates, or
-    seconds since 1970, and else as the number of the period.
+    An open point is what is known without rows: the item's prior, or what its other periods say where popularity walks.
+    Time is drawn as dates where the log's times are dates, or seconds since 1970, and else as the number of the period.
 
     Args:
         fit: the fit.
