@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.sorted_keys import SortedKeys
 from pyro_popbias.errors import DataError
 
 
@@ -53,17 +54,20 @@ class Negatives:
         first = np.cumsum(known) - known
         rank = np.arange(len(pairs)) - first[self._user]
         keys = self._user * (self._items + 1) + self._item - rank
-        self._keys, self._first, self._free = (
+        keys, self._first, self._free = (
             torch.from_numpy(part.astype(np.int64)).to(device) for part in (keys, first, self._unknown)
         )
+        self._most = int(known.max())
+        self._keys = SortedKeys(keys, self._most)
 
     def draw(self, user: Tensor, generator: np.random.Generator) -> Tensor:
         """Return items for users `(P,)`, m each: `(P m,)`, the first user's first."""
         user = user.repeat_interleave(self.number)
         uniform = torch.from_numpy(generator.random(len(user))).to(user.device)
         rank = (uniform * self._free.index_select(0, user)).long()
-        below = torch.searchsorted(self._keys, user * (self._items + 1) + rank, right=True)
-        return rank + below - self._first.index_select(0, user)
+        first = self._first.index_select(0, user)
+        below = self._keys.count_up_to(user * (self._items + 1) + rank, first)
+        return rank + below - first
 
     def expected(self, user: np.ndarray, period: np.ndarray) -> np.ndarray:
         """Return how many negatives each cell gets in an epoch on average, `(K T,)`.

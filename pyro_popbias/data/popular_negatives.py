@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
+from pyro_popbias.data.sorted_keys import SortedKeys
 
 
 @final
@@ -54,17 +55,18 @@ class PopularNegatives(Negatives):
         # the line's length before each of a user's positives, users apart
         keys = 2.0 * self._user + ends[self._item] - taken - of_user
         log_ratio = np.log(self._unknown / self._free_weights)
-        self._ends, self._before, self._line, self._free, self._log_weight, self._log_ratio = (
+        self._ends, self._before, line, self._free, self._log_weight, self._log_ratio = (
             torch.from_numpy(part).to(device)
             for part in (ends, before, keys, self._free_weights, np.log(self._weights), log_ratio)
         )
+        self._line = SortedKeys(line, self._most)
 
     def draw(self, user: Tensor, generator: np.random.Generator) -> Tensor:
         """Return items for users `(P,)`, m each: `(P m,)`, the first user's first."""
         user = user.repeat_interleave(self.number)
         point = torch.from_numpy(generator.random(len(user))).to(user.device) * self._free.index_select(0, user)
-        passed = torch.searchsorted(self._line, 2.0 * user + point, right=True)
         first = self._first.index_select(0, user)
+        passed = self._line.count_up_to(2.0 * user + point, first)
         place = point + self._before.index_select(0, passed) - self._before.index_select(0, first)
         return torch.searchsorted(self._ends, place, right=True).clamp(max=self._items - 1)
 

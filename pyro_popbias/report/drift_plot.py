@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import ConciseDateFormatter
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from pyro_popbias.data.ids import as_text
 from pyro_popbias.errors import ConfigError, DataError
@@ -17,6 +17,7 @@ from pyro_popbias.trained import Trained
 
 NUMBER = 5  # of items, where none are named
 SHIFT = 0.04  # between the intervals of two items in one period, a share of the distance of periods
+DECADES = 2.0  # of popularity, up to which its numbers are written out: there powers of 10 alone are one tick or none
 FIRST, LAST = 6e8, 5e9  # seconds since 1970 that are taken for dates: 1989 to 2128
 
 
@@ -30,8 +31,8 @@ def drift(
 ) -> Axes:
     """Plot the posterior mean of popularity in each period, with its interval; open where the item has no rows.
 
-    An open point is what is known without rows: the item's prior. Time is drawn as dates where the log's times are dates, or
-    seconds since 1970, and else as the number of the period.
+    An open point is what is known without rows: the item's prior, or what its other periods say where popularity walks.
+    Time is drawn as dates where the log's times are dates, or seconds since 1970, and else as the number of the period.
 
     Args:
         fit: the fit.
@@ -58,6 +59,7 @@ def drift(
         _draw(table.loc[[item]], place + shift, ax, clean((titles or {}).get(item, item)))
     if is_positive(fit):
         ax.set_yscale("log")
+        _label_popularity(ax)
     ax.set(
         xlabel="time: middle of each period" if place.dtype.kind == "M" else "period",
         ylabel=f"popularity z: posterior mean, {interval:.0%} interval",
@@ -98,13 +100,21 @@ def _places(fit: Trained) -> tuple[np.ndarray, Any]:
 
 def _draw(part: pd.DataFrame, place: np.ndarray, ax: Axes, name: str) -> None:
     """Draw one item's periods: bars and a line through all, filled points where there are rows and open ones elsewhere."""
-    mean, known = part["mean"].to_numpy(), ~part["prior_only"].to_numpy()
+    mean, known = part["mean"].to_numpy(), part["count"].to_numpy() > 0
     (line,) = ax.plot(place, mean, linewidth=0.8, alpha=0.6)
     color = line.get_color()
     for rows, fill, label in ((known, color, name), (~known, "white", "_")):
         ends = part["lower"][rows], part["upper"][rows]
         ax.vlines(place[rows], *ends, color=color, linewidth=1.2, linestyles=":" if fill == "white" else "-")
         ax.plot(place[rows], mean[rows], "o", color=color, markerfacecolor=fill, markersize=4.5, label=label)
+
+
+def _label_popularity(ax: Axes) -> None:
+    low, high = ax.get_ylim()
+    if np.log10(high / low) <= DECADES:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _label_time(ax: Axes, place: np.ndarray) -> None:

@@ -120,3 +120,21 @@ def test_what_cannot_be_drawn_is_refused(fit, frame):
         fit.plot_drift(interval=1.0)
     with pytest.raises(pb.ConfigError, match="PB-C422: popularity over periods needs two periods or more"):
         fitted(frame, periods=1).plot_drift()
+
+
+def test_cells_without_rows_are_open_where_popularity_walks_too(make_frame):
+    fit = fitted(with_silent_cells(make_frame(rows=300)), guide="markov", prior={"drift": "random-walk"})
+    table = fit.popularity().set_index("item").loc[["i3", "i4"]]
+    assert not table["prior_only"].any()  # the item's other periods say something
+    assert points(fit.plot_drift(["i3", "i4"]))["open"].sum() == (table["count"] == 0).sum() == 3
+
+
+def test_numbers_are_written_out_within_two_decades(fit):
+    ax = fit.plot_drift()
+    low, high = ax.get_ylim()
+    assert high / low < 100
+    ax.figure.canvas.draw()
+    shown = [text.get_text() for text in ax.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert shown
+    assert all(str(float(text)).rstrip("0").rstrip(".") == text for text in shown)
+    assert not any(text.get_text() for text in ax.get_yticklabels(minor=True))
