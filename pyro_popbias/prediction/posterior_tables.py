@@ -14,11 +14,13 @@ from torch.distributions import Distribution, Normal, constraints
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions import quantile
 from pyro_popbias.distributions.summary import summary
+from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.models.affinities.user_bias import SITE as USER_BIAS
 from pyro_popbias.models.conformity import SITE as CONFORMITY
+from pyro_popbias.prediction.forecast import LEAST
 
 
 def kind_of_interval(model: PopularityModel) -> str:
@@ -82,7 +84,11 @@ def _widened(
 
     of_mean = 1.0 if real else own["mean"].square()
     sd = (own["sd"].square() + moved * of_mean).sqrt()
-    return {"mean": own["mean"], "sd": sd, "lower": end(own["lower"]), "upper": end(own["upper"])}
+    lower = end(own["lower"])
+    assert q.support is not None  # noqa: S101  every distribution of popularity has one
+    if real and same_support(q.support, constraints.positive):  # of a z that is positive and moves as a real one does
+        lower = lower.clamp(min=LEAST)
+    return {"mean": own["mean"], "sd": sd, "lower": lower, "upper": end(own["upper"])}
 
 
 def users_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float) -> pd.DataFrame:

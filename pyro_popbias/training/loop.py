@@ -30,6 +30,7 @@ from pyro_popbias.assembly.pair import BLOCK, Pair
 from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.errors import NumericalError
+from pyro_popbias.guides import AmortizedGuide
 from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
@@ -77,7 +78,9 @@ class TrainingLoop:
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
         # scores of pairs have no upper bound: at a higher rate q scatters, and their exponent ends too low
-        sampled = pair.rows.negatives > 0 and not pair.model.pairwise
+        # a network cannot take the higher rate, which its weights share among all cells
+        rises = not (pair.model.pairwise or isinstance(pair.guide.popularity, AmortizedGuide))
+        sampled = pair.rows.negatives > 0 and rises
         self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two, sampled=sampled)
         self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
         self._scales = schedule_of(pair)

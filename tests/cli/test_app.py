@@ -22,6 +22,7 @@ COMMANDS = [
         "demo",
         "init",
         "fit",
+        "update",
         "popularity",
         "items",
         "predict",
@@ -133,7 +134,7 @@ def test_popularity_is_a_mode_or_a_number(popbias, folder):
         ("nan", "PB-C360: popularity=nan must be a finite number > 0"),
         ("posteriori", "PB-C011: popularity='posteriori' is not available; did you mean 'posterior'?"),
         ("forecast=0.5", "PB-C372: a forecast needs two periods or more"),
-        ("forecast=half", "PB-C011: popularity='forecast=half' is not available."),
+        ("forecast=half", "PB-C011: popularity='forecast=half' is not available; did you mean 'forecast'?"),
     ):
         code, _, error = popbias("predict", "run", "pairs.csv", "--popularity", mode, "-o", "wrong.csv")
         assert (code, error.count("\n")) == (2, 1)
@@ -312,7 +313,7 @@ def test_failures_with_a_run(popbias, folder, folder_hash):
     before = folder_hash(folder)
     for arguments, expected, message in [
         (["predict", "new", "strangers.csv", "-o", "out.csv"], 3, "PB-D048: 1 rows of unseen users (nobody)"),
-        (["predict", "new", "pairs.csv", "--popularity", "forecast", "-o", "out.csv"], 2, "PB-C011: "),
+        (["predict", "new", "pairs.csv", "--popularity", "forecast", "-o", "out.csv"], 2, "PB-C440: "),
         (["predict", "new", "pairs.csv", "-o", "out.xls"], 2, "PB-C008: out.xls has an ending"),
         (["predict", "new", "pairs.csv", "-o", "no/out.csv"], 5, "PB-R100: cannot write no/out.csv"),
         (["recommend", "new", "-k", "0", "-o", "out.csv"], 2, "PB-C084: k must be an integer >= 1"),

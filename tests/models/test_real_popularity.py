@@ -102,7 +102,7 @@ def test_the_table_says_what_fits():
     allowed = normal[normal["allowed"]]
     real = [name for name, cls in pb.GUIDES.items() if cls.fits(constraints.real)]
     assert allowed[["model", "prior", "guide"]].to_numpy().tolist() == [["additive", "normal", name] for name in real]
-    kl = ["analytic" if pb.GUIDES[name].family else "sampled" for name in real]
+    kl = [pb.GUIDES[name].kl for name in real]
     assert allowed[["kl", "intervention", "reason"]].to_numpy().tolist() == [[each, "closed", ""] for each in kl]
     assert (normal[~normal["allowed"]]["kl"] == "refused").all()
     assert normal[~normal["allowed"]]["reason"].str.contains("lives on|does not").all()

@@ -29,7 +29,6 @@ def standard_errors(fit):
     return np.array([n[group].sum() ** -0.5 for group in np.array_split(np.argsort(n, kind="stable"), GROUPS)])
 
 
-@pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("again", [False, True], ids=["once", "users come back"])
 @pytest.mark.parametrize("name", ["product", "inverse-logistic"])
 def test_sums_meet_the_number_of_positives(name, again):
@@ -40,19 +39,18 @@ def test_sums_meet_the_number_of_positives(name, again):
         frame = frame.loc[frame.index.repeat(number)]
     study = pb.Study(
         model={"name": name, "affinity": {"name": "embedding", "dim": 2}},
-        training={"epochs": 8, "batch_size": 1_000, "device": "cpu"},
+        training={"epochs": 8, "batch_size": 1_000, "phase_two": 12, "device": "cpu"},
     )
     fit = pb.fit(pb.Interactions.from_frame(frame), study=study, progress=False)
     assert (np.abs(sums(fit, calibrated=True) - 1) < 2 * standard_errors(fit)).all()
     assert (sums(fit, calibrated=False) - 1 > 5 * standard_errors(fit)).all()
 
 
-@pytest.mark.usefixtures("short_training")
 def test_sums_are_those_of_a_log_as_long_as_the_whole_with_periods():
     sim = pb.simulate(users=200, items=100, interactions=9_000, periods=3, labels="positives", seed=0)
     study = pb.Study(
         model={"affinity": {"name": "embedding", "dim": 2}},
-        training={"epochs": 8, "batch_size": 1_000, "device": "cpu"},
+        training={"epochs": 8, "batch_size": 1_000, "phase_two": 12, "device": "cpu"},
     )
     fit = pb.fit(sim.events, study=study, progress=False)
     assert sim.events.periods == 3
