@@ -59,14 +59,13 @@ class PhaseTwo:
 
         Args:
             length: number of epochs, or "auto".
-            sampled: whether labels are those of sampled negatives: cycles then begin at `RISE` times the rate and end at the
-                usual one, and q has to be stationary.
+            sampled: whether labels are those of sampled negatives: where the length is not given, cycles then begin at `RISE`
+                times the rate and end at the usual one, and q has to be stationary. A few epochs of such a rate would only scatter.
         """
-        usual = replace(AUTO, rise=RISE, fall=RISE * AUTO.fall, r_hat=STATIONARY) if sampled else AUTO
         if length == "auto":
-            return usual
-        cycles = max(1, round(length / usual.cycle))
-        return replace(usual, cycle=max(1, math.ceil(length / cycles)), epochs=length)
+            return replace(AUTO, rise=RISE, fall=RISE * AUTO.fall, r_hat=STATIONARY) if sampled else AUTO
+        cycles = max(1, round(length / AUTO.cycle))
+        return replace(AUTO, cycle=max(1, math.ceil(length / cycles)), epochs=length)
 
     @property
     def longest(self) -> int:

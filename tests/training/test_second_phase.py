@@ -43,7 +43,7 @@ def test_with_sampled_negatives_it_begins_faster_and_waits_for_r_hat():
     assert AUTO.is_over(still, move=0.0, cells=1, r_hat=1.11)
     assert schedule.is_over(still, move=0.0, cells=1)  # nothing is recorded of a guide without numbers of its own
     assert schedule.is_over(still * 5, move=0.0, cells=1, r_hat=1.11)
-    assert PhaseTwo.of(3, sampled=True).factor(0) == RISE
+    assert PhaseTwo.of(3, sampled=True) == PhaseTwo.of(3)
 
 
 @pytest.mark.parametrize("length", [0, 3])
