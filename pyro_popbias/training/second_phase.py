@@ -60,7 +60,8 @@ class PhaseTwo:
         Args:
             length: number of epochs, or "auto".
             sampled: whether labels are those of sampled negatives: where the length is not given, cycles then begin at `RISE`
-                times the rate and end at the usual one, and q has to be stationary. A few epochs of such a rate would only scatter.
+                times the rate and end at the usual one, and q has to be stationary. A few epochs of such a rate would only
+                scatter.
         """
         if length == "auto":
             return replace(AUTO, rise=RISE, fall=RISE * AUTO.fall, r_hat=STATIONARY) if sampled else AUTO
