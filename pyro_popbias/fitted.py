@@ -125,8 +125,8 @@ class Fit(Trained):
         known = self.known
         if exclude_seen and known is None:
             raise DataError(
-                "PB-D106: the run, or one that it goes on from, was saved without its interactions (--no-data), so seen items "
-                "are not known; fit again with them, or in Python pass exclude_seen=False"
+                f"PB-D106: {self.unsaved} was saved without its interactions (--no-data), so seen items are not known; fit again "
+                "with them, or in Python pass exclude_seen=False"
             )
         seen = seen_items(known) if exclude_seen and known is not None else None
         return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_integer("seed", seed, 0))

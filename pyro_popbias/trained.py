@@ -69,6 +69,11 @@ class Trained:
         return Interactions(self.catalogue.users, self.catalogue.items, user, item)
 
     @property
+    def unsaved(self) -> str:
+        """Which run lacks its rows where `known` does, for messages."""
+        return "the run" if self.events is None else "a run that this one goes on from"
+
+    @property
     def chains(self) -> tuple[Chain, ...]:
         """The pairs of all restarts, the best first."""
         return Chain(self.model, self.guide, self.iterates), *self.others
@@ -152,8 +157,8 @@ class Trained:
         known = self.known
         if known is None:
             raise DataError(
-                "PB-D106: the run, or one that it goes on from, was saved without its interactions (--no-data), so it is not "
-                "known which rows were trained on; fit again with them"
+                f"PB-D106: {self.unsaved} was saved without its interactions (--no-data), so it is not known which rows were "
+                "trained on; fit again with them"
             )
         return known, given_score(test.columns, self.study) if isinstance(test, Interactions) else None
 

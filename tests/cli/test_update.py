@@ -29,7 +29,7 @@ def test_a_run_goes_on_without_its_rows(run, popbias):
     assert updated.known is None  # the earlier rows were not saved
     assert popbias("popularity", "next")[0] == 0
     code, _, error = popbias("recommend", "next", "-k", "3", "-o", "lists.csv")
-    assert (code, "PB-D106: the run, or one that it goes on from, was saved without" in error) == (3, True)
+    assert (code, "PB-D106: a run that this one goes on from was saved without" in error) == (3, True)
     assert popbias("update", "next", "--data", "new.csv", "--out", "third", "--drift", "0.1")[0] == 0
     assert "a step of log popularity of 0.1 (sd)" in (run / "third" / "card.md").read_text()
 
