@@ -36,6 +36,7 @@ def with_defaults(study: Study, events: Interactions) -> Study:
         )
     study = _with_guide_of_walk(study)
     _check_walk(study, events)
+    _warn_of_independent_periods(study)
     if model.default_saturation is not None and "saturation" not in study.model.model_fields_set:
         study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
     _warn_of_free_scales(study)
@@ -67,6 +68,17 @@ def _with_guide_of_walk(study: Study) -> Study:
     if study.model.prior.drift != WALK or "name" in study.guide.model_fields_set:
         return study
     return study.replace("guide", name=GUIDES.name_of(MarkovGuide))
+
+
+def _warn_of_independent_periods(study: Study) -> None:
+    """Warn where a guide without correlation between periods is named for a walk."""
+    guide = GUIDES[study.guide.name]
+    if study.model.prior.drift == WALK and not (guide.joins_periods or guide.draws_all_cells):
+        message = (
+            f"PB-C443: guide {study.guide.name!r} takes the periods of an item as independent, and learns a step of the walk "
+            'that is too large, by up to a factor of four; use guide = "markov", or leave the guide\'s name out'
+        )
+        warnings.warn(message, DataWarning, stacklevel=5)
 
 
 def _check_walk(study: Study, events: Interactions) -> None:

@@ -131,9 +131,9 @@ def simulate(
     of_items = exposure, exposure_dispersion, quality, quality_correlation
     numbers = Numbers(concentration, rate, *of_items, user_bias, drift)
     distribution, likelihood = _population(prior, concentration), _likelihood(model, saturation, _name(prior), numbers)
-    made = _make_affinity(affinity)(random := np.random.default_rng(seed), users, items, dim)
-    z = draw_popularity(distribution, random, numbers, items=items, periods=periods)
-    truth = _truth(likelihood, distribution, made, z, numbers, seed=seed)
+    random = np.random.default_rng(seed)
+    made = _make_affinity(affinity)(random, users, items, dim)
+    truth = _truth(likelihood, distribution, made, random, numbers, periods=periods, seed=seed)
     return _simulation(truth, random, _rows(truth, random, interactions, labels), scored=_name(affinity) == "fixed")
 
 
@@ -141,12 +141,14 @@ def _truth(
     likelihood: Likelihood,
     distribution: PopulationDistribution,
     vectors: SimulatedAffinity,
-    z: np.ndarray,
+    random: np.random.Generator,
     numbers: Numbers,
     *,
+    periods: int,
     seed: int,
 ) -> Truth:
-    """Return the world, with what has random numbers of its own: without it all else is drawn as with it."""
+    """Return the world; what is an option has random numbers of its own, so that without it all else is drawn as with it."""
+    z = draw_popularity(distribution, random, numbers, items=len(vectors.item_vectors), periods=periods)
     of_quality, of_bias, of_counts = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3))
     score = item_scores(distribution, z, numbers.concentration)
     terms = Terms(

@@ -51,6 +51,7 @@ def test_the_posterior_of_each_period_is_the_sum_over_all_others(model, prior):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:PB-C443")
 def test_markov_comes_to_the_exact_posterior_where_independent_periods_do_not():
     sim = pb.simulate(users=300, items=60, interactions=30_000, periods=6, prior="lognormal", drift=0.3, seed=3)
     affinity = {"name": "fixed", "user_vectors": sim.truth["user_vectors"], "item_vectors": sim.truth["item_vectors"]}

@@ -114,6 +114,7 @@ def test_scores_under_the_forecast_integrate_over_it(walking):
     assert (lists.groupby("user")["score"].diff().dropna() <= 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:PB-C443")
 def test_a_point_is_forecast_with_the_spread_of_its_steps():
     sim = pb.simulate(users=60, items=12, interactions=900, periods=3, prior="lognormal", drift=0.4, seed=1)
     study = pb.Study(model={"prior": {"drift": "random-walk"}}, guide={"name": "point"}, training=BRIEF)

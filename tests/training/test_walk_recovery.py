@@ -14,7 +14,7 @@ if str(FOLDER) not in sys.path:
     sys.path.append(str(FOLDER))
 forecast = importlib.import_module("forecast")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:PB-C443")]
 STEP, SEEDS, ITEMS = 0.4, range(2), 80
 
 

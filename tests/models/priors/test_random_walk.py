@@ -9,7 +9,7 @@ from torch.distributions import LogNormal, kl_divergence
 
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
-from pyro_popbias.errors import ConfigError, IncompatibleError
+from pyro_popbias.errors import ConfigError, DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS, LogNormalPrior, NormalPrior, RandomWalkPrior
 
 WALK = {"drift": "random-walk"}
@@ -65,6 +65,7 @@ def test_a_forecast_widens_with_its_horizon():
             assert found.scale.item() == pytest.approx((0.09 + horizon * 0.25) ** 0.5)
 
 
+@pytest.mark.filterwarnings("ignore:PB-C443")
 @pytest.mark.parametrize("guide", POSITIVE)
 def test_the_kl_of_an_epoch_is_that_of_all_rows(events, guide):
     study = pb.Study(model={"prior": WALK}, guide={"name": guide}, training={"batch_size": 64, "validation": 0.0})
@@ -102,7 +103,8 @@ def test_a_walk_brings_its_own_prior_and_guide(events):
     assert (of_product.model.prior.name, of_product.guide.name) == ("lognormal", "markov")
     of_additive = pb.pair(events, study=pb.Study(model={"name": "additive", "prior": WALK})).study
     assert (of_additive.model.prior.name, of_additive.guide.name) == ("normal", "markov")
-    chosen = pb.pair(events, guide="gamma", study=pb.Study(model={"prior": WALK})).study
+    with pytest.warns(DataWarning, match="PB-C443: guide 'gamma' takes the periods of an item as independent"):
+        chosen = pb.pair(events, guide="gamma", study=pb.Study(model={"prior": WALK})).study
     assert chosen.guide.name == "gamma"
 
 
