@@ -26,6 +26,9 @@ class Numbers:
     quality_correlation: float
     user_bias: float
     drift: float | None = None
+    intercept: float | None = None
+    confounding: float = 0.0
+    activity: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their ranges."""
@@ -40,13 +43,14 @@ class Numbers:
             )
         if not (self.drift is None or (_is_finite(self.drift) and self.drift >= 0)):
             raise ConfigError(f"PB-C083: drift must be 0 or above and finite, or None, not {self.drift!r}")
-        for name in ("quality", "user_bias"):
+        if not (self.intercept is None or _is_finite(self.intercept)):
+            raise ConfigError(f"PB-C083: intercept must be a finite number or None, not {self.intercept!r}")
+        for name in ("quality", "user_bias", "activity"):
             if not (_is_finite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ConfigError(f"PB-C083: {name} must be 0 or above and finite, not {getattr(self, name)!r}")
-        if not (_is_finite(self.quality_correlation) and -1 < self.quality_correlation < 1):
-            raise ConfigError(
-                f"PB-C083: quality_correlation must be above -1 and below 1, not {self.quality_correlation!r}"
-            )
+        for name in ("quality_correlation", "confounding"):
+            if not (_is_finite(getattr(self, name)) and -1 < getattr(self, name) < 1):
+                raise ConfigError(f"PB-C083: {name} must be above -1 and below 1, not {getattr(self, name)!r}")
 
     @property
     def weighs_items(self) -> bool:

@@ -125,7 +125,13 @@ DISTRIBUTIONS = {
 
 
 def draw_popularity(
-    distribution: PopulationDistribution, random: np.random.Generator, numbers: Numbers, *, items: int, periods: int
+    distribution: PopulationDistribution,
+    random: np.random.Generator,
+    numbers: Numbers,
+    *,
+    items: int,
+    periods: int,
+    feature: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return z `(items, periods)`: every cell has the population distribution, and neighbouring periods are alike.
 
@@ -137,10 +143,13 @@ def draw_popularity(
             distribution in every period.
         items: K.
         periods: T.
+        feature: `(items,)` standard normal numbers with which the normal scores of z have the correlation
+            `numbers.confounding`; None where they have none. Under a drift this holds for the first period.
     """
     concentration, drift = numbers.concentration, numbers.drift
     columns = [distribution.draw(random, concentration, items)]
     if drift is not None:
+        columns = [_leaning(distribution, columns[0], numbers, feature)]
         walk = np.cumsum(drift * random.normal(size=(items, periods - 1)), axis=1)
         moved = np.concatenate([np.zeros((items, 1)), walk], axis=1)
         first = columns[0][:, None]
@@ -150,10 +159,21 @@ def draw_popularity(
         # a stationary walk of the normal scores leaves the distribution of z as it is
         score = KEPT * score + np.sqrt(1 - KEPT**2) * random.normal(size=items)
         columns.append(distribution.value(score, concentration))
-    return np.stack(columns, axis=1)
+    return _leaning(distribution, np.stack(columns, axis=1), numbers, feature)
 
 
-def item_scores(distribution: PopulationDistribution, z: np.ndarray, concentration: float) -> np.ndarray:
+def _leaning(
+    distribution: PopulationDistribution, z: np.ndarray, numbers: Numbers, feature: np.ndarray | None
+) -> np.ndarray:
+    """Return z `(items, ...)` whose normal scores have a correlation with a feature, of the same distribution as before."""
+    if feature is None:
+        return z
+    rho, score = numbers.confounding, distribution.score(z, numbers.concentration)
+    feature = feature.reshape(-1, *(1,) * (z.ndim - 1))
+    return distribution.value(rho * feature + np.sqrt(1 - rho**2) * score, numbers.concentration)
+
+
+def item_scores(distribution: PopulationDistribution, z: np.ndarray, numbers: Numbers) -> np.ndarray:
     """Return how popular items are over all periods, `(items,)`, as standard normal numbers.
 
     They are the means of the items' normal scores, divided by the standard deviation that the walk gives these means,
@@ -162,10 +182,12 @@ def item_scores(distribution: PopulationDistribution, z: np.ndarray, concentrati
     Args:
         distribution: the population distribution.
         z: `(items, periods)` as drawn from it.
-        concentration: a of the distribution.
+        numbers: the concentration a of the distribution, and the correlation of z with a feature.
     """
     periods = z.shape[1]
     lag = np.arange(1, periods)
     # Var(sum over periods) = T + 2 sum_k (T - k) kept^k
     variance = periods + 2 * ((periods - lag) * KEPT**lag).sum()
-    return np.asarray(distribution.score(z, concentration).sum(1) / np.sqrt(variance))
+    # what a feature adds to the scores is the same in all periods
+    variance += numbers.confounding**2 * (periods**2 - variance)
+    return np.asarray(distribution.score(z, numbers.concentration).sum(1) / np.sqrt(variance))

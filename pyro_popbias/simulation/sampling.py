@@ -59,9 +59,9 @@ class Truth:
 
 
 def shown_rows(truth: Truth, random: np.random.Generator, rows: int) -> Rows:
-    """Return rows of uniform users with items shown by their weights, and whether each was positive."""
+    """Return rows of users by their activity with items shown by their weights, and whether each was positive."""
     items, periods = truth.z.shape
-    user = random.integers(len(truth.affinity.user_vectors), size=rows)
+    user = truth.terms.draw_users(random, rows)
     if truth.shown is None:
         cell = random.integers(items * periods, size=rows)
     else:
@@ -73,9 +73,9 @@ def shown_rows(truth: Truth, random: np.random.Generator, rows: int) -> Rows:
 
 
 def chosen_rows(truth: Truth, random: np.random.Generator, rows: int) -> Rows:
-    """Return rows of uniform users and periods with an item chosen in proportion to exp(score)."""
+    """Return rows of users by their activity and uniform periods with an item chosen in proportion to exp(score)."""
     items, periods = truth.z.shape
-    user = random.integers(len(truth.affinity.user_vectors), size=rows)
+    user = truth.terms.draw_users(random, rows)
     period = random.integers(periods, size=rows)
     item = np.empty(rows, dtype=np.int64)
     order = np.lexsort((user, period))

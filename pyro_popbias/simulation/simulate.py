@@ -1,8 +1,8 @@
 """Simulated interactions with a known truth, drawn from a model.
 
-Users are uniform. Items are shown by `exposure` and get a label, but for `pda`: there each row is an item that the user
-chose among all, item i with a probability proportional to exp(score), the distribution under which sigma(s_i - s_j) is
-right for a pair of a chosen and a uniformly drawn item. So its log holds positives only. Rows are uniform over periods, and
+Users are uniform unless they differ in `activity`. Items are shown by `exposure` and get a label, but for `pda`: there each row
+is an item that the user chose among all, item i with a probability proportional to exp(score), the distribution under which
+sigma(s_i - s_j) is right for a pair of a chosen and a uniformly drawn item. So its log holds positives only. Rows are uniform over periods, and
 cutting the log by time gives these.
 
 The affinity is x_ui = u . i + b_i + w_u + b0. The quality b_i of an item and the bias w_u of a user are 0 unless asked for,
@@ -12,6 +12,9 @@ normal number, which is log z_i less its mean and over its standard deviation wh
 that of b_i and the mean of these scores. `exposure_dispersion` multiplies what each item of each period is shown in
 proportion to by its own draw of Gamma(r, r). All these have random numbers of their own: vectors, features and z are the
 same with them and without.
+
+`confounding` is the correlation of the normal score of z with the first numeric feature of items. Popularity and what users want
+then have a common cause, which a prior that is the same for all items does not know.
 """
 
 from collections.abc import Mapping
@@ -34,7 +37,7 @@ from pyro_popbias.simulation.likelihoods import OTHERS, PRODUCTS, Likelihood
 from pyro_popbias.simulation.populations import DISTRIBUTIONS, PopulationDistribution, draw_popularity, item_scores
 from pyro_popbias.simulation.registered import registered_affinity, registered_likelihood, registered_population
 from pyro_popbias.simulation.sampling import Rows, Truth, chosen_rows, shown_rows
-from pyro_popbias.simulation.terms import Terms, draw_bias, draw_quality
+from pyro_popbias.simulation.terms import Terms, draw_activity, draw_bias, draw_quality
 from pyro_popbias.validation import PartConfig
 
 TESTED = 10_000  # random pairs with the true probability
@@ -60,7 +63,7 @@ class Simulation:
             a fixed affinity its score.
         truth: tables `popularity` (item, period, z), `parameters` (name, value), `user_vectors`, `item_vectors` (id, 0,
             1, ...), whose product and `intercept` are the affinity, whichever it is, `items` (item, quality) and
-            `users` (user, bias). Qualities and biases that are not all 0 are coordinates of the vectors, the last two.
+            `users` (user, bias, activity). Qualities and biases that are not all 0 are coordinates of the vectors, the last two.
         test: random pairs: user, item, probability P(c=1 | do(u,i)), and with a fixed affinity its score. For `pda` it
             is the score (ELU(x) + 1) E[z^gamma], which is not a probability.
         user_features: side features, indexed by id; None without.
@@ -96,6 +99,9 @@ def simulate(
     quality: float = 0.0,
     quality_correlation: float = 0.0,
     user_bias: float = 0.0,
+    intercept: float | None = None,
+    confounding: float = 0.0,
+    activity: float = 0.0,
 ) -> Simulation:
     """Return interactions of a model, which come about as the text of this module says.
 
@@ -120,17 +126,22 @@ def simulate(
         quality: standard deviation of b_i, in logits.
         quality_correlation: of b_i and the item's popularity, above -1 and below 1.
         user_bias: standard deviation of w_u, in logits.
+        intercept: b0; None is the model's own, with which 20 to 60 % of the labels are 1, or scores are moderate.
+        confounding: correlation of popularity with the first numeric feature of items, above -1 and below 1.
+        activity: standard deviation of the logarithm of how many rows users have in proportion to; 0 is uniform.
 
     Raises:
         UnknownNameError: there is no such model, affinity, saturation, prior or kind of labels here.
         IncompatibleError: the model does not allow the prior, or does not show items.
-        ConfigError: a size or number is outside its range.
+        ConfigError: a size or number is outside its range; or popularity should follow a feature, and items have no numeric one.
     """
     _check_names(model=model, saturation=saturation, labels=labels, affinity=_name(affinity), prior=_name(prior))
     check_sizes(seed=seed, users=users, items=items, interactions=interactions, dim=dim, periods=periods)
     of_items = exposure, exposure_dispersion, quality, quality_correlation
-    numbers = Numbers(concentration, rate, *of_items, user_bias, drift)
+    numbers = Numbers(concentration, rate, *of_items, user_bias, drift, intercept, confounding, activity)
     distribution, likelihood = _population(prior, concentration), _likelihood(model, saturation, _name(prior), numbers)
+    if intercept is not None:
+        likelihood = replace(likelihood, intercept=float(intercept))
     random = np.random.default_rng(seed)
     made = _make_affinity(affinity)(random, users, items, dim)
     truth = _truth(likelihood, distribution, made, random, numbers, periods=periods, seed=seed)
@@ -148,16 +159,30 @@ def _truth(
     seed: int,
 ) -> Truth:
     """Return the world; what is an option has random numbers of its own, so that without it all else is drawn as with it."""
-    z = draw_popularity(distribution, random, numbers, items=len(vectors.item_vectors), periods=periods)
-    of_quality, of_bias, of_counts = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3))
-    score = item_scores(distribution, z, numbers.concentration)
+    feature = _confounder(vectors) if numbers.confounding else None
+    items, users = len(vectors.item_vectors), len(vectors.user_vectors)
+    z = draw_popularity(distribution, random, numbers, items=items, periods=periods, feature=feature)
+    of_quality, of_bias, of_counts, of_activity = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
+    score = item_scores(distribution, z, numbers)
     terms = Terms(
         draw_quality(of_quality, score, sd=numbers.quality, correlation=numbers.quality_correlation),
-        draw_bias(of_bias, len(vectors.user_vectors), sd=numbers.user_bias),
+        draw_bias(of_bias, users, sd=numbers.user_bias),
+        draw_activity(of_activity, users, sd=numbers.activity),
     )
     dispersion = numbers.exposure_dispersion
     shown = log_weights(of_counts, distribution, z, exposure=numbers.exposure, dispersion=dispersion)
     return Truth(likelihood, distribution, vectors, terms, z, numbers.concentration, numbers.rate, shown, numbers.drift)
+
+
+def _confounder(vectors: SimulatedAffinity) -> np.ndarray:
+    """Return the first numeric feature of items, `(items,)`."""
+    given = pd.DataFrame() if vectors.item_features is None else vectors.item_features.select_dtypes("number")
+    if given.empty:
+        raise ConfigError(
+            "PB-C083: confounding is a correlation of popularity with a numeric feature of items, and this affinity has none; "
+            "use affinity='linear' or 'factorization-machine', or leave confounding at 0"
+        )
+    return given.iloc[:, 0].to_numpy()
 
 
 def _rows(truth: Truth, random: np.random.Generator, number: int, labels: str) -> Rows:
@@ -264,7 +289,7 @@ def _truth_tables(truth: Truth, user_ids: np.ndarray, item_ids: np.ndarray) -> d
         "user_vectors": _vector_frame(user_ids, truth.affinity.user_vectors),
         "item_vectors": _vector_frame(item_ids, truth.affinity.item_vectors),
         "items": pd.DataFrame({"item": item_ids, "quality": truth.terms.quality}),
-        "users": pd.DataFrame({"user": user_ids, "bias": truth.terms.bias}),
+        "users": pd.DataFrame({"user": user_ids, "bias": truth.terms.bias, "activity": truth.terms.activity}),
     }
 
 

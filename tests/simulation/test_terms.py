@@ -76,7 +76,7 @@ def simulation(model, affinity):
 def test_tables_list_every_item_and_user(simulation):
     items, users = simulation.truth["items"], simulation.truth["users"]
     assert list(items.columns) == ["item", "quality"]
-    assert list(users.columns) == ["user", "bias"]
+    assert list(users.columns) == ["user", "bias", "activity"]
     assert items["item"].tolist() == [f"i{code}" for code in range(SIZES["items"])]
     assert users["user"].tolist() == [f"u{code}" for code in range(SIZES["users"])]
     assert items["quality"].is_unique
