@@ -2,8 +2,8 @@
 
 Users are uniform unless they differ in `activity`. Items are shown by `exposure` and get a label, but for `pda`: there each row
 is an item that the user chose among all, item i with a probability proportional to exp(score), the distribution under which
-sigma(s_i - s_j) is right for a pair of a chosen and a uniformly drawn item. So its log holds positives only. Rows are uniform over periods, and
-cutting the log by time gives these.
+sigma(s_i - s_j) is right for a pair of a chosen and a uniformly drawn item. So its log holds positives only. Rows are uniform
+over periods, and cutting the log by time gives these.
 
 The affinity is x_ui = u . i + b_i + w_u + b0. The quality b_i of an item and the bias w_u of a user are 0 unless asked for,
 whichever the affinity is. They are no part of the score of a fixed affinity: it is given, they are to be learned.
