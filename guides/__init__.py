@@ -13,6 +13,7 @@ from pyro_popbias.guides.amortized_guide import (
 from pyro_popbias.guides.auto_guide import AutoLowRankGuide, AutoNormalGuide, JointCellsGuide
 from pyro_popbias.guides.exponential import ExponentialGuide
 from pyro_popbias.guides.gamma import GammaGuide
+from pyro_popbias.guides.global_response import GlobalResponse, weight_name
 from pyro_popbias.guides.intercept_response import InterceptResponse
 from pyro_popbias.guides.joint_guide import JointGuide
 from pyro_popbias.guides.lognormal import LogNormalGuide
@@ -37,6 +38,7 @@ __all__ = [
     "CellStatistics",
     "ExponentialGuide",
     "GammaGuide",
+    "GlobalResponse",
     "InterceptResponse",
     "JointCellsGuide",
     "JointGuide",
@@ -48,4 +50,5 @@ __all__ = [
     "QualityResponse",
     "RowGuide",
     "WeibullGuide",
+    "weight_name",
 ]

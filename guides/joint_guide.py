@@ -1,5 +1,6 @@
 """The guide of a pair: q of popularity, and q of the affinity's weights where these are Bayesian."""
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -9,6 +10,7 @@ from torch.distributions import Normal
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.guides.affinity_guide import AffinityGuide
+from pyro_popbias.guides.global_response import GlobalResponse, weight_name
 from pyro_popbias.guides.intercept_response import InterceptResponse
 from pyro_popbias.guides.popularity_guide import PopularityGuide
 from pyro_popbias.guides.quality_response import QualityResponse
@@ -25,8 +27,10 @@ class JointGuide(PyroModule):
         cells: number of cells.
         users: number of users.
         items: number of items.
+        scalars: names of the model's parameters that are numbers.
 
     Attributes:
+        shared: the joint posterior of the model's numbers and the global weights, which a training finds at its end.
         intercept: what moves with the intercept, whose posterior a training finds at its end.
         quality: what the qualities of items and their popularities move together, which a training finds at its end.
         residual_variance: of x by the dimensions that are not kept, a scalar that a training finds at its end; 0 before.
@@ -42,12 +46,16 @@ class JointGuide(PyroModule):
         cells: int = 0,
         users: int = 0,
         items: int = 0,
+        scalars: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.popularity = popularity
         self.affinity = affinity
         self.intercept = InterceptResponse(cells, users, items)
         self.quality = QualityResponse(cells, items)
+        sites = {} if affinity is None else affinity.names
+        weights = [weight_name(site, k) for site, names in sites.items() for k in range(len(names))]
+        self.shared = GlobalResponse([*scalars, *weights])
         self.register_buffer("residual_variance", torch.zeros((), dtype=torch.float64))
 
     def forward(self, batch: Batch) -> None:
@@ -68,11 +76,14 @@ class JointGuide(PyroModule):
         return of_intercept + self.quality.of_cell.index_select(0, cell)
 
     def weights(self) -> dict[str, Normal]:
-        """Return q of each site of the affinity, whole tables; empty where there are none."""
-        return {} if self.affinity is None else self.affinity.weights()
+        """Return the posterior of each site of the affinity, whole tables; empty where there are none."""
+        if self.affinity is None:
+            return {}
+        names, found = self.affinity.names, self.affinity.weights()
+        return {site: self.shared.widened(site, q) if names[site] else q for site, q in found.items()}
 
     def global_weights(self) -> dict[str, Normal]:
-        """Return q of the sites whose weights belong to no single user or item."""
+        """Return the posterior of the sites whose weights belong to no single user or item."""
         if self.affinity is None:
             return {}
         return {site: distribution for site, distribution in self.weights().items() if self.affinity.names[site]}

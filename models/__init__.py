@@ -16,6 +16,7 @@ from pyro_popbias.models.affinities.memory import Memory
 from pyro_popbias.models.conformity import Conformity
 from pyro_popbias.models.exposures import EXPOSURES, Exposure, ExposureConfig, NegativeBinomialExposure, PoissonExposure
 from pyro_popbias.models.inverse_logistic import InverseLogistic
+from pyro_popbias.models.learned_scalars import scalars
 from pyro_popbias.models.options import LikelihoodOptions
 from pyro_popbias.models.pda import PDA
 from pyro_popbias.models.popularity_model import MODELS, Latent, PopularityModel
@@ -88,4 +89,5 @@ __all__ = [
     "TanhSaturation",
     "WeibullPrior",
     "Weights",
+    "scalars",
 ]

@@ -151,6 +151,13 @@ class Affinity(Variant, PyroModule):
         distribution = self.relative(user, item, score, weights)
         return AffinityDistribution(distribution.mean + self.intercept, distribution.variance)
 
+    def global_regressors(self, user: Tensor, item: Tensor) -> dict[str, Tensor] | None:
+        """Return what x_ui of pairs of codes moves by with the weights of each global site, `(B, n)` each.
+
+        None where x depends on numbers of users or items that are learned as points, so that nobody knows their spread.
+        """
+        return None
+
     def relative(self, user: Tensor, item: Tensor, score: Tensor | None, weights: Weights) -> AffinityDistribution:
         """Return x_ui - b0 of pairs of codes, `(B,)`; `with_biases` adds biases and qualities to the rest."""
         raise NotImplementedError

@@ -130,6 +130,10 @@ class BayesianEmbeddingAffinity(Affinity):
         """Return log s of the prior of a site: `(dim,)` of vectors, a scalar of the bias."""
         return self.vector_log_scale if site in SITES else super().log_scale(site)
 
+    def global_regressors(self, user: Tensor, item: Tensor) -> dict[str, Tensor]:
+        """Return nothing: all weights are those of users and items."""
+        return {}
+
     def forward(self, batch: Batch) -> Tensor:
         """Return u . i + w_u + b0 of each interaction, `(B,)`, for one draw of the rows of the batch."""
         u, i = self._draw("user_vectors", batch.users), self._draw("item_vectors", batch.items)

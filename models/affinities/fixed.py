@@ -72,6 +72,10 @@ class FixedVectorAffinity(VectorAffinity):
     def draw_from_prior(self) -> None:
         """Draw nothing: the vectors are given."""
 
+    def global_regressors(self, user: Tensor, item: Tensor) -> dict[str, Tensor]:
+        """Return nothing: x is given."""
+        return {}
+
     def forward(self, batch: Batch) -> Tensor:
         """Return u . i + b0 of each interaction, `(B,)`."""
         u, i = gather(self.user_vectors, batch.user), gather(self.item_vectors, batch.item)
@@ -91,6 +95,10 @@ class FixedScoreAffinity(Affinity):
 
     def draw_from_prior(self) -> None:
         """Draw nothing: the score is given."""
+
+    def global_regressors(self, user: Tensor, item: Tensor) -> dict[str, Tensor]:
+        """Return nothing: x is given."""
+        return {}
 
     def forward(self, batch: Batch) -> Tensor:
         """Return score + b0 of each interaction, `(B,)`."""

@@ -106,6 +106,16 @@ class LinearAffinity(Affinity):
         row = code.clamp(min=0)
         return index.index_select(0, row), value.index_select(0, row) * (code >= 0).unsqueeze(-1)
 
+    def global_regressors(self, user: Tensor, item: Tensor) -> dict[str, Tensor]:
+        """Return the features of users and of items, `(B, n)` each."""
+        found = {}
+        for side, code in (("user", user), ("item", item)):
+            if side in self.names:
+                index, value = self._rows(side, code)
+                dense = torch.zeros(len(code), len(self.names[side]), dtype=value.dtype, device=value.device)
+                found[f"beta_{side}"] = dense.scatter_add_(1, index, value)
+        return found
+
     def _side(self, side: str, code: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
         """Return mean and variance of beta . a of some users or items, `(B,)` each."""
         if side not in self.names:

@@ -26,6 +26,7 @@ from pyro_popbias.models import (
     PopularityPrior,
     PriorConfig,
     RandomWalkPrior,
+    scalars,
 )
 from pyro_popbias.models.priors.config import ITEM_SOURCES, WALK
 from pyro_popbias.study.sections import ModelConfig
@@ -111,4 +112,5 @@ def build(
         model.conformity = Conformity(users) if declared.conformity else None
         latents = affinity.latents(generator) | ({} if model.conformity is None else model.conformity.latents())
         weights = AffinityGuide(latents) if latents else None
-        return model, JointGuide(popularity, weights, cells=len(cells), users=users, items=items)
+        sizes = {"cells": len(cells), "users": users, "items": items}
+        return model, JointGuide(popularity, weights, **sizes, scalars=list(scalars(model)))

@@ -3,28 +3,31 @@
 import numpy as np
 import pandas as pd
 import torch
-from torch.distributions import Normal
+from torch import Tensor
+from torch.distributions import LogNormal, Normal
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.summary import summary
 from pyro_popbias.guides import JointGuide
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import PopularityModel, scalars
+from pyro_popbias.models.learned_scalars import INTERCEPT
 from pyro_popbias.prediction.item_table import quality_correlation
 
 
 def parameter_table(
     model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float
 ) -> pd.DataFrame:
-    """Return one row per global parameter: name, mean, sd, lower, upper; the last three NaN for point estimates."""
+    """Return one row per global parameter: name, mean, sd, lower, upper; the last three NaN where only the estimate is known.
+
+    The mean of a parameter that is learned as a point is its estimate. Its interval is that of a Normal on the scale on which it
+    is learned, the logarithm of a positive one.
+    """
     tail = (1 - interval) / 2
+    spreads = _spreads(model, guide, tail)
     with torch.no_grad():
         unknown = {"sd": np.nan, "lower": np.nan, "upper": np.nan}
-        rows = [{"name": name, "mean": float(value), **unknown} for name, value in model.estimates().items()]
-        variance = guide.intercept.variance
-        if float(variance):
-            intercept = Normal(model.affinity.intercept, variance.sqrt())
-            of_intercept = {name: float(value) for name, value in summary(intercept, tail).items()}
-            rows = [row | of_intercept if row["name"] == "intercept" else row for row in rows]
+        estimates = model.estimates().items()
+        rows = [{"name": name, "mean": float(value), **spreads.get(name, unknown)} for name, value in estimates]
         if float(guide.residual_variance):
             rows.append({"name": "residual_variance", "mean": float(guide.residual_variance), **unknown})
         if model.affinity.item_quality is not None:
@@ -35,6 +38,32 @@ def parameter_table(
             for k, values in enumerate(zip(*columns.values(), strict=True)):
                 rows.append({"name": f"{site}[{k}]", **dict(zip(columns, values, strict=True))})
     return pd.DataFrame(rows)
+
+
+def _spreads(model: PopularityModel, guide: JointGuide, tail: float) -> dict[str, dict[str, float]]:
+    """Return sd, lower and upper of the estimates whose posterior is known, by name."""
+    found = {}
+    with torch.enable_grad():
+        learned = scalars(model)
+        for name, value in model.estimates().items():
+            if not value.requires_grad or value.dim():
+                continue
+            slopes = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
+            for (parameter, at), slope in zip(learned.items(), slopes, strict=True):
+                variance = guide.shared.variance(parameter)
+                if parameter == INTERCEPT:
+                    variance = variance or float(guide.intercept.variance)
+                if slope is not None and variance:
+                    found[name] = _spread(value.detach(), at.detach(), slope, variance, tail)
+    return found
+
+
+def _spread(value: Tensor, at: Tensor, slope: Tensor, variance: float, tail: float) -> dict[str, float]:
+    """Return sd, lower and upper of an estimate, whose parameter `at` has a Normal posterior of a variance."""
+    sd = torch.as_tensor(variance).sqrt().to(value)
+    is_exp = bool(torch.isclose(value, at.exp(), rtol=1e-12, atol=0.0))
+    distribution = LogNormal(at, sd) if is_exp else Normal(value, (slope * sd).abs())
+    return {name: float(each) for name, each in summary(distribution, tail).items() if name != "mean"}
 
 
 def _of_draws(draws: np.ndarray, tail: float) -> dict[str, float]:

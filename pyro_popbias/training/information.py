@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pyro.distributions import Delta
 from scipy import sparse
+from scipy.sparse.linalg import cg
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
@@ -69,7 +70,7 @@ def _blocks(pair: Pair) -> tuple[Tensor, Tensor, sparse.csr_array, Tensor]:
     meetings = sparse.csr_array((len(border), len(border)))
     of_cells = torch.zeros_like(border[:cells, 0])
     for part in affinities(pair):
-        regressors, spread = _regressors(vectors, part)
+        regressors, spread = regressors_of_sizes(vectors, part)
         of = pair.model.information(part.batch, part.mean, part.popularity)
         cell = part.batch.cell.index_select(0, part.batch.cell_index)
         user, item = cells + part.batch.user, cells + users + part.batch.item
@@ -82,17 +83,18 @@ def _blocks(pair: Pair) -> tuple[Tensor, Tensor, sparse.csr_array, Tensor]:
         if affinity.item_quality is not None:
             pairs += [(cell, item, of.both), (user, item, of.affinity)]
         for one, other, force in pairs:
-            above = _sparse(one, other, force, len(border))
+            above = sparse_matrix(one, other, force, len(border))
             meetings = meetings + above + above.T
     return corner, border, meetings, of_cells
 
 
-def _sparse(row: Tensor, column: Tensor, value: Tensor, size: int) -> sparse.csr_array:
+def sparse_matrix(row: Tensor, column: Tensor, value: Tensor, size: int) -> sparse.csr_array:
+    """Return a `(size, size)` matrix of values at places, `(n,)` each; what stands at the same place is summed."""
     place = row.cpu().numpy(), column.cpu().numpy()
     return sparse.coo_array((value.cpu().numpy(), place), shape=(size, size)).tocsr()
 
 
-def _regressors(vectors: Vectors | None, part: Affinities) -> tuple[Tensor, Tensor]:
+def regressors_of_sizes(vectors: Vectors | None, part: Affinities) -> tuple[Tensor, Tensor]:
     """Return what x moves by with b0 and with each dimension's size, `(B, 1 + d)`, and the variances of the latter, `(B, d)`."""
     one = torch.ones_like(part.mean).unsqueeze(-1)
     if vectors is None:
@@ -128,3 +130,18 @@ def in_units(information: JointInformation) -> tuple[np.ndarray, sparse.csr_arra
     sd = information.variance.sqrt().cpu().numpy()
     scale = sparse.diags_array(sd)
     return sd, (sparse.eye_array(len(sd)) + scale @ information.meetings @ scale).tocsr()
+
+
+def corner_covariance(information: JointInformation) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the covariance of the corner's numbers, None where the information has no inverse, and how the rest responds.
+
+    With the blocks [A, B'; B, M] it is 1 / (A - B' M^-1 B), and the rest moves by -M^-1 B, `(R, 1 + d)`.
+    """
+    # in units of their standard deviations, M is the identity and what cells, users and items have in common
+    sd, scaled = in_units(information)
+    border = information.border.cpu().numpy()
+    response = -sd[:, None] * np.stack([cg(scaled, force, rtol=1e-6)[0] for force in (sd[:, None] * border).T], axis=1)
+    left = information.corner.cpu().numpy() + border.T @ response
+    if not (np.isfinite(left).all() and np.linalg.eigvalsh((left + left.T) / 2)[0] > 0):
+        return None, response
+    return np.linalg.inv(left), response

@@ -12,10 +12,9 @@ This is the covariance that an optimum of the ELBO has by its response to a forc
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import cg
 
 from pyro_popbias.assembly.pair import Pair
-from pyro_popbias.training.information import JointInformation, in_units
+from pyro_popbias.training.information import JointInformation, corner_covariance
 
 
 def find_intercept_response(pair: Pair, information: JointInformation) -> None:
@@ -25,14 +24,11 @@ def find_intercept_response(pair: Pair, information: JointInformation) -> None:
         pair: a trained pair.
         information: its own.
     """
-    # in units of their standard deviations, M is the identity and what cells, users and items have in common
-    sd, scaled = in_units(information)
-    border = information.border.cpu().numpy()
-    forces = sd[:, None] * border
-    response = -sd[:, None] * np.stack([cg(scaled, force, rtol=1e-6)[0] for force in forces.T], axis=1)
-    covariance = np.linalg.inv(information.corner.cpu().numpy() + border.T @ response)
+    covariance, response = corner_covariance(information)
+    if covariance is None:
+        return
     # of b0 with the sizes of dimensions free to move
     with_sizes = response @ (covariance[:, 0] / covariance[0, 0])
     parts = np.split(with_sizes, [information.cells, information.cells + information.users])
-    if covariance[0, 0] > 0 and np.isfinite(with_sizes).all():
+    if np.isfinite(with_sizes).all():
         pair.guide.intercept.set(*map(torch.from_numpy, (np.asarray(covariance[0, 0]), *parts)))

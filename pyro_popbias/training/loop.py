@@ -34,6 +34,7 @@ from pyro_popbias.guides import AmortizedGuide
 from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
+from pyro_popbias.training.global_response import find_global_response
 from pyro_popbias.training.information import JointInformation
 from pyro_popbias.training.iterates import Iterates, median_r_hat
 from pyro_popbias.training.judge import RankingJudge
@@ -325,6 +326,7 @@ def train(
 
 def find_responses(pair: Pair) -> None:
     """Give the guide of a trained pair what its numbers move together, beyond their separate posteriors."""
+    find_global_response(pair)
     information = JointInformation.of(pair)
     if information is not None:
         find_intercept_response(pair, information)
