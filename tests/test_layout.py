@@ -39,7 +39,7 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 MOST_ROOT_FILES = 14
 MOST_ROOMS = 31  # root files, and folders that hold modules
-MOST_LINES = {"file": 350, "median file": 100, "function": 60, "ninth decile of functions": 25}
+MOST_LINES = {"file": 350, "median file": 100, "function without its docstring": 48, "ninth decile of functions": 25}
 DATA_FILES = ["py.typed", "cli/study_template.toml", "report/template.html"]
 
 
@@ -171,7 +171,14 @@ def test_files_are_short():
 
 def test_functions_are_short():
     lines = {(name, node.name, node.lineno): node.end_lineno - node.lineno + 1 for name, node in functions()}
-    assert not {where: number for where, number in lines.items() if number > MOST_LINES["function"]}
+    code = {
+        (name, node.name, node.lineno): lines[name, node.name, node.lineno]
+        - len((ast.get_docstring(node) or "").splitlines())
+        for name, node in functions()
+    }
+    assert not {
+        where: number for where, number in code.items() if number > MOST_LINES["function without its docstring"]
+    }
     assert statistics.quantiles(lines.values(), n=10)[8] <= MOST_LINES["ninth decile of functions"]
 
 

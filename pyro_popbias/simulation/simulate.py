@@ -107,8 +107,11 @@ def simulate(
 
     Args:
         model: "product", "additive", "inverse-logistic" or "pda"; or another registered one, its parameters at their start.
-        affinity: "embedding", "fixed" (u . i is a column `score`), "linear", "factorization-machine"; another one, or its section.
-        users, items, interactions: numbers of users, of items and of rows.
+        affinity: "embedding"; "fixed", which adds u . i of each row as a column `score`; "linear" or "factorization-machine",
+            with side features; or another registered one, or its section of a study.
+        users: number of users.
+        items: number of items.
+        interactions: number of rows.
         seed: decides everything.
         dim: length of the vectors; u . i has a standard deviation of about 1.
         concentration: a of the population distribution, of variance 1/a; not of the exponential and the normal.
@@ -120,9 +123,11 @@ def simulate(
         exposure_dispersion: r of counts with the variance mu + mu^2 / r of a negative binomial; None is Poisson, mu.
         periods: number of slices of time of equal length, each with its own z, correlated between neighbours.
         drift: standard deviation of steps of log z, or of a normal z, to the next period; None keeps the population distribution.
-        quality, user_bias: standard deviations of b_i and of w_u, in logits.
+        quality: standard deviation of b_i, in logits.
+        quality_correlation: of b_i and the item's popularity, above -1 and below 1.
+        user_bias: standard deviation of w_u, in logits.
         intercept: b0; None is the model's own, with which 20 to 60 % of the labels are 1, or scores are moderate.
-        quality_correlation, confounding: of popularity with b_i, and with the first numeric feature of items; above -1, below 1.
+        confounding: correlation of popularity with the first numeric feature of items, above -1 and below 1.
         activity: standard deviation of the logarithm of how many rows users have in proportion to; 0 is uniform.
 
     Raises:
