@@ -1,0 +1,1 @@
+"""Estimates that need no guide: maximum likelihood with z known, and with z integrated out by quadrature."""
