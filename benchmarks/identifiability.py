@@ -2,9 +2,9 @@
 
 Replicates of 20,000 labels of 500 items and 1,000 users, four features a side, z ~ Gamma(2, 2) of each item; data of each model
 are fitted with both. `svi` is the package's own fit with its defaults, but for the rows held out, of which there are none;
-`marginal` is the maximum of the likelihood with z integrated out by quadrature, and `known z` that with the true z, both with the
-package's priors (`oracles/likelihood.py`). With the prior "known" the concentration of z is given, with "learned" it is estimated.
-`confounded` data are additive, and their log z has a correlation of .5 with the first feature of items.
+`marginal` is the maximum of the likelihood with z integrated out by quadrature, and `known z` that with the true z, both with
+the package's priors (`oracles/likelihood.py`). With the prior "known" the concentration of z is given, with "learned" it is
+estimated. `confounded` data are additive, and their log z has a correlation of .5 with the first feature of items.
 
 Every estimate is a line of a file, so that a run that is cut off goes on where it was.
 """
