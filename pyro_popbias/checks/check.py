@@ -12,6 +12,7 @@ from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.identification import identification
 from pyro_popbias.checks.posterior_predictive import Predictive
 from pyro_popbias.checks.replicated_data import ReplicatedData
+from pyro_popbias.checks.shared_numbers import shared_numbers
 from pyro_popbias.checks.thresholds import findings_of
 from pyro_popbias.errors import DataError
 from pyro_popbias.trained import Trained
@@ -97,7 +98,7 @@ def check_convergence(fit: Trained, _: int) -> CheckResult:
 def check_identification(fit: Trained, _: int) -> CheckResult:
     """Return whether popularity is anything but the like rate of items, as far as counts of rows could say."""
     table, finding = identification(fit)
-    return {finding.check: table} if len(table) else {}, (finding,)
+    return {finding.check: table} if len(table) else {}, (finding, *shared_numbers(fit))
 
 
 CHECKS: tuple[Callable[[Trained, int], CheckResult], ...] = (

@@ -10,7 +10,7 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.summary import summary
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel, scalars
-from pyro_popbias.models.learned_scalars import INTERCEPT
+from pyro_popbias.models.learned_scalars import INTERCEPT, estimate_slopes
 from pyro_popbias.prediction.item_table import quality_correlation
 
 
@@ -42,19 +42,13 @@ def parameter_table(
 
 def _spreads(model: PopularityModel, guide: JointGuide, tail: float) -> dict[str, dict[str, float]]:
     """Return sd, lower and upper of the estimates whose posterior is known, by name."""
-    found = {}
-    with torch.enable_grad():
-        learned = scalars(model)
-        for name, value in model.estimates().items():
-            if not value.requires_grad or value.dim():
-                continue
-            slopes = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
-            for (parameter, at), slope in zip(learned.items(), slopes, strict=True):
-                variance = guide.shared.variance(parameter)
-                if parameter == INTERCEPT:
-                    variance = variance or float(guide.intercept.variance)
-                if slope is not None and variance:
-                    found[name] = _spread(value.detach(), at.detach(), slope, variance, tail)
+    estimates, learned, found = model.estimates(), scalars(model), {}
+    for parameter, (name, slope) in estimate_slopes(model).items():
+        variance = guide.shared.variance(parameter)
+        if parameter == INTERCEPT:
+            variance = variance or float(guide.intercept.variance)
+        if variance:
+            found[name] = _spread(estimates[name].detach(), learned[parameter].detach(), slope, variance, tail)
     return found
 
 
