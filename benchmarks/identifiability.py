@@ -72,7 +72,7 @@ def svi(simulation: pb.Simulation, model: str, prior: str, guide: str) -> pd.Dat
         fit = pb.fit(simulation.events, study=study, progress=False)
     table = fit.parameters()[["name", "mean", "sd", "lower", "upper"]]
     narrow = fit.guide.affinity.weights()  # q's own, which leaves out that items move along
-    own = {f"{site}[{k}]": float(each) for site, q in narrow.items() for k, each in enumerate(q.scale)}
+    own = {f"{site}[{k}]": each for site, q in narrow.items() for k, each in enumerate(q.scale.tolist())}
     scale = {"additive": "slope_parameter", "product": "log_parameter"}[model]
     correlation = fit.guide.shared.correlation("affinity.intercept", scale)
     return table.assign(own_sd=table["name"].map(own), correlation=correlation, elbo=fit.history["elbo"].iloc[-1])

@@ -42,7 +42,7 @@ class Rows:
     def popularity(self, simulation: pb.Simulation) -> Tensor:
         """Return the true z of each row's item, `(N,)`."""
         z = simulation.truth["popularity"].set_index("item")["z"].loc[simulation.frame["item"]]
-        return torch.from_numpy(z.to_numpy())
+        return torch.from_numpy(z.to_numpy().copy())
 
 
 @dataclass(frozen=True)
