@@ -23,7 +23,7 @@ from pyro_popbias.models import scalars
 from pyro_popbias.models.learned_scalars import INTERCEPT
 from pyro_popbias.training.vectors import Affinities, affinities
 
-NODES = 16
+NODES = 10
 TAIL, TAIL_SDS = 0.05, 1.6448536269514722  # a Normal's quantile at 1 - TAIL
 STEPS, TOLERANCE = (
     12,
