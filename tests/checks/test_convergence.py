@@ -90,7 +90,9 @@ def test_a_log_of_positives_has_arrived():
         model={"affinity": {"name": "embedding", "dim": 8, "posterior": "point"}},
         training={"epochs": 5, "device": "cpu"},
     )
-    fit = pb.fit(log, study=study, progress=False)  # at the rate of labelled rows R-hat is 1.27 after 24 epochs of phase two
+    fit = pb.fit(
+        log, study=study, progress=False
+    )  # at the rate of labelled rows R-hat is 1.27 after 24 epochs of phase two
     (finding,) = convergence(fit)
     assert finding.passed, finding.words
 
