@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from pyro_popbias.assembly.identification import identifies_quality
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataWarning
@@ -25,6 +26,7 @@ from pyro_popbias.study.study import Study
 # there on the prior, of 1, says more than the labels
 RARE = 0.05
 SHOWN = 5
+LARGEST_DESIGN = 20_000_000  # numbers of a dense matrix of items and features
 
 
 def warn_of_ridges(study: Study, events: Interactions) -> None:
@@ -130,6 +132,26 @@ def _constant_features(study: Study, events: Interactions) -> Iterator[str]:
             )
 
 
+def _number_for_each_item(study: Study, events: Interactions) -> Iterator[str]:
+    """Tell of weights that can give every item a number of its own, as many columns or levels do in a small catalogue."""
+    features = events.catalogue.item_features
+    weighted = isinstance(study.model.affinity, LinearAffinityConfig | FactorizationAffinityConfig)
+    if features is None or not weighted or identifies_quality(study):
+        return
+    items, number = len(features), len(features.names)
+    if number + 1 < items or items * number > LARGEST_DESIGN:  # + 1 for the intercept
+        return
+    design = np.zeros((items, number + 1))
+    np.add.at(design, (np.arange(items)[:, None], features.index), features.value)
+    design[:, -1] = 1.0
+    if np.linalg.matrix_rank(design) == items:
+        yield (
+            f"PB-C464: the weights of {number} features can give each of the {items} items a number of its own, and popularity "
+            "is one too: labels tell only what they come to together. Drop columns of item_features or group their levels, or "
+            "let counts say how popular items are (an exposure, with labelled data)"
+        )
+
+
 def _same_for_all(features: Features) -> list[str]:
     """Return the names of features that all rows have, with one value other than 0."""
     same = (features.index == features.index[:1]).all(0) & (features.value == features.value[:1]).all(0)
@@ -142,4 +164,5 @@ RIDGES: tuple[Callable[[Study, Interactions], Iterator[str]], ...] = (
     _conformity,
     _slope_with_quality,
     _constant_features,
+    _number_for_each_item,
 )

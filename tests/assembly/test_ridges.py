@@ -1,5 +1,7 @@
 """Studies that learn one number twice are warned of, and no others."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,13 +21,14 @@ def events_of(share=0.3, *, rows=2_000, **rest):
     return pb.Interactions.from_frame(frame, label="label", **rest)
 
 
-def messages_of(recwarn, events, model, **rest):
+def messages_of(events, model, **rest):
     """Return what a study is warned of, but for that of popularity and quality, all at the caller's line."""
     model = {"exposure": "none", "affinity": {"name": "embedding", "dim": 2}, **model}
     guide = {"name": "normal"} if model.get("prior") == {"name": "normal"} else {}
-    recwarn.clear()
-    pb.pair(events, study=pb.Study(model=model, guide=guide, **rest))
-    found = [warning for warning in recwarn if "PB-C402" not in str(warning.message)]
+    with warnings.catch_warnings(record=True) as every:
+        warnings.simplefilter("always")
+        pb.pair(events, study=pb.Study(model=model, guide=guide, **rest))
+    found = [warning for warning in every if "PB-C402" not in str(warning.message)]
     assert all(warning.category is DataWarning and warning.filename == __file__ for warning in found)
     return [str(warning.message) for warning in found]
 
@@ -45,12 +48,12 @@ def codes_of(*args):
         ({}, []),
     ],
 )
-def test_rate_and_concentration_of_rare_clicks(recwarn, share, model, rare):
-    assert codes_of(recwarn, events_of(share), model) == (rare if share < 0.05 else [])
+def test_rate_and_concentration_of_rare_clicks(share, model, rare):
+    assert codes_of(events_of(share), model) == (rare if share < 0.05 else [])
 
 
-def test_the_message_tells_what_why_and_what_to_do(recwarn):
-    (message,) = messages_of(recwarn, events_of(0.02), {"saturation": {"name": "hill", "half": "learned"}})
+def test_the_message_tells_what_why_and_what_to_do():
+    (message,) = messages_of(events_of(0.02), {"saturation": {"name": "hill", "half": "learned"}})
     assert "the half of the saturation and the concentration of the prior are both learned" in message
     assert "% of the labels are 1: where clicks are rare" in message
     assert message.endswith("give half a number, or the prior source = 'fixed' and a concentration")
@@ -66,9 +69,9 @@ def test_the_message_tells_what_why_and_what_to_do(recwarn):
         ("additive", {"name": "normal"}, []),
     ],
 )
-def test_slopes_of_users_and_concentration(recwarn, model, prior, expected):
-    assert codes_of(recwarn, events_of(), {"name": model, "prior": prior, "conformity": True}) == expected
-    assert codes_of(recwarn, events_of(), {"name": model, "prior": prior}) == []
+def test_slopes_of_users_and_concentration(model, prior, expected):
+    assert codes_of(events_of(), {"name": model, "prior": prior, "conformity": True}) == expected
+    assert codes_of(events_of(), {"name": model, "prior": prior}) == []
 
 
 @pytest.mark.parametrize(
@@ -80,16 +83,16 @@ def test_slopes_of_users_and_concentration(recwarn, model, prior, expected):
         ({"name": "product"}, []),
     ],
 )
-def test_slope_and_quality(recwarn, model, expected):
-    assert codes_of(recwarn, events_of(), {**COUNTED, **model}) == expected
+def test_slope_and_quality(model, expected):
+    assert codes_of(events_of(), {**COUNTED, **model}) == expected
     plain = {"name": "embedding", "dim": 2, "item_quality": False}
-    assert codes_of(recwarn, events_of(), {**COUNTED, **model, "affinity": plain}) == []
+    assert codes_of(events_of(), {**COUNTED, **model, "affinity": plain}) == []
     # an item's quality is the same in all periods, and its popularity is not
-    assert codes_of(recwarn, events_of(time="time", periods=2), {**COUNTED, **model}) == []
+    assert codes_of(events_of(time="time", periods=2), {**COUNTED, **model}) == []
 
 
 @pytest.mark.parametrize("affinity", ["linear", "factorization-machine", "embedding"])
-def test_features_that_all_items_share(recwarn, affinity):
+def test_features_that_all_items_share(affinity):
     ages = np.linspace(-1, 1, 30)
     features = {
         "varied": pd.DataFrame({"age": ages, "kind": ["a", "b"] * 15, "none": 0.0}),
@@ -98,15 +101,28 @@ def test_features_that_all_items_share(recwarn, affinity):
     for name, frame in features.items():
         events = events_of(item_features=frame.set_axis([str(code) for code in range(30)]))
         expected = ["PB-C463"] if name == "same" and affinity != "embedding" else []
-        found = messages_of(recwarn, events, {"affinity": {"name": affinity}})
+        found = messages_of(events, {"affinity": {"name": affinity}})
         assert [message[:7] for message in found] == expected
         if expected:
             assert "2 features of item_features are the same for all items: kind=a, one." in found[0]
 
 
-def test_default_studies_are_not_warned_of(recwarn):
+@pytest.mark.parametrize(("columns", "expected"), [(29, ["PB-C464"]), (28, [])])
+def test_features_that_tell_every_item_apart(columns, expected):
+    values = np.random.default_rng(0).normal(size=(30, columns))
+    frame = pd.DataFrame(values, index=[str(code) for code in range(30)]).rename(columns=str)
+    events = events_of(item_features=frame)
+    for affinity in ("linear", "factorization-machine"):
+        assert codes_of(events, {"affinity": {"name": affinity}}) == expected
+        # counts tell popularity from what features say of an item
+        assert codes_of(events, {"affinity": {"name": affinity}, "exposure": "poisson"}) == []
+    same = events_of(item_features=frame.assign(**{"0": frame["1"]}))  # as many columns, but one of them twice
+    assert codes_of(same, {"affinity": {"name": "linear"}}) == []
+
+
+def test_default_studies_are_not_warned_of():
     for name in pb.MODELS:
         if not pb.MODELS[name].pairwise:
-            assert codes_of(recwarn, events_of(0.02), {"name": name}) == []
+            assert codes_of(events_of(0.02), {"name": name}) == []
     rows = pd.DataFrame({"user": np.arange(300) % 50, "item": np.arange(300) % 31})
-    assert codes_of(recwarn, pb.Interactions.from_frame(rows), {"name": "pda", "prior": {"name": "lognormal"}}) == []
+    assert codes_of(pb.Interactions.from_frame(rows), {"name": "pda", "prior": {"name": "lognormal"}}) == []

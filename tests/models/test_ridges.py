@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid
 
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
+from pyro_popbias.assembly.ridges import RARE
 from pyro_popbias.models import (
     PDA,
     PRIORS,
@@ -50,7 +51,8 @@ def double(value):
 def additive(slope):
     with local_parameters():
         model = Additive(FixedScoreAffinity(), NormalPrior(), slope="free")
-        model.slope_parameter = double(slope)
+        del model.slope_parameter
+        model.slope_parameter = double(slope)  # a number or a tensor with a gradient, and no parameter
         return model
 
 
@@ -236,6 +238,50 @@ def test_rate_and_intercept_are_nearly_one_number_where_clicks_are_rare(centre, 
 
     found = minimize(loss, [centre + 1, 1.0], method="Nelder-Mead", options={"fatol": 1e-4})
     assert least < found.fun < most
+
+
+def deviations(likelihood, level, *, items=500, rows=40):
+    """Return what sd of b0, log scale and log a labels leave, and the share of label 1: E[z] = 1, a = 2, x = b0 for all rows."""
+    t = torch.linspace(-40, 6, 2001, dtype=torch.float64)
+    k = torch.arange(rows + 1.0, dtype=torch.float64)
+    orders = torch.lgamma(k[-1] + 1) - torch.lgamma(k + 1) - torch.lgamma(k[-1] - k + 1)
+
+    def log_p(theta):
+        """Return log P of k positives among the rows of an item, `(rows + 1,)`."""
+        a = theta[2].exp()
+        weight = Gamma(a, a).log_prob(t.exp()) + t + torch.log(t[1] - t[0])
+        of_labels = likelihood(theta[0], theta[1].exp(), t.exp())
+        one, other = (of_labels.log_prob(double(label)) for label in (1.0, 0.0))
+        log_p = k[:, None] * one + (rows - k)[:, None] * other
+        return orders + torch.logsumexp(weight + log_p, 1)
+
+    theta = double([level, 0.0, math.log(2.0)])
+    p, slopes = log_p(theta).exp(), torch.autograd.functional.jacobian(log_p, theta)
+    information = items * (slopes.T * p) @ slopes
+    return torch.linalg.inv(information).diagonal().sqrt(), (p * k).sum().item() / rows
+
+
+@pytest.mark.parametrize(("level", "share", "sd"), [(-1.0, 0.149, 0.26), (-2.0, 0.066, 0.65), (-2.5, 0.042, 1.19)])
+def test_labels_say_less_of_a_rate_than_its_prior_where_clicks_are_rare(level, share, sd):
+    """The figures beside `RARE`: the prior of the log rate has a standard deviation of 1."""
+
+    def likelihood(level, rate, z):
+        return product(ExponentialSaturation, rate).likelihood(level, z)
+
+    left, clicks = deviations(likelihood, level)
+    assert clicks == pytest.approx(share, abs=0.001)
+    assert left[1].item() == pytest.approx(sd, rel=0.02)
+    assert (left[1] > 1) == (clicks < RARE)
+
+
+def test_the_additive_model_knows_slope_and_concentration_by_the_shape_of_popularity():
+    """E[z] = 1 leaves them apart, so that no study is warned of: with a = 2 labels say more than both priors, of sd 1."""
+
+    def likelihood(level, slope, z):
+        return additive(slope).likelihood(level, z)
+
+    left, _ = deviations(likelihood, -1.0)
+    assert left[1:].tolist() == pytest.approx([0.13, 0.29], rel=0.05)
 
 
 def test_a_factor_of_a_probability_has_the_bound_1():
