@@ -45,21 +45,31 @@ class Product(SaturatedModel):
         attention = expectation(self.saturation, distribution)
         return torch.sigmoid(affinity) * (attention if cell_index is None else attention.index_select(0, cell_index))
 
-    def log_evidence(self, affinity: Tensor, distribution: Distribution, label: Tensor) -> Tensor:
+    def log_evidence(
+        self, affinity: Tensor, distribution: Distribution, label: Tensor, cell_index: Tensor | None = None
+    ) -> Tensor:
         """Return log P(c | x) of labels `(B,)` exactly, in nats, where every interaction has a popularity of its own.
 
         P is linear in g(z), so its integral is sigma(x) E[g(z)]. The ELBO of such a latent is below this by
         KL(q || posterior).
+
+        Args:
+            affinity: `(B,)` logits.
+            distribution: `(B,)` distribution of z of each interaction; with `cell_index`, `(D,)` of distinct cells.
+            label: `(B,)` 0 or 1.
+            cell_index: `(B,)` which of the cells.
         """
-        return ProductBernoulli(affinity, *self._log_attention(distribution)).log_prob(label)
+        attention = self._log_attention(distribution)
+        if cell_index is not None:
+            attention = attention[0].index_select(0, cell_index), attention[1].index_select(0, cell_index)
+        return ProductBernoulli(affinity, *attention).log_prob(label)
 
     def log_marginal_probability(
         self, affinity: Tensor, label: Tensor, distribution: Distribution, cell_index: Tensor
     ) -> Tensor:
         """Return log sigma(x) E[g(z)], or of its complement, in the tails too."""
         used, among = cell_index.unique(return_inverse=True)
-        attention = (part.index_select(0, among) for part in self._log_attention(take(distribution, used)))
-        return ProductBernoulli(affinity, *attention).log_prob(label)
+        return self.log_evidence(affinity, take(distribution, used), label, among)
 
     def _log_attention(self, distribution: Distribution) -> tuple[Tensor, Tensor]:
         """Return log E[g(z)] and log E[1 - g(z)], shaped as the batch of the distribution."""

@@ -4,12 +4,12 @@ import warnings
 
 from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.assembly.identification import with_exposure
+from pyro_popbias.assembly.ridges import warn_of_ridges
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.guides import GUIDES, MarkovGuide
-from pyro_popbias.models import MODELS, PRIORS, SATURATIONS, ConcentratedPrior, PopularityModel
+from pyro_popbias.models import MODELS, SATURATIONS, PopularityModel
 from pyro_popbias.models.priors.config import WALK
-from pyro_popbias.models.saturations.power import PowerSaturationConfig
 from pyro_popbias.study.study import Study
 
 STEPS = 880  # of phase one that learned scales need to settle
@@ -39,8 +39,9 @@ def with_defaults(study: Study, events: Interactions) -> Study:
     _warn_of_independent_periods(study)
     if model.default_saturation is not None and "saturation" not in study.model.model_fields_set:
         study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
-    _warn_of_free_scales(study)
-    return _enough_steps(with_exposure(_without_biases(study), events), events)
+    study = _enough_steps(with_exposure(_without_biases(study), events), events)
+    warn_of_ridges(study, events)
+    return study
 
 
 def _check_sampling(study: Study, model: type[PopularityModel]) -> None:
@@ -116,19 +117,6 @@ def _enough_steps(study: Study, events: Interactions) -> Study:
     rows = len(events) * (1 + (study.data.negatives or 0))
     size = max(SMALLEST_BATCH, rows * training.epochs // STEPS)
     return study.replace("training", batch_size=size) if size < min(rows, training.batch_size) else study
-
-
-def _warn_of_free_scales(study: Study) -> None:
-    """Warn where two learned parameters do the work of one: z^exponent changes little if z spreads more instead."""
-    saturation, prior = study.model.saturation, study.model.prior
-    spread = prior.source == "learned" and issubclass(PRIORS[prior.name], ConcentratedPrior)
-    if spread and isinstance(saturation, PowerSaturationConfig) and saturation.exponent == "learned":
-        message = (
-            "PB-C102: the exponent of z^exponent and the concentration of the prior are both learned, and the data hardly "
-            "tell a larger exponent from a wider prior; give the exponent a number, or the prior source = 'fixed' and a "
-            "concentration"
-        )
-        warnings.warn(message, DataWarning, stacklevel=5)
 
 
 def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:

@@ -151,9 +151,9 @@ def accuracy(fit: Trained, *, items: int = 1000, seed: int = 0) -> Accuracy:
     cell = (chosen[:, None] * catalogue.periods + np.arange(catalogue.periods)).reshape(-1)
     joined = fit.model.prior.joins_periods  # each period then needs all others of its item
     cell = cell if joined else cell[rows.count[cell] > 0]
-    chunks = _chunks(cell, rows.size(cell), together=catalogue.periods if joined else 1)
+    together = catalogue.periods if joined else 1
     with torch.no_grad(), pyro.validation_enabled(False):
-        parts = [_of_cells(fit, rows, part, seed) for part in chunks]
+        parts = [_of_cells(fit, rows, part, seed) for part in chunks(cell, rows.size(cell), together=together)]
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "item", catalogue.items[cell // catalogue.periods])
     table.insert(1, "period", cell % catalogue.periods)
@@ -172,8 +172,14 @@ def why_not(fit: Trained) -> str:
     return ""
 
 
-def _chunks(cell: np.ndarray, size: np.ndarray, *, together: int) -> Iterator[np.ndarray]:
-    """Yield chunks of cells, bounded in rows and in cells; as many cells as are said stay together."""
+def chunks(cell: np.ndarray, size: np.ndarray, *, together: int) -> Iterator[np.ndarray]:
+    """Yield chunks of cells, bounded in rows and in cells; as many cells as are said stay together.
+
+    Args:
+        cell: `(D,)` cells.
+        size: `(D,)` upper bounds of their rows.
+        together: number of neighbours that stay in one chunk.
+    """
     number = np.maximum(np.cumsum(size) // CHUNK, np.arange(len(cell)) // CELLS)[::together]
     yield from np.split(cell, together * (np.flatnonzero(np.diff(number)) + 1))
 

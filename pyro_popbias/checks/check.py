@@ -8,6 +8,7 @@ import pandas as pd
 
 from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.checks.convergence import convergence
+from pyro_popbias.checks.evidence import evidence
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.identification import identification
 from pyro_popbias.checks.posterior_predictive import Predictive
@@ -90,6 +91,12 @@ def check_accuracy(fit: Trained, seed: int) -> CheckResult:
     return {"accuracy": found.table}, found.findings()
 
 
+def check_evidence(fit: Trained, _: int) -> CheckResult:
+    """Return the exact log evidence, the ELBO and their gap, where every interaction has a popularity of its own."""
+    table, findings = evidence(fit)
+    return {"evidence": table} if len(table) else {}, findings
+
+
 def check_convergence(fit: Trained, _: int) -> CheckResult:
     """Return whether q was stationary at the end of training."""
     return {}, convergence(fit)
@@ -105,6 +112,7 @@ CHECKS: tuple[Callable[[Trained, int], CheckResult], ...] = (
     check_predictive,
     check_identification,
     check_accuracy,
+    check_evidence,
     check_convergence,
 )
 

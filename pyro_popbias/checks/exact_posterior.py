@@ -11,6 +11,7 @@ own range, outside which the density is below exp(-DROP) times its maximum.
 | log_density | (n, D) | log density of t, in nats |
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,6 +26,8 @@ from pyro_popbias.distributions.supports import same_support
 from pyro_popbias.models import PopularityModel
 
 NODES = 128
+STEP = 0.25  # of log z, in which densities and likelihoods change at the scale of 1, however wide q is
+MOST_NODES = 4096
 COARSE = 24  # nodes of the search for the range
 ROUNDS = 60
 DROP = 28.0  # nats: the mass outside the range is below 1e-10
@@ -123,33 +126,47 @@ def exact_posterior(
         cell: `(D,)` codes of the cells, whose counts are data too where the model has an exposure part.
         nodes: number of nodes n.
     """
-    transform = transform_of(q)
+    transform, q_t, of_q = nodes_of(q, nodes)
 
     def log_joint(t: Tensor) -> Tensor:
         z = transform.z(t)
         of_counts = 0.0 if cell is None or model.exposure is None else model.exposure.log_likelihood(cell, z)
         return prior.log_prob(z) + transform.log_jacobian(t) + observations.log_likelihood(model, z) + of_counts
 
-    def log_q(t: Tensor) -> Tensor:
-        return q.log_prob(transform.z(t)) + transform.log_jacobian(t)
-
-    middle = transform.t(q.mean)
-    spread = transform.log_jacobian(middle).neg().exp() * q.stddev  # of t, to first order
-    ends = find_ends(log_q, middle - 4 * spread, middle + 4 * spread)
-    q_t = _between(*ends, nodes)
-    of_q, of_joint = log_q(q_t), log_joint(q_t)
+    middle, of_joint = transform.t(q.mean), log_joint(q_t)
 
     def reaching(t: Tensor) -> Tensor:
         # the second moment of z reaches further up than the density does
         return log_joint(t) + 2 * torch.relu(transform.log_jacobian(t) - transform.log_jacobian(middle))
 
-    t = _between(*find_ends(reaching, *ends), nodes)
+    t = _between(*find_ends(reaching, q_t[0], q_t[-1]), nodes)
     joint = log_joint(t)
     log_evidence = torch.logsumexp(joint + _log_step(t), dim=0)
     weight = torch.softmax(of_q, dim=0)
     log_ratio = of_joint - log_evidence - of_q
     kl = -torch.where(weight > 0, weight * log_ratio, 0.0).sum(0)
     return Exact(transform, t, joint - log_evidence, log_evidence, kl, q_t, log_ratio)
+
+
+def nodes_of(q: TorchDistribution, nodes: int | None = None) -> tuple[Transform, Tensor, Tensor]:
+    """Return the variable t, nodes that cover a distribution of z `(n, D)`, and its log density of t there, in nats.
+
+    Args:
+        q: `(D,)` distributions of z.
+        nodes: n; left out, as many as make every expectation of a log-likelihood right to 1e-9 of it.
+    """
+    transform = transform_of(q)
+
+    def log_q(t: Tensor) -> Tensor:
+        return q.log_prob(transform.z(t)) + transform.log_jacobian(t)
+
+    middle = transform.t(q.mean)
+    spread = transform.log_jacobian(middle).neg().exp() * q.stddev  # of t, to first order
+    low, high = find_ends(log_q, middle - 4 * spread, middle + 4 * spread)
+    if nodes is None:
+        nodes = max(NODES, min(MOST_NODES, math.ceil(float((high - low).max()) / STEP)))
+    t = _between(low, high, nodes)
+    return transform, t, log_q(t)
 
 
 def find_ends(log_density: Density, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ class Finding:
     """One rule of a check: the measured value, its bound, and whether the rule holds.
 
     Attributes:
-        check: which check it belongs to: "items", "population", "prior", "identification", "accuracy" or
-            "convergence".
+        check: which check it belongs to: "items", "population", "prior", "identification", "accuracy",
+            "evidence" or "convergence".
         name: what was measured.
         value: the measured number; NaN where the rule does not apply.
         bound: the largest allowed value; NaN where the value is only reported.

@@ -10,6 +10,9 @@ import pyro_popbias as pb
 from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.checks.training_rows import TrainingRows
 
+# the spread of popularity is learned beside its slopes, as a user may choose to
+pytestmark = pytest.mark.filterwarnings("ignore:PB-C461")
+
 MODELS = {"additive": "normal", "inverse-logistic": "gamma"}
 
 

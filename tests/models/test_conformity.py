@@ -12,6 +12,9 @@ from pyro_popbias.models import MODELS, popularity_model
 from pyro_popbias.models.conformity import SITE
 from pyro_popbias.training.vector_scales import VectorScales
 
+# the spread of popularity is learned beside its slopes, as a user may choose to
+pytestmark = pytest.mark.filterwarnings("ignore:PB-C461")
+
 DRAWS = 200_000
 MODELS_WITH = {"additive": "normal", "inverse-logistic": "gamma"}
 AFFINITIES = {

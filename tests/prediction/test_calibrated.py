@@ -255,6 +255,7 @@ def test_lists_are_those_of_scoring_every_item(name, affinity, random_fit, monke
         np.testing.assert_allclose(found, best.reshape(-1).numpy(), rtol=2e-5)
 
 
+@pytest.mark.filterwarnings("ignore:PB-C461")  # slopes and spread of popularity are both learned
 @pytest.mark.parametrize("popularity", ["population", 0.7])
 def test_users_who_differ_in_conformity_are_calibrated_by_their_tables(popularity, monkeypatch):
     fit = shaken(fitted(positives(), "additive", conformity=True))

@@ -11,6 +11,9 @@ from pyro_popbias.prediction import best_expectations, conforming_scores
 from pyro_popbias.prediction import scorer as scorer_module
 from pyro_popbias.prediction.intervention import scores
 
+# the spread of popularity is learned beside its slopes, as a user may choose to
+pytestmark = pytest.mark.filterwarnings("ignore:PB-C461")
+
 DRAWS = 100_000
 WAYS = {
     "additive": ("additive", "normal", {"name": "embedding", "dim": 2}),

@@ -6,7 +6,7 @@ import pytest
 
 import pyro_popbias as pb
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:PB-C402")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:PB-C402", "ignore:PB-C461")]
 USERS, ITEMS, ROWS, CONCENTRATION = 300, 120, 40_000, 1.5
 PRIORS = {
     "additive": {"name": "normal"},
