@@ -167,7 +167,7 @@ def main(
     ),
     replicates: Annotated[int, typer.Option(help="replicates where the prior is known")] = 50,
     learned: Annotated[int, typer.Option(help="replicates where it is learned")] = 50,
-    guide: Annotated[str, typer.Option(help="guide of popularity")] = "gamma",
+    guide: Annotated[str, typer.Option(help="guide of popularity")] = "lognormal",
     jobs_at_once: Annotated[int, typer.Option("--jobs", help="processes side by side")] = 2,
 ) -> None:
     """Fit what is missing in the file, and print the tables."""

@@ -25,10 +25,8 @@ from pyro_popbias.training.vectors import Affinities, affinities
 
 NODES = 10
 TAIL, TAIL_SDS = 0.05, 1.6448536269514722  # a Normal's quantile at 1 - TAIL
-STEPS, TOLERANCE = (
-    12,
-    1e-3,
-)  # of Newton's method for the cells; the largest last step, which leaves an error of its square
+# of Newton's method for the cells: most steps, and the largest last one, which leaves an error of about its square
+STEPS, TOLERANCE = 12, 1e-2
 LARGEST = 1.0  # step of a mean, in standard deviations, and of a log sd
 
 
@@ -40,14 +38,12 @@ class Derivatives:
         first: `(B, k)` of each term by its own numbers.
         second: `(B, k, k)`.
         cross: `(B, S, k)` by a scalar and an own number.
-        scalars: `(S,)` of the sum by the scalars.
         corner: `(S, S)`.
     """
 
     first: Tensor
     second: Tensor
     cross: Tensor
-    scalars: Tensor
     corner: Tensor
 
     @classmethod
@@ -57,16 +53,12 @@ class Derivatives:
         first = _gradients(value, inputs)
         by_own = [_gradients(first[0][:, column].sum(), inputs) for column in range(own.shape[1])]
         by_scalar = [_gradients(each, inputs) for each in first[1:]]
-        empty = own.new_zeros(0)
-        return cls(
-            first[0].detach(),
-            torch.stack([found[0] for found in by_own], dim=1).detach(),
-            torch.stack([found[0] for found in by_scalar], dim=1).detach()
-            if scalars
-            else own.new_zeros(len(own), 0, own.shape[1]),
-            torch.stack(first[1:]).detach() if scalars else empty,
-            torch.stack([torch.stack(found[1:]) for found in by_scalar]).detach() if scalars else empty.reshape(0, 0),
-        )
+        cross, corner = own.new_zeros(len(own), 0, own.shape[1]), own.new_zeros(0, 0)
+        if scalars:
+            cross = torch.stack([found[0] for found in by_scalar], dim=1)
+            corner = torch.stack([torch.stack(found[1:]) for found in by_scalar])
+        second = torch.stack([found[0] for found in by_own], dim=1)
+        return cls(*(each.detach() for each in (first[0], second, cross, corner)))
 
 
 def _gradients(value: Tensor, inputs: list[Tensor]) -> list[Tensor]:
