@@ -1,10 +1,10 @@
 """Do intervals hold, and do faults show? Simulated ranks of 20,000 items, and posteriors of 50 items against NUTS.
 
 A row of the first table is one model and guide, whose world is drawn and fitted as `popbias calibrate` does. `control`
-is the distance D of the ranks in exact posteriors, of all items. The rest is about items with 20 or more rows: `guide`,
-D of the ranks in q; `paired`, the same beside the control; `intervals`, how far the coverage of q's central intervals
-is off where it is worst, beside the control. `few` is `paired` of items with fewer rows. Rows with a fault train the
-same pair with cells that weigh twice as much (KL x 2), or with half the likelihood.
+is the distance D of the ranks in exact posteriors, of all items. The rest is about items with 20 or more rows:
+`distance`, D of the ranks in q; `paired`, the same beside the control; `intervals`, how far the coverage of q's central
+intervals is off where it is worst, beside the control. `few` is `paired` of items with fewer rows. Rows with a fault
+train the same pair with cells that weigh twice as much (KL x 2), or with half the likelihood.
 
 A row of the second table compares q of popularity, and the exact posterior by quadrature, with draws of NUTS (Hoffman and
 Gelman, JMLR 2014): the largest difference of means over 50 items, in Monte Carlo standard errors, and quartiles of q's standard
@@ -36,8 +36,6 @@ from pyro_popbias.checks.simulated_ranks import PARTS, SimulatedRanks
 from pyro_popbias.checks.training_rows import TrainingRows
 from pyro_popbias.cli.simulated_calibration import ROWS, calibrated
 from pyro_popbias.data.batches import Batch, TrainingBatches
-from pyro_popbias.report.figure import as_png
-from pyro_popbias.report.rank_plot import rank_plot
 from pyro_popbias.training.restarts import train_restart
 
 POSITIVE = ("gamma", "lognormal")
@@ -50,7 +48,7 @@ PAIRS = [  # model, prior, guide
 SMALL = [PAIRS[0], PAIRS[1], PAIRS[3], PAIRS[5], PAIRS[6]]
 EPOCHS = 5  # of phase one, which has no vectors to train here; phase two settles q
 KEYS = ["model", "prior", "guide", "fault", "seed"]
-FIGURES = ["control", "guide", "paired", "intervals", "coverage_50", "coverage_90", "few", "seconds"]
+FIGURES = ["control", "distance", "paired", "intervals", "coverage_50", "coverage_90", "few", "seconds"]
 ITEMS, WARMUP, DRAWS = 50, 500, 1_000
 AGAINST_NUTS = ["q_mean", "exact_mean", "sd_25", "sd_50", "sd_75", "draws", "seconds"]
 FINISH = TrainingBatches._finish
@@ -102,7 +100,7 @@ def figures(found: SimulatedRanks) -> dict[str, float]:
     guide, control = table.loc[("guide", many)], table.loc[("control", every)]
     return {
         "control": control["distance"],
-        "guide": guide["distance"],
+        "distance": guide["distance"],
         "paired": guide["paired"],
         "intervals": guide["interval_paired"],
         "coverage_50": guide["coverage_50"],
@@ -186,7 +184,7 @@ def go_on(
             if new:
                 writer.writeheader()
             writer.writerow(row | {"seconds": time.monotonic() - began})
-    print(pd.read_csv(out, keep_default_na=False).drop(columns="seed").round(4).to_string(index=False))
+    print(pd.read_csv(out, keep_default_na=False).drop(columns=["seed", "seconds"]).round(4).to_string(index=False))
 
 
 def main(
@@ -196,18 +194,11 @@ def main(
     nuts: Annotated[Path, typer.Option(help="file of the rows against NUTS, likewise")] = Path("calibration-nuts.csv"),
     items: Annotated[int, typer.Option(help="number of items of a world")] = 20_000,
     seed: Annotated[int, typer.Option(help="seed of every world")] = 0,
-    plot: Annotated[
-        Path | None, typer.Option(help="draw the ranks of product with gamma as a .png file instead")
-    ] = None,
 ) -> None:
     """Find what is missing in the files, and print both tables."""
     torch.set_num_threads(1)
-    rows = jobs(seed)
-    if plot is not None:
-        plot.write_bytes(as_png(rank_plot(ranks(rows[0], items))))
-        return
     go_on(nuts, [dict(zip(KEYS, (*pair, "", seed), strict=True)) for pair in SMALL], AGAINST_NUTS, against_nuts, items)
-    go_on(out, rows, FIGURES, lambda job, number: figures(ranks(job, number)), items)
+    go_on(out, jobs(seed), FIGURES, lambda job, number: figures(ranks(job, number)), items)
 
 
 if __name__ == "__main__":

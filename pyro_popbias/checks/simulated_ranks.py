@@ -99,10 +99,7 @@ class SimulatedRanks:
         found = figures(part["guide"].to_numpy(), part["exact"].to_numpy())
         bound = max(BOUND, by_chance(len(part))) if self.bounds else np.nan
         where = f"guide {self.guide!r}, {len(part)} items with {ROWS} or more rows"
-        remedy = (
-            "train longer; if that changes nothing, the family cannot come closer: use another guide, or trust its intervals "
-            "so far only"
-        )
+        remedy = "train longer; if that changes nothing, the family cannot come closer: use another guide"
         of_ranks = f"{where}: D is {found['distance']:.4f}, and {{value:.4f}} beside the control"
         of_intervals = (
             f"{where}: coverage of central intervals is off by {{value:.4f}} beside the control where it is worst"

@@ -9,7 +9,7 @@ from pyro_popbias.report.figure import BLUE, GREY, new_axes
 
 BAND = 0.95  # probability that uniform ranks stay inside, at all u together
 POINTS = 1001
-HEIGHT = 1.25  # of the axis, times the largest of what is drawn
+BELOW, ABOVE = 1.2, 1.8  # ends of the axis, times the largest of what is drawn: the legend stands above
 
 
 def rank_plot(found: SimulatedRanks, ax: Axes | None = None) -> Axes:
@@ -40,9 +40,9 @@ def rank_plot(found: SimulatedRanks, ax: Axes | None = None) -> Axes:
         ylabel="share of items with rank up to u, less u",
         title=f"Ranks of {len(table)} simulated items",
         xlim=(0, 1),
-        ylim=(-HEIGHT * largest, HEIGHT * largest),
+        ylim=(-BELOW * largest, ABOVE * largest),
     )
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="upper right")
     return ax
 
 
