@@ -5,6 +5,7 @@ the rows; intercept, slope, saturation and concentration have their true values 
 calibration is about: q of each item's popularity, trained as in any fit.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from pyro.nn import PyroModule
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair, assemble
-from pyro_popbias.errors import IncompatibleError
+from pyro_popbias.errors import ConfigError, IncompatibleError
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import MODELS, SATURATIONS, PopularityModel
 from pyro_popbias.models.priors.config import ITEM_SOURCES, WALK, ConcentratedPriorConfig
@@ -78,6 +79,7 @@ def known_pair(study: Study, simulation: Simulation) -> Pair:
 
     Raises:
         IncompatibleError: model, prior and guide do not fit.
+        ConfigError: the rows were drawn with a slope of their own, which a study cannot give.
     """
     truth = simulation.truth["parameters"].set_index("name")["value"]
     model = study.model
@@ -92,6 +94,12 @@ def known_pair(study: Study, simulation: Simulation) -> Pair:
     with torch.no_grad(), local_parameters():
         pair.model.affinity.intercept.fill_(float(truth["intercept"]))
         hold(pair.model)
+        known = {name: float(value) for name, value in pair.model.estimates().items() if name in truth}
+    wrong = [name for name, value in known.items() if not math.isclose(value, truth[name], rel_tol=1e-6, abs_tol=1e-9)]
+    if wrong:
+        raise ConfigError(
+            f"PB-C453: the world was drawn with other values of {', '.join(wrong)} than the model is held at; leave rate at 1"
+        )
     return pair
 
 

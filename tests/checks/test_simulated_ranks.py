@@ -22,7 +22,7 @@ from pyro_popbias.checks.simulated_ranks import (
 )
 from pyro_popbias.cli.simulated_calibration import calibrated
 from pyro_popbias.data.batches import TrainingBatches
-from pyro_popbias.errors import IncompatibleError
+from pyro_popbias.errors import ConfigError, IncompatibleError
 from pyro_popbias.guides import Bounds
 
 FINISH = TrainingBatches._finish
@@ -94,6 +94,9 @@ def test_a_wide_guide_fails_where_its_family_promises_something(exact_ranks):
     found = SimulatedRanks(table, "gamma", Bounds(mean=0.02, high=0.15))
     assert found.verdict == "out of calibration: guide, intervals of the guide"
     assert "the bound is 0.0230" in found.findings()[2].words
+    shifted = SimulatedRanks(table_of(exact_ranks * 0.94 + 0.03, exact_ranks), "gamma", Bounds(mean=0.02, high=0.15))
+    assert [finding.value > 0.023 for finding in shifted.findings()] == [False, True, True]
+    assert not any(finding.passed for finding in shifted.findings()[1:])
     free = SimulatedRanks(table, "weibull", None)
     assert free.passed
     assert "(no bound for this guide)" in free.findings()[2].words
@@ -160,7 +163,7 @@ def test_ranks_of_a_conjugate_case():
 def test_nothing_but_popularity_is_trained(sections):
     guide = "normal" if sections["prior"]["name"] == "normal" else "gamma"
     study = with_given_affinity(pb.Study(model=sections, guide={"name": guide}, training=TRAINING))
-    options = {"saturation": "hill"} if sections["name"] == "product" else {}
+    options = {"saturation": "hill", "rate": 0.7} if sections["name"] == "product" else {}
     world = pb.simulate(
         sections["name"], "fixed", items=20, interactions=500, prior=sections["prior"]["name"], **options
     )
@@ -179,6 +182,13 @@ def test_nothing_but_popularity_is_trained(sections):
     probability = pair.model.conditional_probability(x, of_rows)
     share, number = float(probability.mean()), len(events)
     assert events.label.mean() == pytest.approx(share, abs=4 * np.sqrt(0.25 / number))
+
+
+def test_a_slope_of_the_world_that_no_study_gives():
+    study = with_given_affinity(pb.Study(model={"name": "additive"}, training=TRAINING))
+    world = pb.simulate("additive", "fixed", items=20, interactions=500, rate=2.0)
+    with pytest.raises(ConfigError, match="PB-C453: the world was drawn with other values of gamma than"):
+        known_pair(study, world)
 
 
 @pytest.mark.parametrize(
