@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyro_popbias.cli.choices import Candidates, Unseen
+from pyro_popbias.cli.calibrate import calibrate
+from pyro_popbias.cli.choices import Candidates, Unseen, popularity_mode
 from pyro_popbias.cli.outputs import log_on_stderr, refuse_input_as_output, say
 
 if TYPE_CHECKING:
@@ -132,15 +133,6 @@ def update(
     say(run_update(run, out, data=data, drift=drift, keep_data=not no_data), "start again")
 
 
-def _popularity(mode: str) -> "str | float | dict[str, float]":
-    """Return a mode of popularity, the number that it is, or the forecast."""
-    name, sign, share = mode.partition("=")
-    try:
-        return {"forecast": float(share)} if sign and name == "forecast" else float(mode)
-    except ValueError:
-        return mode
-
-
 def _load(run: Path) -> "Fit":
     from pyro_popbias.fitted import load
 
@@ -177,7 +169,7 @@ def predict(
 
     refuse_input_as_output(output, run, pairs)
     frame = read_table(pairs, text=("user", "item"))
-    mode = _popularity(popularity)
+    mode = popularity_mode(popularity)
     _emit(_load(run).predict(frame, popularity=mode, unseen=unseen.value, calibrated=calibrated), output)
 
 
@@ -198,7 +190,7 @@ def recommend(
 
     refuse_input_as_output(output, run, users)
     ids = None if users is None else read_table(users, text=("user",))["user"]
-    mode = _popularity(popularity)
+    mode = popularity_mode(popularity)
     _emit(_load(run).recommend(ids, k=k, popularity=mode, p_top_k=p_top_k, calibrated=calibrated), output)
 
 
@@ -219,7 +211,7 @@ def evaluate(
     refuse_input_as_output(output, run, test)
     fitted = _load(run)
     rows = read_test(fitted.study, test)
-    found = fitted.evaluate(rows, k=k or [20], popularity=_popularity(popularity), candidates=candidates.value)
+    found = fitted.evaluate(rows, k=k or [20], popularity=popularity_mode(popularity), candidates=candidates.value)
     _emit(found, output)
     for note in found.attrs["notes"]:
         typer.echo(note)
@@ -313,6 +305,9 @@ def simulate(
     sizes = {"users": users, "items": items, "interactions": interactions, "seed": seed}
     for line in run_simulation(study, events, truth, sizes=sizes):
         typer.echo(line)
+
+
+app.command()(calibrate)
 
 
 @app.command()

@@ -16,3 +16,12 @@ class Candidates(StrEnum):
 
     all = "all"
     test = "test"
+
+
+def popularity_mode(mode: str) -> str | float | dict[str, float]:
+    """Return a mode of popularity, the number that it is, or the forecast."""
+    name, sign, share = mode.partition("=")
+    try:
+        return {"forecast": float(share)} if sign and name == "forecast" else float(mode)
+    except ValueError:
+        return mode

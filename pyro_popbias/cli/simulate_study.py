@@ -38,7 +38,7 @@ def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str,
     check_given(study)
     data, model = study.data, study.model
     labels: Literal["observed", "positives"] = "observed" if data.label else "positives"
-    simulation = simulate(**_declared(model) | dict(sizes), periods=data.periods, labels=labels)
+    simulation = simulate(**declared_simulation(model) | dict(sizes), periods=data.periods, labels=labels)
     table = _as_named(simulation, data, model)
     write_table(table, events)
     yield f"{len(table)} rows -> {events}"
@@ -54,8 +54,12 @@ def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str,
             yield f"{len(features)} rows -> {file}; fits need it as [data] {side}_features"
 
 
-def _declared(model: ModelConfig) -> dict[str, Any]:
-    """Return the arguments of `simulate` that a section declares."""
+def declared_simulation(model: ModelConfig) -> dict[str, Any]:
+    """Return the arguments of `simulate` that a section declares.
+
+    Raises:
+        ConfigError: affinities have given vectors.
+    """
     affinity = model.affinity
     if isinstance(affinity, FixedAffinityConfig) and affinity.score is None:
         raise ConfigError(

@@ -6,6 +6,7 @@ Importing this package registers the analytic KL divergences with `torch.distrib
 from pyro_popbias.distributions import chains as _chains  # noqa: F401  registers its pairs, after those of `kl`
 from pyro_popbias.distributions import kl as _kl  # noqa: F401  registers the pairs
 from pyro_popbias.distributions.bernoulli import LogitBernoulli, ProductBernoulli
+from pyro_popbias.distributions.cumulative import cumulative
 from pyro_popbias.distributions.draws import draw
 from pyro_popbias.distributions.expectation import closed_form, expectation, register_expectation
 from pyro_popbias.distributions.log_expectation import log_expectation
@@ -21,6 +22,7 @@ __all__ = [
     "ProductBernoulli",
     "approximate_logistic_normal",
     "closed_form",
+    "cumulative",
     "draw",
     "expectation",
     "expected_inverse_logistic",

@@ -33,7 +33,7 @@ COMMANDS = [
         "tune",
         "report",
     ],
-    *["simulate", "variants", "doctor"],
+    *["simulate", "calibrate", "variants", "doctor"],
 ]
 MAIN = "from pyro_popbias.cli.app import main; main()"
 

@@ -1,0 +1,96 @@
+"""What `popbias calibrate` does: a world is drawn from a study's model, the guide is fitted, and its ranks are judged."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pyro_popbias.assembly.compatibility import check_fit, check_given
+from pyro_popbias.checks.known_world import known_pair, with_given_affinity
+from pyro_popbias.checks.simulated_ranks import SimulatedRanks, simulated_ranks
+from pyro_popbias.cli.simulate_study import declared_simulation
+from pyro_popbias.data.atomic_files import write_atomically
+from pyro_popbias.data.table_files import file_ending, write_table
+from pyro_popbias.errors import CheckFailed, ConfigError
+from pyro_popbias.simulation.simulate import simulate
+from pyro_popbias.study.study import Study
+from pyro_popbias.training.restarts import train_restart
+from pyro_popbias.validation import require_integer
+
+ROWS = 50  # per item, on average
+# Gamma(2, 2) factors of what items are shown in proportion to: a fifth of the items has fewer than 20 of 50 rows
+DISPERSION = 2.0
+
+
+def run_calibration(
+    path: Path,
+    *,
+    items: int,
+    interactions: int | None,
+    seed: int,
+    overrides: Sequence[str] = (),
+    output: Path | None = None,
+    plot: Path | None = None,
+) -> Iterator[str]:
+    """Yield a table of calibration and what it says.
+
+    Args:
+        path: the study file.
+        items: number of items.
+        interactions: number of rows; 50 per item by default.
+        seed: of the world.
+        overrides: assignments such as "training.epochs=5".
+        output: file of the ranks.
+        plot: .png file of their plot.
+
+    Raises:
+        ConfigError: the study cannot be calibrated, or a size or the ending of a file is wrong.
+        RunFolderError: a file cannot be read or written.
+        CheckFailed: a rule does not hold.
+    """
+    if output is not None:
+        file_ending(output)
+    if plot is not None and plot.suffix != ".png":
+        raise ConfigError(f"PB-C451: the plot {plot} is not a .png file; choose a name that ends in .png")
+    items = require_integer("items", items, 1)
+    rows = ROWS * items if interactions is None else interactions
+    found = calibrated(Study.from_toml(path, overrides), items=items, interactions=rows, seed=seed)
+    yield found.summary().round(4).to_string(index=False)
+    for finding in found.findings():
+        yield f"{'ok   ' if finding.passed else 'FAILS'} {finding.words}"
+    if output is not None:
+        write_table(found.table, output)
+        yield f"{len(found.table)} rows -> {output}"
+    if plot is not None:
+        _draw(found, plot)
+        yield f"wrote {plot}"
+    if not found.passed:
+        raise CheckFailed(f"PB-C452: {path}: {found.verdict}; see above what each rule says")
+    yield found.verdict
+
+
+def calibrated(study: Study, *, items: int, interactions: int, seed: int) -> SimulatedRanks:
+    """Return the ranks of a world that is drawn from a study's model, in q as the study's training leaves it.
+
+    Args:
+        study: the study.
+        items: number of items.
+        interactions: number of rows.
+        seed: of the world.
+
+    Raises:
+        ConfigError: the study cannot be calibrated, or a size is wrong.
+    """
+    check_given(study)
+    study = with_given_affinity(study)
+    check_fit(study.model.name, study.model.prior, study.guide.name)
+    sizes = {"items": items, "interactions": interactions, "seed": seed}
+    simulation = simulate(**declared_simulation(study.model) | sizes, exposure_dispersion=DISPERSION)
+    pair = known_pair(study, simulation)
+    train_restart(pair, 1, restarts=1)
+    return simulated_ranks(pair, simulation)
+
+
+def _draw(found: SimulatedRanks, path: Path) -> None:
+    from pyro_popbias.report.figure import as_png  # matplotlib takes a while to import
+    from pyro_popbias.report.rank_plot import rank_plot
+
+    write_atomically(path, as_png(rank_plot(found)))
