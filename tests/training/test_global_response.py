@@ -216,7 +216,7 @@ def fit_of(study, model="additive", **more):
     ],
     ids=["points", "machine", "interaction", "conformity"],
 )
-@pytest.mark.filterwarnings("ignore:PB-C402")
+@pytest.mark.filterwarnings("ignore:PB-C402", "ignore:PB-C461")
 def test_elsewhere_only_estimates_are_known(declared):
     fit = fit_of(pb.Study(model={"exposure": "none", **declared}))
     assert not fit.guide.shared.covariance.any()
