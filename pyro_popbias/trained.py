@@ -276,7 +276,10 @@ class Trained:
         return items_table(self.model, self.guide, self.catalogue, interval=interval)
 
     def parameters(self, interval: float = 0.9) -> pd.DataFrame:
-        """Return the learned global parameters: name, mean, sd, lower, upper; the last three NaN where point-estimated.
+        """Return the learned global parameters: name, mean, sd, lower, upper; the last three NaN where nobody knows them.
+
+        Intercept, slope or rate, concentration and weights of features have their joint posterior's, with all cells free to move
+        (`training.global_response`, which says where there is none); their mean is the estimate.
 
         Args:
             interval: probability between lower and upper.
