@@ -32,11 +32,11 @@ def estimates(table: pd.DataFrame, ax: Axes) -> None:
                 width = 1.645 * row["se"] / abs(row["truth"])
                 ax.errorbar(row["mean"] / row["truth"], place + shift, xerr=width, **style)
     ax.set_yticks(places, labels)
-    ax.set(xlabel="estimate / truth", xlim=(0.3, 1.5), title="Weights of features: the right model has them")
+    ax.set(xlabel="estimate / truth", xlim=(0.2, 1.5), title="Weights of features: the right model has them")
     for name, marker in WEIGHTS.items():
         side = name.removeprefix("beta_").removesuffix("[0]")
         ax.plot([], [], marker=marker, color=GREY, linestyle="none", label=f"of the {side}'s first feature")
-    ax.legend(loc="lower right", fontsize="small")
+    ax.legend(loc="center right", fontsize="small")
 
 
 def coverage(table: pd.DataFrame, ax: Axes) -> None:
@@ -53,7 +53,7 @@ def coverage(table: pd.DataFrame, ax: Axes) -> None:
     ax.bar([0], [0], color=RED, label="mean field: cells held fixed")
     ax.bar([0], [0], color=BLUE, label="fit.parameters(): cells move along")
     ax.set(ylim=(50, 100), ylabel="intervals that hold (%)", title="90 % intervals of weights")
-    ax.legend(loc="lower left", fontsize="small")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize="small")
 
 
 def main(
