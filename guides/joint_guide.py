@@ -76,14 +76,11 @@ class JointGuide(PyroModule):
         return of_intercept + self.quality.of_cell.index_select(0, cell)
 
     def weights(self) -> dict[str, Normal]:
-        """Return the posterior of each site of the affinity, whole tables; empty where there are none."""
-        if self.affinity is None:
-            return {}
-        names, found = self.affinity.names, self.affinity.weights()
-        return {site: self.shared.widened(site, q) if names[site] else q for site, q in found.items()}
+        """Return q of each site of the affinity, whole tables; empty where there are none."""
+        return {} if self.affinity is None else self.affinity.weights()
 
     def global_weights(self) -> dict[str, Normal]:
-        """Return the posterior of the sites whose weights belong to no single user or item."""
+        """Return q of the sites whose weights belong to no single user or item."""
         if self.affinity is None:
             return {}
         return {site: distribution for site, distribution in self.weights().items() if self.affinity.names[site]}

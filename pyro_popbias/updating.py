@@ -164,7 +164,7 @@ def _study(study: Study, events: Interactions, step: float) -> Study:
 def _prior(fit: Fit, items: int, step: float) -> ItemPrior:
     """Return the popularity of every item in the next period, as the fit expects it; of new items the population's."""
     model, catalogue = fit.model, fit.catalogue
-    real = model.latents["popularity"].support is constraints.real
+    real = model.prior.population().support is constraints.real  # an additive model may have either
     periods, walk = catalogue.periods, model.prior.joins_periods
     cell = torch.arange(catalogue.cells, device=fit.guide.device).reshape(-1, periods)
     there = torch.from_numpy(catalogue.count.reshape(-1, periods) > 0).to(cell.device)

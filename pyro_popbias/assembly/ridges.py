@@ -58,11 +58,6 @@ def _learned_parameter(study: Study) -> str:
     return name if has_one and getattr(saturation, name) == "learned" else ""
 
 
-def _learns_slope(study: Study) -> bool:
-    """Return whether popularity has a slope in the logit, which is learned."""
-    return MODELS[study.model.name].free_slope or study.model.conformity
-
-
 def _exponent(study: Study, events: Interactions) -> Iterator[str]:
     """Tell of z^exponent and the spread of z: only exponent x s is known under LogNormal(-s^2/2, s), but for a level."""
     if (
@@ -106,18 +101,6 @@ def _conformity(study: Study, events: Interactions) -> Iterator[str]:
         )
 
 
-def _slope_with_quality(study: Study, events: Interactions) -> Iterator[str]:
-    """Tell of a slope and of how quality goes with counts: slope z + w log n, where log n is about power z."""
-    counted = not isinstance(study.model.exposure, str) and getattr(study.model.affinity, "item_quality", False)
-    if counted and _learns_slope(study) and events.periods == 1:
-        yield (
-            "PB-C462: the slope of popularity in the logit and the weight of log counts in the quality of items are both "
-            "learned, and counts are what popularity is known by: the data hardly tell an effect of popularity from a better "
-            "quality of popular items. Use a model whose slope is 1, inverse-logistic without conformity, or leave the quality "
-            "out (item_quality = false in the affinity)"
-        )
-
-
 def _constant_features(study: Study, events: Interactions) -> Iterator[str]:
     """Tell of columns that are the same for all: their weight moves every affinity as b0 does."""
     if not isinstance(study.model.affinity, LinearAffinityConfig | FactorizationAffinityConfig):
@@ -126,7 +109,7 @@ def _constant_features(study: Study, events: Interactions) -> Iterator[str]:
         names = [] if features is None else _same_for_all(features)
         if names:
             yield (
-                f"PB-C463: {len(names)} features of {side}_features are the same for all {side}s: "
+                f"PB-C462: {len(names)} features of {side}_features are the same for all {side}s: "
                 f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}. Their weights are one number with the "
                 "intercept; drop these columns"
             )
@@ -146,7 +129,7 @@ def _number_for_each_item(study: Study, events: Interactions) -> Iterator[str]:
     design[:, -1] = 1.0
     if np.linalg.matrix_rank(design) == items:
         yield (
-            f"PB-C464: the weights of {number} features can give each of the {items} items a number of its own, and popularity "
+            f"PB-C463: the weights of {number} features can give each of the {items} items a number of its own, and popularity "
             "is one too: labels tell only what they come to together. Drop columns of item_features or group their levels, or "
             "let counts say how popular items are (an exposure, with labelled data)"
         )
@@ -162,7 +145,6 @@ RIDGES: tuple[Callable[[Study, Interactions], Iterator[str]], ...] = (
     _exponent,
     _rare_clicks,
     _conformity,
-    _slope_with_quality,
     _constant_features,
     _number_for_each_item,
 )

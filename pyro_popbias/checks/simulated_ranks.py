@@ -39,6 +39,8 @@ from pyro_popbias.progress import counted
 from pyro_popbias.simulation.simulate import Simulation
 
 BOUND = 0.02  # of both paired distances of a guide
+# what chance alone may make of D before rules that hold say nothing: a wrong scale of q makes .07
+LARGEST_CHANCE = 0.05
 LEVEL = 0.01  # how often chance alone exceeds the bound of the control
 PARTS = {"all": (0, np.inf), f"fewer than {ROWS}": (0, ROWS - 1), f"{ROWS} and more": (ROWS, np.inf)}
 RANKS: dict[str, Literal["guide", "exact"]] = {"guide": "guide", "control": "exact"}  # column of the table by name
@@ -118,7 +120,14 @@ class SimulatedRanks:
     def verdict(self) -> str:
         """What the rules say, in a few words."""
         fails = [finding.name for finding in self.findings() if not finding.passed]
-        return f"out of calibration: {', '.join(fails)}" if fails else "calibrated: all rules hold"
+        if fails:
+            return f"out of calibration: {', '.join(fails)}"
+        if not self.bounds:
+            return f"not judged: guide {self.guide!r} promises nothing, so that its distances are only reported"
+        number = len(self.part(f"{ROWS} and more"))
+        if not number or by_chance(number) > LARGEST_CHANCE:
+            return f"not judged: too few items with {ROWS} or more rows; simulate more"
+        return "calibrated: all rules hold"
 
 
 def _held(name: str, value: float, bound: float, words: str, remedy: str) -> Finding:

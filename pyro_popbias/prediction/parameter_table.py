@@ -34,7 +34,8 @@ def parameter_table(
             correlation = _of_draws(quality_correlation(model, guide, catalogue), tail)
             rows.append({"name": "quality_popularity_correlation", **correlation})
         for site, distribution in guide.global_weights().items():
-            columns = {name: value.cpu().tolist() for name, value in summary(distribution, tail).items()}
+            marginal = guide.shared.widened(site, distribution)
+            columns = {name: value.cpu().tolist() for name, value in summary(marginal, tail).items()}
             for k, values in enumerate(zip(*columns.values(), strict=True)):
                 rows.append({"name": f"{site}[{k}]", **dict(zip(columns, values, strict=True))})
     return pd.DataFrame(rows)

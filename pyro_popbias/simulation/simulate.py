@@ -179,7 +179,13 @@ def _confounder(vectors: SimulatedAffinity) -> np.ndarray:
             "PB-C083: confounding is a correlation of popularity with a numeric feature of items, and this affinity has none; "
             "use affinity='linear' or 'factorization-machine', or leave confounding at 0"
         )
-    return given.iloc[:, 0].to_numpy()
+    feature = given.iloc[:, 0].to_numpy(dtype=float)
+    spread = feature.std()
+    if not spread:
+        raise ConfigError(
+            "PB-C083: confounding needs a numeric feature of items that is not the same for all; leave it at 0"
+        )
+    return (feature - feature.mean()) / spread
 
 
 def _rows(truth: Truth, random: np.random.Generator, number: int, labels: str) -> Rows:

@@ -2,7 +2,7 @@
 
 The quality b_i = q (rho s_i + sqrt(1 - rho^2) e_i) of an item has the standard deviation q, and the correlation rho with its
 popularity: s_i is its normal score, and e_i a standard normal number of its own. The bias w_u of a user is normal. Rows are of
-users in proportion to their activity, which is lognormal with mean 1.
+users in proportion to their activity, which is lognormal, over its mean.
 """
 
 from dataclasses import dataclass, replace
@@ -63,4 +63,8 @@ def draw_bias(random: np.random.Generator, users: int, *, sd: float) -> np.ndarr
 
 def draw_activity(random: np.random.Generator, users: int, *, sd: float) -> np.ndarray:
     """Return the activity of users, `(users,)`, whose logarithm has a standard deviation."""
-    return np.exp(sd * random.normal(size=users) - sd**2 / 2) if sd > 0 else np.ones(users)
+    if sd == 0:
+        return np.ones(users)
+    log_activity = sd * random.normal(size=users)
+    found = np.exp(log_activity - log_activity.max())  # of any sd without overflow
+    return np.asarray(found / found.mean())

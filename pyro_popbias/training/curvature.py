@@ -1,18 +1,17 @@
-"""Second derivatives of the ELBO, for the response of everything that is learned to each other.
+"""First and second derivatives of the log evidence by affinities and by the model's scalars, popularity integrated out.
 
-q of every cell that has rows is a Normal here, of u = log z, or of z itself where it is real, with a mean m and t = log sd. Over
-its nodes (Gauss-Hermite) the ELBO is a smooth function of the affinities of rows, of m and t, and of the model's scalars s:
+With the complete log likelihood l of a cell, of all its rows, its prior and its count, and its exact posterior pi of
+u = log z (of z itself where it is real), Louis' identity (1982) has
 
-    sum over rows of E_q log P(c | x, z) + sum over cells of (E_q log p(u) + t + E_q log P(count | z)) + log priors of s
+    -d^2 log evidence = E_pi[-d^2 l] - Cov_pi(dl)
 
-Rows meet only in cells and scalars, so that all second derivatives of the rows are found by a few passes of autograd.
+Integrals are by the trapezoidal rule around the mean of pi, in units of its standard deviation, both of which a few rounds find.
+The second part couples all rows of a cell. It is a sum of squares over nodes, so that every node of a cell can be one more
+unknown of a sparse system.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -23,53 +22,32 @@ from pyro_popbias.models import scalars
 from pyro_popbias.models.learned_scalars import INTERCEPT
 from pyro_popbias.training.vectors import Affinities, affinities
 
-NODES = 10
+NODES, REACH = 24, (-7.0, 5.0)  # of the rule; where z may be near 0, log z has a long left tail
 TAIL, TAIL_SDS = 0.05, 1.6448536269514722  # a Normal's quantile at 1 - TAIL
-# of Newton's method for the cells: most steps, and the largest last one, which leaves an error of about its square
-STEPS, TOLERANCE = 12, 1e-2
-LARGEST = 1.0  # step of a mean, in standard deviations, and of a log sd
+ROUNDS, TOLERANCE = 10, 0.02  # in which nodes find their place, and by how many standard deviations they may still move
 
 
 @dataclass(frozen=True)
-class Derivatives:
-    """First and second derivatives of a sum of terms, each of k numbers of its own and of S scalars.
+class RowDerivatives:
+    """Derivatives of the log likelihood of some rows.
 
     Attributes:
-        first: `(B, k)` of each term by its own numbers.
-        second: `(B, k, k)`.
-        cross: `(B, S, k)` by a scalar and an own number.
-        corner: `(S, S)`.
+        score: `(n, B)` by x, at every node of the row's cell.
+        scalar_score: `(n, B, S)` by the scalars, likewise.
+        second: `(B,)` by x twice, in the mean over pi.
+        cross: `(B, S)` by x and a scalar, likewise.
+        corner: `(S, S)` by two scalars, likewise, summed over rows.
     """
 
-    first: Tensor
+    score: Tensor
+    scalar_score: Tensor
     second: Tensor
     cross: Tensor
     corner: Tensor
 
-    @classmethod
-    def of(cls, value: Tensor, own: Tensor, scalars: list[Tensor]) -> Self:
-        """Return the derivatives of a scalar by own numbers `(B, k)` and scalars; those it does not depend on have zeros."""
-        inputs = [own, *scalars]
-        first = _gradients(value, inputs)
-        by_own = [_gradients(first[0][:, column].sum(), inputs) for column in range(own.shape[1])]
-        by_scalar = [_gradients(each, inputs) for each in first[1:]]
-        cross, corner = own.new_zeros(len(own), 0, own.shape[1]), own.new_zeros(0, 0)
-        if scalars:
-            cross = torch.stack([found[0] for found in by_scalar], dim=1)
-            corner = torch.stack([torch.stack(found[1:]) for found in by_scalar])
-        second = torch.stack([found[0] for found in by_own], dim=1)
-        return cls(*(each.detach() for each in (first[0], second, cross, corner)))
 
-
-def _gradients(value: Tensor, inputs: list[Tensor]) -> list[Tensor]:
-    if not value.requires_grad:
-        return [torch.zeros_like(each) for each in inputs]
-    found = torch.autograd.grad(value, inputs, create_graph=True, allow_unused=True)
-    return [torch.zeros_like(each) if one is None else one for one, each in zip(found, inputs, strict=True)]
-
-
-class CellNormals:
-    """The Normals of all cells that have rows.
+class CellPosteriors:
+    """The exact posteriors of all cells that have rows, given everything else.
 
     Args:
         pair: a trained pair.
@@ -77,91 +55,111 @@ class CellNormals:
     Attributes:
         cell: `(D,)` cells with rows, in order.
         place: `(C,)` where each cell stands among these; -1 without rows.
-        numbers: `(D, 2)` m and t.
+        weight: `(n, D)` probabilities of the nodes under pi.
+        settled: whether the nodes have found their place.
         scalars: the parameters of model, prior and exposure that are numbers, by name; not those of the affinity.
     """
 
     def __init__(self, pair: Pair) -> None:
-        self._pair, model = pair, pair.model
-        node, weight = np.polynomial.hermite_e.hermegauss(NODES)
-        self._node, self._weight = (torch.from_numpy(each).to(pair.device) for each in (node, weight / weight.sum()))
+        self._pair = pair
+        self._node = torch.linspace(*REACH, NODES, dtype=torch.float64, device=pair.device).unsqueeze(-1)
         self.cell = (pair.rows.cell_count > 0).nonzero().squeeze(-1)
         self.place = torch.full_like(pair.rows.cell_count, -1, dtype=torch.long)
         self.place[self.cell] = torch.arange(len(self.cell), device=pair.device)
+        self.scalars = {name: each for name, each in scalars(pair.model).items() if name != INTERCEPT}
         with torch.no_grad():
-            q = pair.guide.popularity.posterior(self.cell)
-            self._real = q.support is constraints.real  # an additive model may have either
-            low, high = quantile(q, TAIL), quantile(q, 1 - TAIL)
+            self._start()
+            self.settled = any(self._round() for _ in range(ROUNDS))
+
+    def _start(self) -> None:
+        """Put the nodes where q is."""
+        q = self._pair.guide.popularity.posterior(self.cell)
+        self._real = q.support is constraints.real  # an additive model may have either
+        low, high = quantile(q, TAIL), quantile(q, 1 - TAIL)
         if not self._real:
             low, high = (each.clamp(min=1e-300).log() for each in (low, high))
-        sd = ((high - low) / (2 * TAIL_SDS)).clamp(min=1e-6)
-        self.numbers = torch.stack([(low + high) / 2, sd.log()], dim=1)
-        self.scalars = {name: each for name, each in scalars(model).items() if name != INTERCEPT}
+        self._mean, self._sd = (low + high) / 2, ((high - low) / (2 * TAIL_SDS)).clamp(min=1e-6)
+
+    def _round(self) -> bool:
+        """Move the nodes by the mean and standard deviation of pi as they show it; return whether they hardly moved."""
+        u = self._mean + self._sd * self._node
+        log_p = self._log_prior(u)
+        for part in affinities(self._pair):
+            place = self.place_of(part)
+            log_p.index_add_(1, place, self._log_likelihood(part, part.mean, u[:, place]))
+        self.weight = torch.softmax(log_p, dim=0)
+        mean = (self.weight * u).sum(0)
+        sd = (self.weight * (u - mean).square()).sum(0).sqrt().clamp(min=1e-6)
+        moved = torch.maximum((mean - self._mean).abs() / sd, (sd / self._sd).log().abs()).max()
+        if float(moved) < TOLERANCE:
+            return True
+        self._mean, self._sd = mean, sd
+        return False
 
     def place_of(self, part: Affinities) -> Tensor:
         """Return where the cell of each row stands, `(B,)`."""
         return self.place[part.batch.cell].index_select(0, part.batch.cell_index)
 
-    def _popularity(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return u and z at the nodes, `(n, B)` each, of m and t `(B, 2)`."""
-        u = numbers[:, 0] + numbers[:, 1].exp() * self._node.unsqueeze(-1)
-        return u, u if self._real else u.exp()
+    def _log_likelihood(self, part: Affinities, x: Tensor, u: Tensor) -> Tensor:
+        return self._pair.model.log_likelihood(part.batch, x, u if self._real else u.exp())
 
-    def of_rows(self, part: Affinities, *, by_scalars: bool = True) -> Derivatives:
-        """Return the derivatives of the rows of a batch, by x, m and t, `(B, 3)`, and by the scalars if they are asked for."""
-        own = torch.cat([part.mean.unsqueeze(-1), self.numbers[self.place_of(part)]], dim=1).requires_grad_()
+    def _log_prior(self, u: Tensor) -> Tensor:
+        """Return the log density of u, and log P of the counts, at the nodes `(n, D)`."""
+        model, z = self._pair.model, u if self._real else u.exp()
+        found = model.prior.distribution(self.cell).log_prob(z) + (0.0 if self._real else u)
+        return found if model.exposure is None else found + model.exposure.log_likelihood(self.cell, z)
+
+    def of_rows(self, part: Affinities) -> RowDerivatives:
+        """Return the derivatives of some rows."""
+        place = self.place_of(part)
+        u, weight = (self._mean + self._sd * self._node)[:, place], self.weight[:, place]
         with torch.enable_grad():
-            _, z = self._popularity(own[:, 1:])
-            value = (self._weight @ self._pair.model.log_likelihood(part.batch, own[:, 0], z)).sum()
-            return Derivatives.of(value, own, list(self.scalars.values()) if by_scalars else [])
+            x = part.mean.detach().expand_as(u).clone().requires_grad_()
+            value = self._log_likelihood(part, x, u)
+            (score,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+            second = _gradients(score.sum(), [x])[0]
+            scalar_score, of_scalars, corner = self._by_scalars(value, weight)
+            cross = [(_gradients(each, [x])[0]).sum(0) for each in of_scalars]
+        crossed = torch.stack(cross, dim=1) if cross else second.new_zeros(second.shape[1], 0)
+        return RowDerivatives(score.detach(), scalar_score, (weight * second.detach()).sum(0), crossed.detach(), corner)
 
-    def of_cells(self) -> Derivatives:
-        """Return the derivatives of what cells have besides their rows, by m and t, `(D, 2)`."""
-        model, own = self._pair.model, self.numbers.clone().requires_grad_()
+    def of_cells(self) -> tuple[Tensor, Tensor]:
+        """Return what prior and counts add: scores by the scalars at the nodes, `(n, D, S)`, and second derivatives, `(S, S)`.
+
+        The log priors of the scalars are in the latter.
+        """
+        model = self._pair.model
         with torch.enable_grad():
-            u, z = self._popularity(own)
-            log_p = model.prior.distribution(self.cell).log_prob(z)
-            if not self._real:
-                log_p = log_p + u
-            if model.exposure is not None:
-                log_p = log_p + model.exposure.log_likelihood(self.cell, z)
-            value = (self._weight @ log_p + own[:, 1]).sum()
-            exposure = {} if model.exposure is None else model.exposure.log_prior()
-            for prior in (model.log_prior(), model.prior.log_prior(), exposure):
-                value = value + sum(prior.values(), torch.zeros(()))
-            return Derivatives.of(value, own, list(self.scalars.values()))
+            value = self._log_prior(self._mean + self._sd * self._node)
+            score, _, corner = self._by_scalars(value, self.weight)
+            of_counts = {} if model.exposure is None else model.exposure.log_prior()
+            for prior in (model.log_prior(), model.prior.log_prior(), of_counts):
+                for each in prior.values():
+                    corner = corner + self._second(_gradients(each, self._numbers))
+        return score, corner
 
-    def rows(self) -> Iterator[tuple[Affinities, Derivatives]]:
-        """Yield affinities and the derivatives of all rows, in blocks."""
-        for part in affinities(self._pair):
-            yield part, self.of_rows(part)
+    @property
+    def _numbers(self) -> list[Tensor]:
+        return list(self.scalars.values())
 
-    def settle(self) -> bool:
-        """Move every m and t to where the ELBO is stationary in both; return whether all are."""
-        for _ in range(STEPS):
-            of_cells = self.of_cells()
-            first, second = of_cells.first, of_cells.second
-            for part in affinities(self._pair):
-                found = self.of_rows(part, by_scalars=False)
-                place = self.place_of(part)
-                first = first.index_add(0, place, found.first[:, 1:])
-                second = second.index_add(0, place, found.second[:, 1:, 1:])
-            step = _newton_step(first, -second, self.numbers[:, 1].exp())
-            moved = (step / torch.stack([self.numbers[:, 1].exp(), torch.ones_like(step[:, 0])], dim=1)).abs().max()
-            self.numbers = self.numbers + step
-            if float(moved) < TOLERANCE:
-                return True
-        return False
+    def _by_scalars(self, value: Tensor, weight: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Return derivatives of values `(n, B)` by each scalar: at every node, in the mean over pi, and the second ones."""
+        if not self.scalars:
+            return value.new_zeros(*value.shape, 0), [], value.new_zeros(0, 0)
+        # the derivative of many values by one number: that of their weighted sum is linear in the weights
+        one = torch.ones_like(value).requires_grad_()
+        sums = _gradients((one * value).sum(), self._numbers)
+        at_nodes = torch.stack([_gradients(each, [one])[0] for each in sums], dim=-1).detach()
+        means = _gradients((weight * value).sum(), self._numbers)
+        return at_nodes, means, self._second(means)
+
+    def _second(self, first: list[Tensor]) -> Tensor:
+        return torch.stack([torch.stack(_gradients(each, self._numbers)) for each in first]).detach()
 
 
-def _newton_step(slope: Tensor, precision: Tensor, sd: Tensor) -> Tensor:
-    """Return steps of m and t, `(D, 2)`, no longer than `LARGEST`; along the slope where the curvature has the wrong sign."""
-    a, b, c = precision[:, 0, 0], precision[:, 0, 1], precision[:, 1, 1]
-    a, c = (torch.where(each > 0, each, each.abs() + 1e-6) for each in (a, c))
-    b = torch.where(b.square() < 0.9 * a * c, b, torch.zeros_like(b))
-    determinant = a * c - b.square()
-    step = torch.stack(
-        [c * slope[:, 0] - b * slope[:, 1], a * slope[:, 1] - b * slope[:, 0]], dim=1
-    ) / determinant.unsqueeze(-1)
-    largest = torch.stack([LARGEST * sd, torch.full_like(sd, LARGEST)], dim=1)
-    return step.clamp(-largest, largest)
+def _gradients(value: Tensor, inputs: list[Tensor]) -> list[Tensor]:
+    """Return the derivatives of a scalar, zeros by what it does not depend on."""
+    if not value.requires_grad:
+        return [torch.zeros_like(each) for each in inputs]
+    found = torch.autograd.grad(value, inputs, create_graph=True, allow_unused=True)
+    return [torch.zeros_like(each) if one is None else one for one, each in zip(found, inputs, strict=True)]

@@ -1,14 +1,14 @@
-"""The joint posterior of what all cells, users and items share, by linear response, at the end of a training.
+"""The joint posterior of what all cells, users and items share, at the end of a training: the curvature of the log evidence.
 
-Let g be these numbers: intercept, weights of features, sizes of the vectors' dimensions, and the model's scalars (slope or rate,
-concentration). With r the numbers that move along, mean and log sd of q of every cell, w_u and b_i, and the negative second
-derivatives of the ELBO as blocks [A, B'; B, M]:
+Let g be these numbers: intercept, weights of features, of the affinity's and of quality's, sizes of the vectors' dimensions,
+and the model's scalars (slope or rate, concentration). Popularity is integrated out exactly, cell by cell (`training.curvature`).
+With V the scores at the nodes of its posterior less their mean, times the roots of their probabilities, the information about g,
+w_u of users and b_i of items has the form E - V' V, the Schur complement of [E, V'; V, I]. So the nodes of cells, users and items
+are the rest r of one sparse system with the blocks [A, B'; B, M], and
 
     Cov(g) = 1 / (A - B' M^-1 B)
 
-This is the inverse of the second derivative of the ELBO that is maximal over r, and so of the log evidence where q is as wide as
-the posterior (Giordano, Broderick and Jordan 2018; Louis 1982 has the same for the EM algorithm). That q's spread moves with g is
-part of it: the slope and the concentration are scales, of which means alone say only a part.
+Where there are users' biases or qualities, they respond linearly (Giordano, Broderick and Jordan 2018): r moves by -M^-1 B.
 """
 
 import torch
@@ -19,14 +19,15 @@ from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.guides import weight_name
 from pyro_popbias.models import BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
+from pyro_popbias.models.affinities.item_quality import FEATURES, WEIGHT_SCALE
 from pyro_popbias.models.learned_scalars import INTERCEPT
-from pyro_popbias.training.curvature import CellNormals, Derivatives
+from pyro_popbias.training.curvature import NODES, CellPosteriors, RowDerivatives
 from pyro_popbias.training.information import JointInformation, corner_covariance, regressors_of_sizes, sparse_matrix
-from pyro_popbias.training.vectors import Affinities, Vectors
+from pyro_popbias.training.vectors import Affinities, Vectors, affinities
 
 SUPPORTS = (constraints.positive, constraints.nonnegative, constraints.real)
 MOST_ROWS = 2_000_000  # with more, posteriors of shared numbers are narrow, and passes over all rows long
-MOST_WEIGHTS = 200  # of features: B is dense
+MOST_NUMBERS = 50_000_000  # of B, which is dense
 
 
 def find_global_response(pair: Pair) -> None:
@@ -40,12 +41,12 @@ def find_global_response(pair: Pair) -> None:
     """
     if not _applies(pair):
         return
-    cells = CellNormals(pair)
-    if not cells.settle():
+    cells = CellPosteriors(pair)
+    if not cells.settled:
         return
     blocks = Blocks(pair, cells)
-    for part, found in cells.rows():
-        blocks.add_rows(part, found)
+    for part in affinities(pair):
+        blocks.add_rows(part, cells.of_rows(part))
     covariance = corner_covariance(blocks.information())[0]
     named = torch.tensor(blocks.named)
     if covariance is not None:
@@ -62,119 +63,135 @@ def _applies(pair: Pair) -> bool:
         return False
     with torch.no_grad():
         q: Distribution = popularity.posterior(one)
-    weights = sum(len(names) for names in pair.guide.affinity.names.values()) if pair.guide.affinity else 0
-    return q.support in SUPPORTS and bool((q.variance > 0).all()) and weights <= MOST_WEIGHTS
+    fits = NODES * pair.events.cells * len(pair.guide.shared.names) <= MOST_NUMBERS
+    return q.support in SUPPORTS and bool((q.variance > 0).all()) and fits
 
 
 class Blocks:
     """The blocks A, B and M of a pair, to be summed over all rows.
 
-    The shared numbers have the order intercept, weights, sizes, scalars; the rest m of all cells, t of all cells, users, items.
+    The shared numbers have the order intercept, weights, weights of quality, sizes, scalars; the rest nodes, users, items.
 
     Args:
         pair: the pair.
-        cells: its cells' Normals, settled.
+        cells: the posteriors of its cells.
 
     Attributes:
         names: of the shared numbers but for the sizes.
         named: where these stand.
     """
 
-    def __init__(self, pair: Pair, cells: CellNormals) -> None:
+    def __init__(self, pair: Pair, cells: CellPosteriors) -> None:
         self._pair, self._cells = pair, cells
         affinity, device = pair.model.affinity, pair.device
         learned = isinstance(affinity, BayesianEmbeddingAffinity) and affinity.learned
         self._vectors = Vectors.of(pair) if learned else None
         one = torch.zeros(1, dtype=torch.long, device=device)
         sites = {site: each.shape[1] for site, each in (affinity.global_regressors(one, one) or {}).items()}
+        self._weights = sum(sites.values())
+        self._of_quality = 0 if affinity.item_quality is None else len(affinity.item_quality.names)
+        if self._of_quality:
+            sites[FEATURES] = self._of_quality
         weights = [weight_name(site, k) for site, number in sites.items() for k in range(number)]
         sizes = 0 if self._vectors is None else len(self._vectors.scale)
         self.names = [INTERCEPT, *weights, *cells.scalars]
-        self._linear = 1 + len(weights) + sizes  # numbers that x is linear in
+        self._linear = 1 + len(weights) + sizes  # numbers before the scalars
         width = self._linear + len(cells.scalars)
         self.named = [*range(1 + len(weights)), *range(self._linear, width)]
-        number, self._users, items = len(cells.cell), len(pair.rows.user_count), len(pair.rows.item_count)
-        self._starts = 0, number, 2 * number, 2 * number + self._users  # of m, t, users and items
-        rest = 2 * number + self._users + items
+        self._number, self._users = len(cells.cell), len(pair.rows.user_count)
+        self._first_user = NODES * self._number
+        self._first_item = self._first_user + self._users
+        rest = self._first_item + len(pair.rows.item_count)
         self._corner = torch.zeros(width, width, dtype=torch.float64, device=device)
         self._border = torch.zeros(rest, width, dtype=torch.float64, device=device)
         self._diagonal = torch.zeros(rest, dtype=torch.float64, device=device)
+        self._diagonal[: self._first_user] = 1.0
         self._meetings = sparse_matrix(one[:0], one[:0], self._diagonal[:0], rest)
         self._add_priors(sites)
-        self._add_cells(cells.of_cells())
+        score, corner = cells.of_cells()
+        self._border[: self._first_user, self._linear :] += score.flatten(0, 1)
+        self._corner[self._linear :, self._linear :] -= corner
 
     def _add_priors(self, sites: dict[str, int]) -> None:
         """Add what is no sum over rows or cells: the priors of the intercept, of the weights, and of users and items."""
         self._corner[0, 0] += INTERCEPT_SCALE**-2
-        guide, first = self._pair.guide.affinity, 1
+        guide, first, affinity = self._pair.guide.affinity, 1, self._pair.model.affinity
         for site, number in sites.items():
             assert guide is not None  # noqa: S101  sites have a guide
-            self._corner.diagonal()[first : first + number] += guide.prior_scales[site] ** -2
+            scale = WEIGHT_SCALE if site == FEATURES else guide.prior_scales[site]
+            self._corner.diagonal()[first : first + number] += scale**-2
             first += number
-        for bias in self._pair.model.affinity.row_biases.values():
-            rows = slice(self._starts[2], self._starts[3]) if bias.side == "user" else slice(self._starts[3], None)
+        for bias in affinity.row_biases.values():
+            rows = slice(self._first_user, self._first_item) if bias.side == "user" else slice(self._first_item, None)
             self._diagonal[rows] += (-2 * bias.log_scale.detach()).exp()
+        if affinity.item_quality is not None:
+            # b_i is Normal around w . a_i
+            design = torch.from_numpy(affinity.item_quality.design().toarray()).to(self._corner)
+            precision = (-2 * affinity.item_quality.log_scale.detach()).exp()
+            columns = slice(1 + self._weights, 1 + self._weights + self._of_quality)
+            self._corner[columns, columns] += precision * design.T @ design
+            self._border[self._first_item :, columns] -= precision * design
 
-    def _add_cells(self, found: Derivatives) -> None:
-        """Add what cells have besides their rows."""
-        number, linear = len(found.first), self._linear
-        self._corner[linear:, linear:] -= found.corner
-        for k, start in enumerate(self._starts[:2]):
-            self._border[start : start + number, linear:] -= found.cross[:, :, k]
-            self._diagonal[start : start + number] -= found.second[:, k, k]
-        cell = torch.arange(number, device=self._pair.device)
-        self._add_meeting(cell, cell + number, -found.second[:, 0, 1])
-
-    def add_rows(self, part: Affinities, found: Derivatives) -> None:
+    def add_rows(self, part: Affinities, found: RowDerivatives) -> None:
         """Add some rows.
 
         Args:
             part: their affinities.
-            found: derivatives by x, m and t.
+            found: their derivatives.
         """
         linear, second = self._linear, -found.second
         regressors, spread = self._regressors(part)
-        self._corner[:linear, :linear] += regressors.T @ (second[:, 0, :1] * regressors)
+        self._corner[:linear, :linear] += regressors.T @ (second.unsqueeze(-1) * regressors)
         sizes = self._corner.diagonal()[linear - spread.shape[1] : linear]
-        sizes += second[:, 0, 0] @ spread
-        of_x = -regressors.T @ found.cross[:, :, 0]
+        sizes += second @ spread
+        of_x = -regressors.T @ found.cross
         self._corner[:linear, linear:] += of_x
         self._corner[linear:, :linear] += of_x.T
         self._corner[linear:, linear:] -= found.corner
-        places = self._places(part)
-        for start, coordinate, place in places:
-            force = torch.cat([second[:, 0, coordinate, None] * regressors, -found.cross[:, :, coordinate]], dim=1)
-            self._border.index_add_(0, start + place, force)
-            self._diagonal.index_add_(0, start + place, second[:, coordinate, coordinate])
-        for k, (start, one, place) in enumerate(places):
-            for other_start, other, other_place in places[k + 1 :]:
-                self._add_meeting(start + place, other_start + other_place, second[:, one, other])
+        place = self._cells.place_of(part)
+        for node, (score, of_scalars) in enumerate(zip(found.score, found.scalar_score, strict=True)):
+            of_node = torch.cat([score.unsqueeze(-1) * regressors, of_scalars], dim=1)
+            self._border.index_add_(0, node * self._number + place, of_node)
+        self._add_meetings(part, found, torch.cat([second.unsqueeze(-1) * regressors, -found.cross], dim=1))
 
-    def _places(self, part: Affinities) -> list[tuple[int, int, Tensor]]:
-        """Return what of the rest each row meets: where that begins, by which of x, m and t it moves, and where in it."""
-        cell = self._cells.place_of(part)
-        found = [(self._starts[0], 1, cell), (self._starts[1], 2, cell)]
-        affinity = self._pair.model.affinity
-        if affinity.user_bias is not None:
-            found.append((self._starts[2], 0, part.batch.user))
-        if affinity.item_quality is not None:
-            found.append((self._starts[3], 0, part.batch.item))
-        return found
+    def _add_meetings(self, part: Affinities, found: RowDerivatives, force: Tensor) -> None:
+        """Add what users and items have to do with each other, with the nodes of cells, and with the shared numbers."""
+        affinity, second = self._pair.model.affinity, -found.second
+        user, item = self._first_user + part.batch.user, self._first_item + part.batch.item
+        rows = [
+            each for each, there in ((user, affinity.user_bias), (item, affinity.item_quality)) if there is not None
+        ]
+        place = self._cells.place_of(part)
+        weight = self._cells.weight[:, place]
+        apart = weight.sqrt() * (found.score - (weight * found.score).sum(0))
+        for each in rows:
+            self._border.index_add_(0, each, force)
+            self._diagonal.index_add_(0, each, second)
+            for node, value in enumerate(apart):
+                self._add_meeting(node * self._number + place, each, value)
+        if len(rows) > 1:
+            self._add_meeting(user, item, second)
 
     def _regressors(self, part: Affinities) -> tuple[Tensor, Tensor]:
         """Return what x moves by with each linear number, `(B, L)`, and the variances of the sizes' part, `(B, d)`."""
         of_weights = self._pair.model.affinity.global_regressors(part.batch.user, part.batch.item) or {}
         with_sizes, spread = regressors_of_sizes(self._vectors, part)
-        return torch.cat([with_sizes[:, :1], *of_weights.values(), with_sizes[:, 1:]], dim=1), spread
+        # quality's weights move b_i, and x through it alone
+        none = with_sizes.new_zeros(len(with_sizes), self._of_quality)
+        return torch.cat([with_sizes[:, :1], *of_weights.values(), none, with_sizes[:, 1:]], dim=1), spread
 
     def _add_meeting(self, row: Tensor, column: Tensor, value: Tensor) -> None:
         above = sparse_matrix(row, column, value, len(self._border))
         self._meetings = self._meetings + above + above.T
 
     def information(self) -> JointInformation:
-        """Return all blocks; a number of the rest that there is not has no variance."""
+        """Return all blocks, once all rows are in; a number of the rest that there is not has no variance."""
+        nodes = self._border[: self._first_user].reshape(NODES, self._number, -1)
+        weight = self._cells.weight.unsqueeze(-1)
+        apart = weight.sqrt() * (nodes - (weight * nodes).sum(0))
+        border = torch.cat([apart.flatten(0, 1), self._border[self._first_user :]])
         exists = self._diagonal > 0
         variance = torch.where(exists, 1 / self._diagonal, torch.zeros_like(self._diagonal))
         return JointInformation(
-            self._corner, self._border, self._meetings, variance, cells=self._starts[2], users=self._users
+            self._corner, border, self._meetings, variance, cells=self._first_user, users=self._users
         )

@@ -46,7 +46,6 @@ def test_it_takes_axes_and_returns_them(fit):
     )
 
 
-@pytest.mark.filterwarnings("ignore:PB-C462")  # slope and quality are on a ridge
 def test_real_popularity_has_a_linear_axis(frame):
     ax = quality(fitted(frame, guide="normal", name="additive", prior={"name": "normal"}, exposure="poisson"))
     assert ax.get_xscale() == "linear"

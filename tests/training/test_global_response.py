@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
-from pyro_popbias.training.curvature import NODES, CellNormals
+from pyro_popbias.training.curvature import CellPosteriors
 from pyro_popbias.training.global_response import find_global_response
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.second_phase import PhaseTwo
@@ -48,31 +48,51 @@ def term(made, log_rate, x, z):
     return logsigmoid(logit), logsigmoid(-logit)
 
 
-def evidence_of(made, numbers, names):
-    """Return log P(labels | numbers) + log priors of the numbers, by an integral over log z of each item."""
-    value = dict(zip(names, numbers, strict=True))
-    events, none = made.events, torch.zeros((), dtype=torch.float64)
-    beta = {side: torch.stack([value[f"beta_{side}[{k}]"] for k in range(4)]) for side in ("user", "item")}
-    of = {side: torch.from_numpy(dense(getattr(events.catalogue, f"{side}_features"))) for side in beta}
-    x = (
-        value["affinity.intercept"]
-        + (of["user"] @ beta["user"])[events.user]
-        + (of["item"] @ beta["item"])[events.item]
-    )
-    log_rate = value.get("slope_parameter", value.get("log_parameter", none))
-    a = value["prior.log_concentration"].exp() if "prior.log_concentration" in value else none + SHAPE
-    u = torch.linspace(-9, 3, 200, dtype=torch.float64)
-    density = Gamma(a, a).log_prob(u.exp()) + u + torch.log(u[1] - u[0])
-    positive, negative = term(made, log_rate, x, u.exp().unsqueeze(1))
+def evidence_of(made, start):
+    """Return log P(labels, counts) + log priors as a function of (shared numbers, users, items), z integrated out on a grid."""
+    names, affinity, events = made.guide.shared.names, made.model.affinity, made.events
+    none, real = torch.zeros((), dtype=torch.float64), made.study.model.prior.name == "normal"
+    user, item, cell = (torch.from_numpy(getattr(events, name)).long() for name in ("user", "item", "cell"))
+    x_of_rows = affinity.pairs(user, item, None, made.guide.weights()).mean.detach()
+    u = torch.linspace(-9, 6 if real else 3, 300, dtype=torch.float64)
+    z = u if real else u.exp()
+    has_rows = made.rows.cell_count > 0
     label = torch.from_numpy(events.label.astype(bool))
-    of_rows = torch.where(label, positive, negative)
-    per_item = torch.zeros(len(u), len(events.items)).double().index_add(1, torch.from_numpy(events.item), of_rows)
-    prior = Normal(0.0, INTERCEPT_SCALE).log_prob(value["affinity.intercept"])
-    prior = prior + sum(Normal(0.0, 1.0).log_prob(each).sum() for each in beta.values())
-    prior = prior + (Normal(0.0, 1.0).log_prob(log_rate) if log_rate is not none else 0.0)
-    if "prior.log_concentration" in value:
-        prior = prior + Normal(math.log(2.0), 1.0).log_prob(value["prior.log_concentration"])
-    return torch.logsumexp(per_item + density.unsqueeze(1), 0).sum() + prior
+
+    def evidence(numbers):
+        shared, users, items = numbers.split([len(names), len(events.users), len(events.items)])
+        value, moved = dict(zip(names, shared, strict=True)), dict(zip(names, shared - start, strict=True))
+        x = x_of_rows + moved["affinity.intercept"]
+        for side, code in (("user", user), ("item", item)):
+            beta = torch.stack([moved[f"beta_{side}[{k}]"] for k in range(4)])
+            x = x + (torch.from_numpy(dense(getattr(events.catalogue, f"{side}_features"))) @ beta)[code]
+        total = Normal(0.0, INTERCEPT_SCALE).log_prob(value["affinity.intercept"])
+        total = total + sum(Normal(0.0, 1.0).log_prob(each) for name, each in value.items() if "[" in name)
+        if affinity.user_bias is not None:
+            x = x + users[user]
+            total = total + Normal(0.0, affinity.user_bias.log_scale.detach().exp()).log_prob(users).sum()
+        if affinity.item_quality is not None:
+            x = x + items[item]
+            # the curvature is the same wherever the Normal stands
+            of_counts = affinity.item_quality.log_count * moved["quality_weights[0]"]
+            total = total + Normal(of_counts, affinity.item_quality.log_scale.detach().exp()).log_prob(items).sum()
+        log_rate = value.get("slope_parameter", value.get("log_parameter", none))
+        if log_rate is not none:
+            total = total + Normal(0.0, 1.0).log_prob(log_rate)
+        a = none + SHAPE
+        if "prior.log_concentration" in value:
+            a = value["prior.log_concentration"].exp()
+            total = total + Normal(math.log(2.0), 1.0).log_prob(value["prior.log_concentration"])
+        positive, negative = term(made, log_rate, x, z.unsqueeze(1))
+        density = Normal(0.0, 1.0).log_prob(z) if real else Gamma(a, a).log_prob(z) + u
+        of_cells = torch.zeros(len(u), events.cells).double().index_add(1, cell, torch.where(label, positive, negative))
+        of_cells = of_cells + (density + torch.log(u[1] - u[0])).unsqueeze(1)
+        if made.model.exposure is not None:
+            every = torch.arange(events.cells)
+            of_cells = of_cells + made.model.exposure.log_likelihood(every, z.unsqueeze(1).expand(-1, events.cells))
+        return total + torch.logsumexp(of_cells, 0)[has_rows].sum()
+
+    return evidence
 
 
 def dense(features):
@@ -89,30 +109,17 @@ def values_of(made):
     return torch.stack([{**learned, **weights}[name].detach().double() for name in made.guide.shared.names])
 
 
-@pytest.mark.parametrize("source", [{"source": "fixed", "concentration": SHAPE}, None], ids=["fixed", "learned"])
-@pytest.mark.parametrize("model", TRUTH)
-def test_it_is_the_inverse_information_of_the_evidence(model, source):
-    more = {"saturation": {"name": "exponential", "rate": "learned"}} if model == "product" else {}
-    made = pair_of(model, source=source, sizes=LARGER, **more)
-    names = made.guide.shared.names
-    hessian = torch.autograd.functional.hessian(lambda numbers: evidence_of(made, numbers, names), values_of(made))
-    exact = torch.linalg.inv(-hessian)
-    found = made.guide.shared.covariance
-    sd = exact.diagonal().sqrt()
-    # a LogNormal q is not the posterior; that its spread moves too halves or doubles variances of scales
-    ratio = dict(zip(names, (found.diagonal().sqrt() / sd).tolist(), strict=True))
-    assert ratio.pop("prior.log_concentration", 1.0) == pytest.approx(1.0, abs=0.3)
-    assert list(ratio.values()) == pytest.approx([1.0] * len(ratio), abs=0.12)
-    correlation = found / found.diagonal().sqrt().outer(found.diagonal().sqrt())
-    torch.testing.assert_close(correlation, exact / sd.outer(sd), rtol=0.0, atol=0.15)
-
-
+KNOWN = {"source": "fixed", "concentration": SHAPE}
+LEARNED_RATE = {"model": "product", "saturation": {"name": "exponential", "rate": "learned"}, "sizes": LARGER}
 WAYS = {
-    "additive": {"model": "additive"},
-    "product": {"model": "product", "saturation": {"name": "exponential", "rate": "learned"}, "sizes": LARGER},
+    "additive": {"model": "additive", "sizes": LARGER},
+    "additive, known": {"model": "additive", "source": KNOWN},
+    "product": LEARNED_RATE,
+    "product, known": LEARNED_RATE | {"source": KNOWN, "guide": "gamma"},
     "inverse-logistic": {"model": "inverse-logistic"},
+    "few rows": {"model": "inverse-logistic", "sizes": LARGER | {"items": 60, "interactions": 600}},
     "normal": {"model": "additive", "prior": "normal", "guide": "normal", "source": {}},
-    "user bias": {"model": "additive", "affinity": {"name": "linear", "user_bias": True}},
+    "user bias": {"model": "additive", "source": KNOWN, "affinity": {"name": "linear", "user_bias": True}},
     "quality": {
         "model": "inverse-logistic",
         "affinity": {"name": "linear", "item_quality": True},
@@ -122,82 +129,18 @@ WAYS = {
 }
 
 
-def elbo_of(made, cells, x_of_rows):
-    """Return the ELBO as a function of (shared numbers, m, t, users, items), by a Gauss-Hermite sum written out."""
-    node, weight = (torch.from_numpy(each) for each in np.polynomial.hermite_e.hermegauss(NODES))
-    weight, names, events = weight / weight.sum(), made.guide.shared.names, made.events
-    affinity, number = made.model.affinity, len(cells.cell)
-    place = cells.place[torch.from_numpy(events.cell)]
-    start = values_of(made)
-
-    def elbo(numbers):
-        sizes = [len(names), number, number, len(events.users), len(events.items)]
-        shared, m, t, users, items = numbers.split(sizes)
-        value, none = dict(zip(names, shared, strict=True)), torch.zeros((), dtype=torch.float64)
-        u = m + t.exp() * node.unsqueeze(1)
-        real = made.study.model.prior.name == "normal"
-        z = u if real else u.exp()
-        x = x_of_rows + shared[names.index("affinity.intercept")] - start[names.index("affinity.intercept")]
-        for side, code in (("user", events.user), ("item", events.item)):
-            moved = torch.stack([value[f"beta_{side}[{k}]"] for k in range(4)])
-            at = torch.stack([start[names.index(f"beta_{side}[{k}]")] for k in range(4)])
-            x = x + (torch.from_numpy(dense(getattr(events.catalogue, f"{side}_features"))) @ (moved - at))[code]
-        total = Normal(0.0, INTERCEPT_SCALE).log_prob(value["affinity.intercept"])
-        total = total + sum(Normal(0.0, 1.0).log_prob(value[name]) for name in names if name.startswith("beta"))
-        if affinity.user_bias is not None:
-            x = x + users[events.user]
-            total = total + Normal(0.0, affinity.user_bias.log_scale.detach().exp()).log_prob(users).sum()
-        if affinity.item_quality is not None:
-            x = x + items[events.item]
-            total = total + Normal(0.0, affinity.item_quality.log_scale.detach().exp()).log_prob(items).sum()
-        log_rate = value.get("slope_parameter", value.get("log_parameter", none))
-        positive, negative = term(made, log_rate, x, z[:, place])
-        label = torch.from_numpy(events.label.astype(bool))
-        total = total + (weight @ torch.where(label, positive, negative)).sum() + t.sum()
-        if real:
-            density = Normal(0.0, 1.0).log_prob(z)
-        else:
-            a = value["prior.log_concentration"].exp()
-            density = Gamma(a, a).log_prob(z) + u
-            total = total + Normal(math.log(2.0), 1.0).log_prob(value["prior.log_concentration"])
-        total = total + (weight @ density).sum()
-        if log_rate is not none:
-            total = total + Normal(0.0, 1.0).log_prob(log_rate)
-        if made.model.exposure is not None:
-            total = total + (weight @ made.model.exposure.log_likelihood(cells.cell, z)).sum()
-        return total
-
-    return elbo
-
-
 @pytest.mark.parametrize("way", WAYS)
-def test_it_is_that_of_the_dense_hessian(way):
+def test_it_is_the_inverse_information_of_the_evidence(way):
     made = pair_of(**WAYS[way])
-    cells = CellNormals(made)
-    with local_parameters():
-        assert cells.settle()
-    weights, events = made.guide.weights(), made.events
-    users, items = torch.zeros(len(events.users)).double(), torch.zeros(len(events.items)).double()
-    user, item = torch.from_numpy(events.user), torch.from_numpy(events.item)
-    x = made.model.affinity.pairs(user, item, None, weights).mean.detach()
-    elbo = elbo_of(made, cells, x)
-    at = torch.cat([values_of(made), cells.numbers[:, 0], cells.numbers[:, 1], users, items])
-    slopes = torch.autograd.functional.jacobian(elbo, at)
-    first = len(made.guide.shared.names)
-    last = first + 2 * len(cells.cell)
-    assert slopes[first:last].abs().max() < 0.01  # q's of cells are at their optimum
-    hessian = torch.autograd.functional.hessian(elbo, at)
-    exists = hessian.diagonal() < 0
+    start, first = values_of(made), len(made.guide.shared.names)
+    rows = torch.zeros(len(made.events.users) + len(made.events.items), dtype=torch.float64)
+    hessian = torch.autograd.functional.hessian(evidence_of(made, start), torch.cat([start, rows]))
+    exists = hessian.diagonal() != 0
     exact = torch.linalg.inv(-hessian[exists][:, exists])[:first, :first]
-    found = made.guide.shared.covariance
-    known = found.diagonal() > 0  # but for the weights of quality's features
-    assert [name for name, each in zip(made.guide.shared.names, known, strict=True) if not each] == (
-        ["quality_weights[0]"] if way == "quality" else []
-    )
     sd = exact.diagonal().sqrt()
-    torch.testing.assert_close(
-        (found / sd.outer(sd))[known][:, known], (exact / sd.outer(sd))[known][:, known], rtol=0, atol=1e-4
-    )
+    found = made.guide.shared.covariance / sd.outer(sd)
+    # slope and concentration of the additive model are on a ridge, which magnifies what quadratures leave
+    torch.testing.assert_close(found, exact / sd.outer(sd), rtol=0.0, atol=0.06 if way == "additive" else 0.01)
 
 
 def fit_of(study, model="additive", **more):
@@ -253,10 +196,12 @@ def test_tables_have_its_intervals(fit):
         assert table.loc[name, ["sd", "lower", "upper"]].tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_weights_are_wider_where_items_move_along(fit):
-    narrow, wide = fit.guide.affinity.weights(), fit.guide.weights()
-    assert (wide["beta_item"].scale > 1.15 * narrow["beta_item"].scale).all()
-    torch.testing.assert_close(wide["beta_item"].loc, narrow["beta_item"].loc)
+def test_scores_and_checks_have_q_itself(fit):
+    narrow, table = fit.guide.affinity.weights()["beta_item"], fit.parameters().set_index("name")
+    wide = table.loc[[f"beta_item[{k}]" for k in range(4)], "sd"].to_numpy()
+    assert (wide > 1.15 * narrow.scale.detach().numpy()).all()
+    # marginal variances of weights say nothing of their sums: those of levels of a category are correlated
+    torch.testing.assert_close(fit.guide.weights()["beta_item"].scale, narrow.scale)
 
 
 def test_a_saved_fit_keeps_it(fit, tmp_path):
@@ -280,10 +225,10 @@ def test_a_free_slope_has_a_normal_interval():
     assert table["sd"] > 0
 
 
-def test_a_slope_that_has_gone_nowhere_is_left_out(monkeypatch):
+def test_nodes_that_find_no_place_say_nothing(monkeypatch):
     made = pair_of("additive")
     made.guide.shared.covariance.zero_()
     with monkeypatch.context() as patch, local_parameters():
-        patch.setattr(CellNormals, "settle", lambda _: False)
+        patch.setattr(CellPosteriors, "_round", lambda _: False)
         find_global_response(made)
     assert not made.guide.shared.covariance.any()

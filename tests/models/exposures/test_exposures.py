@@ -15,7 +15,6 @@ from pyro_popbias.assembly.pair import pair
 from pyro_popbias.models import EXPOSURES, MODELS
 
 # the slope of the additive model is on a ridge with the quality of items: these tests ask for no recovery
-pytestmark = pytest.mark.filterwarnings("ignore:PB-C462")
 COUNTS = torch.tensor([3.0, 40.0, 0.0, 11.0, 500.0, 1.0])  # of three items in two periods
 PERIODS, SHAPE = 2, 1.7
 FAMILIES = {
