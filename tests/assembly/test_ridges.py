@@ -103,6 +103,20 @@ def test_features_that_tell_every_item_apart(columns, expected):
     assert codes_of(same, {"affinity": {"name": "linear"}}) == []
 
 
+@pytest.mark.parametrize("model", ["product", "additive", "inverse-logistic"])
+def test_a_change_of_one_word_is_not_warned_of(model):
+    """Logs whose items are logged unequally often have an exposure and qualities by default."""
+    rng = np.random.default_rng(0)
+    item = rng.choice(30, size=3_000, p=(weight := rng.gamma(1.0, size=30)) / weight.sum())
+    frame = pd.DataFrame({"user": rng.integers(50, size=3_000), "item": item, "label": rng.integers(2, size=3_000)})
+    events = pb.Interactions.from_frame(frame, label="label")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pair = pb.pair(events, study=pb.Study(model={"name": model}))
+    assert pair.model.exposure is not None
+    assert pair.model.affinity.item_quality is not None
+
+
 def test_default_studies_are_not_warned_of():
     for name in pb.MODELS:
         if not pb.MODELS[name].pairwise:
