@@ -156,8 +156,9 @@ def fit_of(study, model="additive", **more):
         {"name": "additive", "affinity": {"name": "factorization-machine", "dim": 2}},
         {"name": "product", "affinity": LINEAR, "latent": "interaction"},
         {"name": "inverse-logistic", "affinity": LINEAR, "conformity": True},
+        {"name": "additive", "affinity": {"name": "linear", "item_quality": True}, "exposure": "poisson"},
     ],
-    ids=["points", "machine", "interaction", "conformity"],
+    ids=["points", "machine", "interaction", "conformity", "slope and quality"],
 )
 @pytest.mark.filterwarnings("ignore:PB-C402", "ignore:PB-C461")
 def test_elsewhere_only_estimates_are_known(declared):
