@@ -58,7 +58,7 @@ def _applies(pair: Pair) -> bool:
     model, popularity = pair.model, pair.guide.popularity
     one = torch.zeros(1, dtype=torch.long, device=pair.device)
     apart = model.pairwise or pair.rows.latent != "item" or model.conformity is not None
-    # a slope and the weight of log counts in qualities are on a ridge, along which q's that are independent end far from the truth
+    # slope and weight of log counts in qualities are on a ridge, along which q's that are independent end far from the truth
     apart = apart or (model.free_slope and model.exposure is not None and model.affinity.item_quality is not None)
     joined = model.prior.joins_periods or popularity.joins_periods or model.affinity.memory is not None
     if apart or joined or len(pair.rows) > MOST_ROWS or model.affinity.global_regressors(one, one) is None:
