@@ -141,21 +141,21 @@ def _held(name: str, value: float, bound: float, words: str, remedy: str) -> Fin
 
 
 def distance(ranks: np.ndarray) -> float:
-    """Return D = sup |F(u) - u| of ranks `(N,)`, F the share of ranks up to u (Kolmogorov and Smirnov)."""
+    """Return D = sup abs(F(u) - u) of ranks `(N,)`, F the share of ranks up to u (Kolmogorov and Smirnov)."""
     ordered, number = np.sort(ranks), len(ranks)
     above = np.arange(1, number + 1) / number - ordered
     return float(max(above.max(), (1 / number - above).max()))
 
 
 def between(ranks: np.ndarray, others: np.ndarray) -> float:
-    """Return sup |F(u) - G(u)| of two lists of ranks, F and G the shares of each up to u (Smirnov)."""
+    """Return sup abs(F(u) - G(u)) of two lists of ranks, F and G the shares of each up to u (Smirnov)."""
     places = np.concatenate([ranks, others])
     shares = [np.searchsorted(np.sort(part), places, side="right") / len(part) for part in (ranks, others)]
     return float(np.abs(shares[0] - shares[1]).max())
 
 
 def central(ranks: np.ndarray) -> np.ndarray:
-    """Return the probability of the smallest central interval that holds the truth, |2 u - 1|, `(N,)`."""
+    """Return the probability of the smallest central interval that holds the truth, abs(2 u - 1), `(N,)`."""
     return np.asarray(np.abs(2 * ranks - 1))
 
 
