@@ -6,8 +6,8 @@ u = log z (of z itself where it is real), Louis' identity (1982) has
     -d^2 log evidence = E_pi[-d^2 l] - Cov_pi(dl)
 
 Integrals are by the trapezoidal rule around the mean of pi, in units of its standard deviation, both of which a few rounds find.
-The second part couples all rows of a cell. It is a sum of squares over nodes, so that every node of a cell can be one more
-unknown of a sparse system.
+The second part couples all rows of a cell. Scores are smooth in u, so that the covariance of two of them is the sum of products
+of their coefficients on a few polynomials, orthonormal under pi: each can be one more unknown of a sparse system.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from pyro_popbias.training.vectors import Affinities, affinities
 
 NODES, REACH = 24, (-7.0, 5.0)  # of the rule; where z may be near 0, log z has a long left tail
 TAIL, TAIL_SDS = 0.05, 1.6448536269514722  # a Normal's quantile at 1 - TAIL
+DEGREES = 5  # of the polynomials, 1, 2, ...
 ROUNDS, TOLERANCE = 10, 0.02  # in which nodes find their place, and by how many standard deviations they may still move
 
 
@@ -32,8 +33,8 @@ class RowDerivatives:
     """Derivatives of the log likelihood of some rows.
 
     Attributes:
-        score: `(n, B)` by x, at every node of the row's cell.
-        scalar_score: `(n, B, S)` by the scalars, likewise.
+        score: `(J, B)` coefficients of that by x on the polynomials of the row's cell.
+        scalar_score: `(J, B, S)` of those by the scalars, likewise.
         second: `(B,)` by x twice, in the mean over pi.
         cross: `(B, S)` by x and a scalar, likewise.
         corner: `(S, S)` by two scalars, likewise, summed over rows.
@@ -56,6 +57,7 @@ class CellPosteriors:
         cell: `(D,)` cells with rows, in order.
         place: `(C,)` where each cell stands among these; -1 without rows.
         weight: `(n, D)` probabilities of the nodes under pi.
+        basis: `(J, n, D)` polynomials at the nodes, times these probabilities; once settled.
         settled: whether the nodes have found their place.
         scalars: the parameters of model, prior and exposure that are numbers, by name; not those of the affinity.
     """
@@ -70,6 +72,8 @@ class CellPosteriors:
         with torch.no_grad():
             self._start()
             self.settled = any(self._round() for _ in range(ROUNDS))
+            if self.settled:
+                self.basis = self._polynomials()
 
     def _start(self) -> None:
         """Put the nodes where q is."""
@@ -96,6 +100,17 @@ class CellPosteriors:
         self._mean, self._sd = mean, sd
         return False
 
+    def _polynomials(self) -> Tensor:
+        """Return the polynomials by Gram and Schmidt's procedure, each from the one before times u."""
+        found = [torch.ones_like(self.weight)]
+        for _ in range(DEGREES):
+            new = self._node * found[-1]
+            for _ in range(2):  # again, against rounding
+                for each in found:
+                    new = new - (self.weight * new * each).sum(0) * each
+            found.append(new / (self.weight * new.square()).sum(0).sqrt())
+        return self.weight * torch.stack(found[1:])
+
     def place_of(self, part: Affinities) -> Tensor:
         """Return where the cell of each row stands, `(B,)`."""
         return self.place[part.batch.cell].index_select(0, part.batch.cell_index)
@@ -121,10 +136,18 @@ class CellPosteriors:
             scalar_score, of_scalars, corner = self._by_scalars(value, weight)
             cross = [(_gradients(each, [x])[0]).sum(0) for each in of_scalars]
         crossed = torch.stack(cross, dim=1) if cross else second.new_zeros(second.shape[1], 0)
-        return RowDerivatives(score.detach(), scalar_score, (weight * second.detach()).sum(0), crossed.detach(), corner)
+        coefficients = [(each[:, place] * score.detach()).sum(0) for each in self.basis]
+        of_numbers = [(each[:, place].unsqueeze(-1) * scalar_score).sum(0) for each in self.basis]
+        return RowDerivatives(
+            torch.stack(coefficients),
+            torch.stack(of_numbers),
+            (weight * second.detach()).sum(0),
+            crossed.detach(),
+            corner,
+        )
 
     def of_cells(self) -> tuple[Tensor, Tensor]:
-        """Return what prior and counts add: scores by the scalars at the nodes, `(n, D, S)`, and second derivatives, `(S, S)`.
+        """Return what prior and counts add: scores by the scalars, as `(J, D, S)` coefficients, and second derivatives, `(S, S)`.
 
         The log priors of the scalars are in the latter.
         """
@@ -136,7 +159,7 @@ class CellPosteriors:
             for prior in (model.log_prior(), model.prior.log_prior(), of_counts):
                 for each in prior.values():
                     corner = corner + self._second(_gradients(each, self._numbers))
-        return score, corner
+        return torch.stack([(each.unsqueeze(-1) * score).sum(0) for each in self.basis]), corner
 
     @property
     def _numbers(self) -> list[Tensor]:

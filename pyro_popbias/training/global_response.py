@@ -2,9 +2,9 @@
 
 Let g be these numbers: intercept, weights of features, of the affinity's and of quality's, sizes of the vectors' dimensions,
 and the model's scalars (slope or rate, concentration). Popularity is integrated out exactly, cell by cell (`training.curvature`).
-With V the scores at the nodes of its posterior less their mean, times the roots of their probabilities, the information about g,
-w_u of users and b_i of items has the form E - V' V, the Schur complement of [E, V'; V, I]. So the nodes of cells, users and items
-are the rest r of one sparse system with the blocks [A, B'; B, M], and
+With V the coefficients of scores on the polynomials of each cell, the information about g, w_u of users and b_i of items has the
+form E - V' V, the Schur complement of [E, V'; V, I]. So the polynomials of cells, users and items are the rest r of one sparse
+system with the blocks [A, B'; B, M], and
 
     Cov(g) = 1 / (A - B' M^-1 B)
 
@@ -21,12 +21,12 @@ from pyro_popbias.models import BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.models.affinities.item_quality import FEATURES, WEIGHT_SCALE
 from pyro_popbias.models.learned_scalars import INTERCEPT
-from pyro_popbias.training.curvature import NODES, CellPosteriors, RowDerivatives
+from pyro_popbias.training.curvature import DEGREES, CellPosteriors, RowDerivatives
 from pyro_popbias.training.information import JointInformation, corner_covariance, regressors_of_sizes, sparse_matrix
 from pyro_popbias.training.vectors import Affinities, Vectors, affinities
 
 SUPPORTS = (constraints.positive, constraints.nonnegative, constraints.real)
-MOST_ROWS = 2_000_000  # with more, posteriors of shared numbers are narrow, and passes over all rows long
+MOST_ROWS = 1_000_000  # with more, posteriors of shared numbers are narrow, and passes over all rows long
 MOST_NUMBERS = 50_000_000  # of B, which is dense
 
 
@@ -65,14 +65,15 @@ def _applies(pair: Pair) -> bool:
         return False
     with torch.no_grad():
         q: Distribution = popularity.posterior(one)
-    fits = NODES * pair.events.cells * len(pair.guide.shared.names) <= MOST_NUMBERS
+    fits = DEGREES * pair.events.cells * len(pair.guide.shared.names) <= MOST_NUMBERS
     return q.support in SUPPORTS and bool((q.variance > 0).all()) and fits
 
 
 class Blocks:
     """The blocks A, B and M of a pair, to be summed over all rows.
 
-    The shared numbers have the order intercept, weights, weights of quality, sizes, scalars; the rest nodes, users, items.
+    The shared numbers have the order intercept, weights, weights of quality, sizes, scalars; the rest has polynomials of cells,
+    users, items.
 
     Args:
         pair: the pair.
@@ -101,7 +102,7 @@ class Blocks:
         width = self._linear + len(cells.scalars)
         self.named = [*range(1 + len(weights)), *range(self._linear, width)]
         self._number, self._users = len(cells.cell), len(pair.rows.user_count)
-        self._first_user = NODES * self._number
+        self._first_user = DEGREES * self._number
         self._first_item = self._first_user + self._users
         rest = self._first_item + len(pair.rows.item_count)
         self._corner = torch.zeros(width, width, dtype=torch.float64, device=device)
@@ -151,26 +152,24 @@ class Blocks:
         self._corner[linear:, :linear] += of_x.T
         self._corner[linear:, linear:] -= found.corner
         place = self._cells.place_of(part)
-        for node, (score, of_scalars) in enumerate(zip(found.score, found.scalar_score, strict=True)):
-            of_node = torch.cat([score.unsqueeze(-1) * regressors, of_scalars], dim=1)
-            self._border.index_add_(0, node * self._number + place, of_node)
+        for degree, (score, of_scalars) in enumerate(zip(found.score, found.scalar_score, strict=True)):
+            both = torch.cat([score.unsqueeze(-1) * regressors, of_scalars], dim=1)
+            self._border.index_add_(0, degree * self._number + place, both)
         self._add_meetings(part, found, torch.cat([second.unsqueeze(-1) * regressors, -found.cross], dim=1))
 
     def _add_meetings(self, part: Affinities, found: RowDerivatives, force: Tensor) -> None:
-        """Add what users and items have to do with each other, with the nodes of cells, and with the shared numbers."""
+        """Add what users and items have to do with each other, with the cells, and with the shared numbers."""
         affinity, second = self._pair.model.affinity, -found.second
         user, item = self._first_user + part.batch.user, self._first_item + part.batch.item
         rows = [
             each for each, there in ((user, affinity.user_bias), (item, affinity.item_quality)) if there is not None
         ]
         place = self._cells.place_of(part)
-        weight = self._cells.weight[:, place]
-        apart = weight.sqrt() * (found.score - (weight * found.score).sum(0))
         for each in rows:
             self._border.index_add_(0, each, force)
             self._diagonal.index_add_(0, each, second)
-            for node, value in enumerate(apart):
-                self._add_meeting(node * self._number + place, each, value)
+            for degree, score in enumerate(found.score):
+                self._add_meeting(degree * self._number + place, each, score)
         if len(rows) > 1:
             self._add_meeting(user, item, second)
 
@@ -188,12 +187,8 @@ class Blocks:
 
     def information(self) -> JointInformation:
         """Return all blocks, once all rows are in; a number of the rest that there is not has no variance."""
-        nodes = self._border[: self._first_user].reshape(NODES, self._number, -1)
-        weight = self._cells.weight.unsqueeze(-1)
-        apart = weight.sqrt() * (nodes - (weight * nodes).sum(0))
-        border = torch.cat([apart.flatten(0, 1), self._border[self._first_user :]])
         exists = self._diagonal > 0
         variance = torch.where(exists, 1 / self._diagonal, torch.zeros_like(self._diagonal))
         return JointInformation(
-            self._corner, border, self._meetings, variance, cells=self._first_user, users=self._users
+            self._corner, self._border, self._meetings, variance, cells=self._first_user, users=self._users
         )
