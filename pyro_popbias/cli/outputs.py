@@ -1,4 +1,4 @@
-"""Outputs of commands: lines, progress, and files, refused before any work where they would overwrite what is read."""
+"""Outputs of commands: lines, progress, and files, refused before any work where they cannot be written or would overwrite what is read."""
 
 import json
 import logging
@@ -9,7 +9,21 @@ from pathlib import Path
 
 import typer
 
-from pyro_popbias.errors import ConfigError
+from pyro_popbias.errors import ConfigError, RunFolderError
+
+
+def refuse_missing_folder(*outputs: Path | None) -> None:
+    """Refuse files that could not be written once the work is done.
+
+    Args:
+        outputs: files to write; None where not given.
+
+    Raises:
+        RunFolderError: the folder of one is not there.
+    """
+    for output in outputs:
+        if output is not None and not output.parent.is_dir():
+            raise RunFolderError(f"PB-R100: cannot write {output}: there is no folder {output.parent}; make it first")
 
 
 def refuse_input_as_output(output: Path | None, *inputs: Path | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from pyro_popbias.assembly.compatibility import check_fit, check_given
 from pyro_popbias.checks.known_world import known_pair, with_given_affinity
 from pyro_popbias.checks.simulated_ranks import SimulatedRanks, simulated_ranks
+from pyro_popbias.cli.outputs import refuse_missing_folder
 from pyro_popbias.cli.simulate_study import declared_simulation
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.data.table_files import file_ending, write_table
@@ -50,6 +51,7 @@ def run_calibration(
         file_ending(output)
     if plot is not None and plot.suffix != ".png":
         raise ConfigError(f"PB-C451: the plot {plot} is not a .png file; choose a name that ends in .png")
+    refuse_missing_folder(output, plot)
     items = require_integer("items", items, 1)
     rows = ROWS * items if interactions is None else interactions
     found = calibrated(Study.from_toml(path, overrides), items=items, interactions=rows, seed=seed)

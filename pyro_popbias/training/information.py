@@ -111,7 +111,7 @@ def variance_of_cells(pair: Pair, q: Distribution, of_labels: Tensor) -> Tensor:
     of_data = of_labels
     if pair.model.exposure is not None:
         of_data = of_labels + pair.model.exposure.information(torch.arange(len(of_labels), device=pair.device), q)
-    # q may be wider than the data alone allow, by its family or for want of training: b0 would then have no variance
+    # q may be wider than the data alone allow, by its family or because training was short: b0 would then have no variance
     return torch.minimum((width / (2 * TAIL_SDS)).square(), 1 / of_data) * (pair.rows.cell_count > 0)
 
 

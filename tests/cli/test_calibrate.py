@@ -66,6 +66,12 @@ def test_a_rule_that_does_not_hold_has_its_exit_code(folder, popbias, monkeypatc
         (["--interactions", "0"], 2, "PB-C084: interactions must be an integer >= 1, not 0"),
         (["--seed", "-1"], 2, "PB-C084: seed must be an integer >= 0, not -1"),
         (["--plot", "ranks.svg"], 2, "PB-C451: the plot ranks.svg is not a .png file"),
+        (
+            ["--plot", "none/ranks.png"],
+            5,
+            "PB-R100: cannot write none/ranks.png: there is no folder none; make it first",
+        ),
+        (["-o", "none/ranks.csv"], 5, "PB-R100: cannot write none/ranks.csv: there is no folder none"),
         (["-o", "ranks.txt"], 2, "PB-C008: "),
         (["-o", "study.toml"], 2, "PB-C330: the output study.toml would overwrite study.toml"),
     ],
