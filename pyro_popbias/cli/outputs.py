@@ -1,4 +1,4 @@
-"""Outputs of commands: lines, progress, and files, refused before any work where they cannot be written or would overwrite what is read."""
+"""Outputs of commands: lines, progress, and files, refused before any work where they cannot be written or are inputs."""
 
 import json
 import logging
