@@ -45,12 +45,13 @@ MODELS = ("product", "additive", "inverse-logistic")
 WARM = 20  # steps before the first turn
 
 
-def make_pair(rows: int, model: str = "product", **affinity: object) -> Pair:
+def make_pair(rows: int, model: str = "product", *, exposure: str = "none", **affinity: object) -> Pair:
     """Return a pair over synthetic ratings, of which a few items and users have most.
 
     Args:
         rows: number of ratings.
         model: its name.
+        exposure: its exposure part; the hand-written step has none.
         affinity: keys of the affinity in place of those of the hand-written step, point vectors and no user bias.
     """
     rng = np.random.default_rng(0)
@@ -61,7 +62,7 @@ def make_pair(rows: int, model: str = "product", **affinity: object) -> Pair:
     users, items = (pd.Index(np.arange(size).astype(str)) for size in (USERS, ITEMS))
     point = {"dim": DIM, "scale": SCALE, "posterior": "point", "user_bias": False}
     study = Study(
-        model={"name": model, "affinity": {"name": "embedding", **(affinity or point)}},
+        model={"name": model, "exposure": exposure, "affinity": {"name": "embedding", **(affinity or point)}},
         guide={"name": "gamma"},
         training={"batch_size": BATCH, "validation": 0.0, "device": "cpu"},
     )

@@ -5,14 +5,11 @@ from typing import Any, Self, final
 import torch
 from pyro.distributions import NegativeBinomial
 from torch import Tensor
-from torch.distributions import Distribution, LogNormal
+from torch.distributions import Distribution
 
-from pyro_popbias.distributions.logistic import softplus_normal
-from pyro_popbias.distributions.quadrature import TAIL, grid
+from pyro_popbias.distributions.softplus_power import expected_softplus
 from pyro_popbias.models.exposures.exposure import EXPOSURES, Exposure, ExposureConfig
 from pyro_popbias.validation import Positive
-
-NODES = 64  # of the rule over log z
 
 
 class NegativeBinomialExposureConfig(ExposureConfig):
@@ -30,9 +27,9 @@ class NegativeBinomialExposure(Exposure):
     """n_j | z_j ~ NegativeBinomial with mean mu_j = m_t z_j^power / E[z^power] and variance mu_j + mu_j^2 / r.
 
     The dispersion r says how far counts are evidence of popularity at all: as r goes to 0 the model without counts is back, and
-    Poisson's as it goes to infinity. E_q log P needs E_q log(1 + mu / r): of a LogNormal or a Normal q `softplus_normal`, of any
-    other a quadrature over log z. The dispersion is not learned: labels see 1 / r in one sum with the variance of qualities, and
-    an ELBO of independent q's grows with r whatever the truth.
+    Poisson's as it goes to infinity. E_q log P needs E_q log(1 + mu / r), see `distributions.softplus_power`. The dispersion is not
+    learned: labels see 1 / r in one sum with the variance of qualities, and an ELBO of independent q's grows with r whatever the
+    truth.
 
     Args:
         count: `(C,)` training rows of each cell.
@@ -62,14 +59,7 @@ class NegativeBinomialExposure(Exposure):
         """Return E_q[log P(n_j | z_j)] of some cells, in nats: closed but for one integral, of log(1 + mu / r)."""
         count, r = self.count.index_select(0, cell), self.log_dispersion.exp()
         log_odds = self.log_base(cell) - self.log_dispersion  # of mu and r at z = 1
-        power, positive = self.log_power.exp(), self.on_positive(q)
-        if isinstance(positive, LogNormal):
-            beyond = softplus_normal(log_odds + power * positive.loc, power * positive.scale)
-        else:
-            # log(1 + mu / r) falls as z^power towards 0: slower than the rule expects where the power is below 1
-            slope = log_odds + TAIL * (1 / power - 1).clamp(min=0.0)
-            rule = grid(positive, slope.detach().exp().expand(positive.batch_shape), NODES)
-            beyond = rule.expectation(torch.nn.functional.softplus(log_odds + power * rule.log_z))
+        beyond = expected_softplus(self.on_positive(q), log_odds, self.log_power.exp())
         constant = torch.lgamma(count + r) - torch.lgamma(r) - torch.lgamma(count + 1)
         return constant + count * (log_odds + self.log_moments(q)[0]) - (count + r) * beyond
 

@@ -35,8 +35,13 @@ class Moments:
 
     entropy: Tensor
     log_mean: Tensor  # E[log z]
-    log_variance: Tensor  # Var[log z]
+    variance_of_log: Callable[[], Tensor]  # asked for by few, and slow under a Gamma
     log_power: Callable[[Tensor], Tensor]  # r -> log E[z^r]
+
+    @property
+    def log_variance(self) -> Tensor:
+        """Var[log z]."""
+        return self.variance_of_log()
 
 
 @singledispatch
@@ -52,7 +57,7 @@ def moments(q: Distribution) -> Moments:
 @moments.register
 def _moments_lognormal(q: LogNormal) -> Moments:
     entropy = q.loc + torch.log(q.scale) + 0.5 * (1 + LOG_TWO_PI)
-    return Moments(entropy, q.loc, q.scale.square(), lambda r: r * q.loc + 0.5 * (r * q.scale).square())
+    return Moments(entropy, q.loc, q.scale.square, lambda r: r * q.loc + 0.5 * (r * q.scale).square())
 
 
 @moments.register
@@ -61,15 +66,22 @@ def _moments_gamma(q: Gamma) -> Moments:
     digamma = torch.digamma(a)
     entropy = a - log_rate + torch.lgamma(a) + (1 - a) * digamma
     return Moments(
-        entropy, digamma - log_rate, trigamma(a), lambda r: torch.lgamma(a + r) - torch.lgamma(a) - r * log_rate
+        entropy,
+        digamma - log_rate,
+        lambda: trigamma(a),
+        lambda r: torch.lgamma(a + r) - torch.lgamma(a) - r * log_rate,
     )
 
 
 @moments.register
 def _moments_exponential(q: Exponential) -> Moments:
     log_rate = torch.log(q.rate)
-    variance = torch.full_like(log_rate, math.pi**2 / 6)
-    return Moments(1 - log_rate, -EULER - log_rate, variance, lambda r: torch.lgamma(1 + r) - r * log_rate)
+    return Moments(
+        1 - log_rate,
+        -EULER - log_rate,
+        lambda: torch.full_like(log_rate, math.pi**2 / 6),
+        lambda r: torch.lgamma(1 + r) - r * log_rate,
+    )
 
 
 @moments.register
@@ -79,7 +91,7 @@ def _moments_weibull(q: Weibull) -> Moments:
     return Moments(
         entropy,
         log_scale - EULER / k,
-        (math.pi / k).square() / 6,
+        lambda: (math.pi / k).square() / 6,
         lambda r: r * log_scale + torch.lgamma(1 + r / k),
     )
 

@@ -60,13 +60,19 @@ def grid(distribution: Distribution, slope: Tensor, nodes: int = NODES) -> Grid:
     return Grid(s, log_step + distribution.log_prob(s.exp()) + s)
 
 
-def _log_gamma_grid(concentration: Tensor, rate: Tensor, slope: Tensor, nodes: int) -> Grid:
-    # log z = log(a/b) + s has log density -F(a) - a (e^s - 1 - s)
+def log_gamma_nodes(concentration: Tensor, rate: Tensor, slope: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+    """Return nodes s `(n, ...)` of log z = log(a/b) + s under a Gamma, and the logarithm of their step, without gradient."""
     a, y = concentration, TAIL / concentration
     high = torch.log1p(y + torch.sqrt(2 * y))
     reach = (TAIL + a + torch.relu(torch.log(slope * a / rate))) / (1 + a)
     low = -torch.minimum(0.5 * (y + torch.sqrt(y.square() + 8 * y)), reach)
-    s, log_step = _spread(low, high, nodes)
+    return _spread(low, high, nodes)
+
+
+def _log_gamma_grid(concentration: Tensor, rate: Tensor, slope: Tensor, nodes: int) -> Grid:
+    # log z = log(a/b) + s has log density -F(a) - a (e^s - 1 - s)
+    a = concentration
+    s, log_step = log_gamma_nodes(a, rate, slope, nodes)
     return Grid(torch.log(a / rate) + s, log_step - log_gamma_remainder(a)[0] - a * exp_minus_one_minus(s))
 
 

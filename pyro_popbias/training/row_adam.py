@@ -1,0 +1,146 @@
+"""Adam on a large table whose steps read and write the rows of their batch only, and end where dense Adam ends.
+
+Under dense Adam a row without a gradient goes on moving by its momentum, while both of its moments decay:
+
+    p_T = p_t - m_t / sqrt(v_t) * sum_{j = t + 1..T} rate_j (b1 / sqrt(b2))^(j - t) sqrt(1 - b2^j) / (1 - b1^j)
+
+The sum belongs to t and not to the row, so that each step adds a term to some hundreds of sums, whatever the size of the
+table, and a row catches up with all steps that it missed when it is next read. Adam's epsilon stands beside sqrt(v_t)
+here, and decays with it: a difference of the order of epsilon over the size of a gradient.
+"""
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim.adam import adam
+
+FIRST_MEMORY = 0.9  # the first of Adam's betas
+EPSILON = 1e-8
+VANISHED = 1e-18  # share of a first move, below which later ones do not count
+BLOCK = 65_536  # rows that catch up at once where all do
+
+
+@final
+class RowTable:
+    """A table of parameters, `(R, ...)` one row per user, item or cell, with Adam's moments of each row.
+
+    Args:
+        parameter: the table.
+        rate: learning rate.
+        memory: the second of Adam's betas.
+
+    Attributes:
+        reads: `(G,)` codes and rows `(G, ...)` read since the last step, whose `grad` is what that step will use.
+    """
+
+    def __init__(self, parameter: Parameter, rate: float, memory: float) -> None:
+        self.parameter = parameter
+        self.reads: list[tuple[Tensor, Tensor]] = []
+        self._rate, self._memory = rate, memory
+        self._decay = FIRST_MEMORY / math.sqrt(memory)
+        self._horizon = math.ceil(math.log(VANISHED) / math.log(self._decay))
+        self._moments = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        self._caught: list[tuple[Tensor, Tensor]] = []  # moments of the rows of each read
+        self._first = self._steps = 0
+        self._start_sums()
+
+    def _start_sums(self) -> None:
+        """Count steps that rows have missed from here on."""
+        device = self.parameter.device
+        self._first = self._steps
+        self._last = torch.full((len(self.parameter),), self._steps, device=device)
+        self._sums = torch.zeros(1, dtype=torch.float64, device=device)  # of each step from the first on
+
+    def read(self, code: Tensor) -> Tensor:
+        """Return the rows of distinct codes, `(G, ...)` as dense Adam would have them now, a leaf for the next step's gradient.
+
+        Args:
+            code: `(G,)`.
+        """
+        with torch.no_grad():
+            rows, *moments = self._catch_up(code)
+        if torch.is_grad_enabled():
+            self.reads.append((code, rows.requires_grad_()))
+            self._caught.append((moments[0], moments[1]))
+        return rows
+
+    def _catch_up(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows `(G, ...)` and their moments after all steps so far."""
+        rows, first, second = (part.index_select(0, code) for part in (self.parameter, *self._moments))
+        last = self._last.index_select(0, code)
+        shape = -1, *[1] * (rows.dim() - 1)
+        missed = (self._steps - last).to(rows.dtype).reshape(shape)
+        reach = self._sums.index_select(0, last - self._first).to(rows.dtype).reshape(shape)
+        rows.addcdiv_(first * reach, second.sqrt().add_(EPSILON), value=-1.0)
+        return rows, first.mul_(FIRST_MEMORY**missed), second.mul_(self._memory**missed)
+
+    def forget(self) -> None:
+        """Forget what was read."""
+        self.reads, self._caught = [], []
+
+    @torch.no_grad()
+    def step(self, factor: float) -> None:
+        """Update the rows that were read, by their gradients, at `factor` times the rate; count the step for all others."""
+        self._steps += 1
+        rate = self._rate * factor
+        for code, rows, gradient, moments in self._updates():
+            state = ([rows], [gradient], [moments[0]], [moments[1]], [], [torch.tensor(float(self._steps - 1))])
+            how = {"amsgrad": False, "beta1": FIRST_MEMORY, "beta2": self._memory, "weight_decay": 0.0, "eps": EPSILON}
+            adam(*state, **how, lr=rate, maximize=False, foreach=False, fused=True)
+            for table, part in zip((self.parameter, *self._moments), (rows, *moments), strict=True):
+                table.index_copy_(0, code, part)
+            self._last.index_fill_(0, code, self._steps)
+        self.forget()
+        self._add_move(rate)
+
+    def _updates(self) -> list[tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]]:
+        """Return codes, rows, gradients and moments of what was read; where a row was read twice, once with both gradients."""
+        reads = [
+            (code, rows.detach(), rows.grad, moments)
+            for (code, rows), moments in zip(self.reads, self._caught, strict=True)
+            if rows.grad is not None
+        ]
+        if len(reads) < 2:
+            return reads
+        code, place = torch.cat([each[0] for each in reads]).unique(return_inverse=True)
+        gradients = torch.cat([each[2] for each in reads])
+        gradient = gradients.new_zeros(len(code), *gradients.shape[1:]).index_add_(0, place, gradients)
+        rows, first, second = self._catch_up_before(code)
+        return [(code, rows, gradient, (first, second))]
+
+    def _catch_up_before(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows and moments as `_catch_up` does while the present step is counted already."""
+        self._steps -= 1
+        found = self._catch_up(code)
+        self._steps += 1
+        return found
+
+    def _add_move(self, rate: float) -> None:
+        """Add what the present step moves a row without gradient, over m / sqrt(v) of its last step, to the sum of that step."""
+        bias = math.sqrt(1 - self._memory**self._steps) / (1 - FIRST_MEMORY**self._steps)
+        recent = self._sums[-self._horizon :]
+        ages = torch.arange(len(recent), 0, -1, dtype=torch.float64, device=recent.device)
+        recent += rate * bias * self._decay**ages
+        self._sums = torch.cat([self._sums, self._sums.new_zeros(1)])
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Let all rows catch up, so that the table is what dense Adam would have made of it."""
+        for code in torch.arange(len(self.parameter), device=self.parameter.device).split(BLOCK):
+            for table, part in zip((self.parameter, *self._moments), self._catch_up(code), strict=True):
+                table[code[0] : code[-1] + 1] = part
+        self._start_sums()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a settled table needs to go on, by name."""
+        return {"step": torch.tensor(self._steps), "exp_avg": self._moments[0], "exp_avg_sq": self._moments[1]}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` returned."""
+        self._steps = int(state["step"])
+        for own, saved in zip(self._moments, (state["exp_avg"], state["exp_avg_sq"]), strict=True):
+            own.copy_(saved)
+        self._start_sums()
