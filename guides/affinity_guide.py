@@ -17,7 +17,7 @@ from torch.distributions import constraints
 
 from pyro_popbias.data.batches import Batch
 from pyro_popbias.models.affinities.latents import AffinityLatent
-from pyro_popbias.sparse_lookup import adopt_shapes, gather, set_parameter
+from pyro_popbias.sparse_lookup import adopt_shapes, gather_distinct, set_parameter
 
 START_SCALE = 0.1  # of the prior's scale: wider rows would drown what their means have to learn first
 
@@ -50,7 +50,7 @@ class AffinityGuide(PyroModule):
                 pyro.sample(name, Normal(loc, log_scale.exp()).to_event(1))
                 continue
             group = batch.users if plate == "users" else batch.items
-            distribution = Normal(gather(loc, group.code), gather(log_scale, group.code).exp()).to_event(1)
+            distribution = Normal(gather_distinct(loc, group.code), gather_distinct(log_scale, group.code).exp()).to_event(1)
             with pyro.plate(f"{name}_plate", len(group.code)), poutine.scale(scale=group.weight):
                 pyro.sample(name, distribution)
 

@@ -1,10 +1,11 @@
-"""Tables of parameters, one row per user, item or cell: how rows are gathered, and how they are updated.
+"""Tables of parameters, one row per user, item or cell: how a program reads their rows.
 
-`torch.index_select` has a fast and repeatable backward pass where `weight[index]` has neither. Above some size the
-gradient becomes sparse, so that a step touches the rows of its batch only and costs the same with any number of rows.
+`torch.index_select` has a fast and repeatable backward pass where `weight[index]` has neither. Of a large table training
+keeps rows that are behind (`training.row_adam`): while a step runs, programs read such rows from its optimiser, so that
+the step touches the rows of its batch only and costs the same with any number of rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -13,25 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-SPARSE_ABOVE = 4_000_000  # elements; below it a dense gradient and a fused Adam are faster
+Reader = Callable[[Tensor], Tensor]  # from distinct codes `(G,)` to rows `(G, ...)`
 
-
-_ALLOWED: ContextVar[bool] = ContextVar("sparse gradients allowed", default=False)
+_READERS: ContextVar[Mapping[int, Reader]] = ContextVar("readers of large tables by identity", default={})  # noqa: B039  never changed
 
 
 @contextmanager
-def sparse_gradients() -> Iterator[None]:
-    """Allow sparse gradients meanwhile: for loops with an optimiser that takes them, as most of torch's do not."""
-    token = _ALLOWED.set(True)
+def rows_read_by(readers: Mapping[int, Reader]) -> Iterator[None]:
+    """Let `gather` read some tables by functions meanwhile.
+
+    Args:
+        readers: by the identity of the table.
+    """
+    token = _READERS.set(readers)
     try:
         yield
     finally:
-        _ALLOWED.reset(token)
-
-
-def has_sparse_gradient(table: Tensor) -> bool:
-    """Return whether `gather` gives this table a sparse gradient here."""
-    return _ALLOWED.get() and table.dim() > 1 and table.numel() > SPARSE_ABOVE
+        _READERS.reset(token)
 
 
 def gather(table: Tensor, index: Tensor) -> Tensor:
@@ -44,9 +43,17 @@ def gather(table: Tensor, index: Tensor) -> Tensor:
     Returns:
         `(B, ...)`.
     """
-    if has_sparse_gradient(table):
-        return torch.nn.functional.embedding(index, table, sparse=True)
-    return table.index_select(0, index)
+    reader = _READERS.get().get(id(table))
+    if reader is None:
+        return table.index_select(0, index)
+    code, place = index.unique(return_inverse=True)
+    return reader(code).index_select(0, place)
+
+
+def gather_distinct(table: Tensor, code: Tensor) -> Tensor:
+    """Return what `gather` does, of codes `(G,)` that are all different."""
+    reader = _READERS.get().get(id(table))
+    return table.index_select(0, code) if reader is None else reader(code)
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from pyro_popbias.sparse_lookup import gather_distinct
+
 STATIONARY = 1.1  # median R-hat of q's parameters up to which they count as stationary
 TRACED = 2000  # numbers of each parameter, evenly spaced: a step costs the same with any number of cells
 
@@ -76,5 +78,15 @@ def median_r_hat(iterates: Iterates) -> float:
 
 def _some(parameters: Iterable[Parameter]) -> Tensor:
     """Return evenly spaced numbers of parameters, `(n,)`."""
-    flat = [parameter.detach().reshape(-1) for parameter in parameters]
-    return torch.cat([each[:: -(-len(each) // TRACED)].double() for each in flat])
+    return torch.cat([_of_table(each) if each.dim() == 2 else _evenly(each.detach().reshape(-1)) for each in parameters])
+
+
+def _of_table(table: Parameter) -> Tensor:
+    place = _evenly(torch.arange(table.numel(), device=table.device)).long()
+    row, column = place // table.shape[1], place % table.shape[1]
+    distinct, among = row.unique_consecutive(return_inverse=True)
+    return gather_distinct(table, distinct).detach()[among, column].double()
+
+
+def _evenly(numbers: Tensor) -> Tensor:
+    return numbers[:: -(-len(numbers) // TRACED)].double()

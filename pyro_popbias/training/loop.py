@@ -33,7 +33,7 @@ from pyro_popbias.errors import NumericalError
 from pyro_popbias.guides import AmortizedGuide
 from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
-from pyro_popbias.sparse_lookup import sparse_gradients
+from pyro_popbias.sparse_lookup import rows_read_by
 from pyro_popbias.training.global_response import find_global_response
 from pyro_popbias.training.information import JointInformation
 from pyro_popbias.training.iterates import Iterates, median_r_hat
@@ -147,6 +147,7 @@ class TrainingLoop:
         self._pair.update_mean_affinity()
         factor = self._factor(progress.epoch)
         terms = [self._step(batch, factor) for batch in self._pair.batches(epoch=progress.epoch)]
+        self._optimizer.settle()
         if self._scales is not None and self._scales.update(progress.epoch + 1):
             self._optimizer = self._new_optimizer()
         score = self._record(terms, training.learning_rate * factor, began)
@@ -177,6 +178,7 @@ class TrainingLoop:
                 self._iterates.turn()
             factor = schedule.factor(progress.epoch)
             terms = [self._traced(batch, factor) for batch in islice(batches, schedule.steps)]
+            self._optimizer.settle()
             rate = self._pair.study.training.guide_learning_rate * factor
             self._record(terms, rate, began, *progress.settled)
             ended = schedule.begins_cycle(progress.epoch)
@@ -190,7 +192,8 @@ class TrainingLoop:
     def _traced(self, batch: Batch, factor: float) -> Tensor:
         """Take one step as `_step` does, and note where it has led."""
         terms = self._step(batch, factor)
-        self._iterates.record(self._pair.guide.popularity.parameters())
+        with rows_read_by(self._optimizer.readers):
+            self._iterates.record(self._pair.guide.popularity.parameters())
         return terms
 
     def _move(self) -> float:
@@ -237,7 +240,8 @@ class TrainingLoop:
         for attempt in range(RETRIES + 1):
             self._seed(attempt)
             self._optimizer.zero_grad()
-            loss = self._loss(batch)
+            with rows_read_by(self._optimizer.readers):
+                loss = self._loss(batch)
             loss.backward()
             if torch.isfinite(loss.detach()) and self._optimizer.is_finite():
                 self._optimizer.step(factor / 2**attempt)
@@ -257,7 +261,7 @@ class TrainingLoop:
         broken = [
             name.removesuffix("_unconstrained")
             for name, parameter in self._loss.named_parameters()
-            if parameter.grad is not None and not torch.isfinite(parameter.grad.sum())
+            if not all(torch.isfinite(gradient.sum()) for gradient in self._optimizer.gradients(parameter))
         ]
         return (
             f"PB-N001: in phase {self.progress.phase}, epoch {self.progress.epoch + 1}, step {self.progress.steps} the loss "
@@ -311,7 +315,7 @@ def train(
     """
     devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
     # the lock of local_parameters first: the random state that is restored must be the caller's
-    with local_parameters(), borrowed_generators(devices), sparse_gradients(), pyro.validation_enabled(False):
+    with local_parameters(), borrowed_generators(devices), pyro.validation_enabled(False):
         training = TrainingLoop(pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume)
         try:
             result = training.run()

@@ -1,4 +1,4 @@
-"""Adam over dense and sparse gradients as one optimiser, which looks before it steps."""
+"""Adam over all parameters as one optimiser, which looks before it steps: row by row on large tables."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,78 +6,98 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import Adam, Optimizer, SparseAdam
+from torch.optim import Adam
 
-from pyro_popbias.sparse_lookup import has_sparse_gradient
+from pyro_popbias.sparse_lookup import Reader
+from pyro_popbias.training.row_adam import FIRST_MEMORY, RowTable
+
+LARGE = 2_000_000  # elements of a table; below it all rows at once are faster
 
 
 class RowAdam:
-    """torch's Adam for small tables and scalars, torch's SparseAdam for large tables.
+    """torch's Adam for small tables and scalars, `RowTable` for large tables.
 
     Args:
         groups: parameters with their learning rate and their memory, the second of Adam's betas.
+
+    Attributes:
+        tables: the large tables.
     """
 
     def __init__(self, groups: Iterable[tuple[Iterable[Parameter], float, float]]) -> None:
-        self._parts: list[Optimizer] = []
+        self.tables: list[RowTable] = []
         self._parameters: list[Parameter] = []
         dense: list[dict[str, Any]] = []
-        sparse: list[dict[str, Any]] = []
         for parameters, rate, memory in groups:
             for parameter in parameters:
                 self._parameters.append(parameter)
-                (sparse if has_sparse_gradient(parameter) else dense).append(
-                    {"params": [parameter], "lr": rate, "betas": (0.9, memory)}
-                )
-        if dense:
-            self._parts.append(Adam(dense, fused=True))
-        if sparse:
-            self._parts.append(SparseAdam(sparse))
+                if parameter.dim() > 1 and parameter.numel() > LARGE and parameter.requires_grad:
+                    self.tables.append(RowTable(parameter, rate, memory))
+                else:
+                    dense.append({"params": [parameter], "lr": rate, "betas": (FIRST_MEMORY, memory)})
+        self._dense = Adam(dense, fused=True) if dense else None
+
+    @property
+    def readers(self) -> dict[int, Reader]:
+        """What reads the rows of large tables, by the identity of the table."""
+        return {id(table.parameter): table.read for table in self.tables}
 
     def zero_grad(self) -> None:
         """Forget gradients."""
-        for part in self._parts:
-            part.zero_grad(set_to_none=True)
+        if self._dense is not None:
+            self._dense.zero_grad(set_to_none=True)
+        for table in self.tables:
+            table.forget()
+
+    def gradients(self, parameter: Parameter) -> list[Tensor]:
+        """Return the gradients of a parameter: of the rows that were read, where it is a large table."""
+        read = [rows.grad for table in self.tables if table.parameter is parameter for _, rows in table.reads]
+        return [gradient for gradient in (parameter.grad, *read) if gradient is not None]
 
     def is_finite(self) -> bool:
         """Return whether every gradient is finite."""
-        sums = []
-        for parameter in self._parameters:
-            grad = parameter.grad
-            if grad is None:
-                continue
-            if grad.is_sparse:
-                parameter.grad = grad = grad.coalesce()
-                grad = grad.values()
-            sums.append(grad.sum().double())  # finite only if all terms are: one pass and no mask
+        # a sum is finite only if all terms are: one pass and no mask
+        sums = [each.sum().double() for parameter in self._parameters for each in self.gradients(parameter)]
         return bool(torch.isfinite(torch.stack(sums).sum())) if sums else True
 
     def step(self, factor: float = 1.0) -> None:
         """Update the parameters, at `factor` times the learning rate."""
-        for part in self._parts:
-            rates = [group["lr"] for group in part.param_groups]
-            for group in part.param_groups:
-                group["lr"] *= factor
-            part.step()
-            for group, rate in zip(part.param_groups, rates, strict=True):
-                group["lr"] = rate
+        for table in self.tables:
+            table.step(factor)
+        if self._dense is None:
+            return
+        rates = [group["lr"] for group in self._dense.param_groups]
+        for group in self._dense.param_groups:
+            group["lr"] *= factor
+        self._dense.step()
+        for group, rate in zip(self._dense.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def settle(self) -> None:
+        """Let the rows of large tables catch up, before whole tables are read."""
+        for table in self.tables:
+            table.settle()
 
     def state(self) -> dict[str, Tensor]:
-        """Return the state as tensors by name."""
+        """Return the state as tensors by name; large tables must be settled."""
+        dense = {} if self._dense is None else self._dense.state_dict()["state"]
+        states = [("dense", dense), ("rows", {k: table.state() for k, table in enumerate(self.tables)})]
         return {
-            f"{number}.{index}.{name}": torch.as_tensor(value)
-            for number, part in enumerate(self._parts)
-            for index, state in part.state_dict()["state"].items()
+            f"{kind}.{index}.{name}": torch.as_tensor(value)
+            for kind, own in states
+            for index, state in own.items()
             for name, value in state.items()
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `state` returned."""
-        for number, part in enumerate(self._parts):
-            content = part.state_dict()
-            for name, value in tensors.items():
-                owner, index, field = name.split(".")
-                if int(owner) == number:
-                    whole = isinstance(part, SparseAdam) and field == "step"  # SparseAdam counts in plain integers
-                    content["state"].setdefault(int(index), {})[field] = int(value) if whole else value.clone()
-            part.load_state_dict(content)
+        found: dict[str, dict[int, dict[str, Tensor]]] = {"dense": {}, "rows": {}}
+        for name, value in tensors.items():
+            kind, index, field = name.split(".")
+            found[kind].setdefault(int(index), {})[field] = value.clone()
+        if self._dense is not None:
+            content = self._dense.state_dict()
+            content["state"] = found["dense"]
+            self._dense.load_state_dict(content)
+        for index, state in found["rows"].items():
+            self.tables[index].load(state)

@@ -42,6 +42,8 @@ class RowTable:
         self._rate, self._memory = rate, memory
         self._decay = FIRST_MEMORY / math.sqrt(memory)
         self._horizon = math.ceil(math.log(VANISHED) / math.log(self._decay))
+        ages = torch.arange(self._horizon, 0, -1, dtype=torch.float64, device=parameter.device)
+        self._powers = self._decay**ages
         self._moments = torch.zeros_like(parameter), torch.zeros_like(parameter)
         self._caught: list[tuple[Tensor, Tensor]] = []  # moments of the rows of each read
         self._first = self._steps = 0
@@ -52,7 +54,7 @@ class RowTable:
         device = self.parameter.device
         self._first = self._steps
         self._last = torch.full((len(self.parameter),), self._steps, device=device)
-        self._sums = torch.zeros(1, dtype=torch.float64, device=device)  # of each step from the first on
+        self._sums = torch.zeros(1_024, dtype=torch.float64, device=device)  # of each step from the first on, with room
 
     def read(self, code: Tensor) -> Tensor:
         """Return the rows of distinct codes, `(G, ...)` as dense Adam would have them now, a leaf for the next step's gradient.
@@ -121,10 +123,11 @@ class RowTable:
     def _add_move(self, rate: float) -> None:
         """Add what the present step moves a row without gradient, over m / sqrt(v) of its last step, to the sum of that step."""
         bias = math.sqrt(1 - self._memory**self._steps) / (1 - FIRST_MEMORY**self._steps)
-        recent = self._sums[-self._horizon :]
-        ages = torch.arange(len(recent), 0, -1, dtype=torch.float64, device=recent.device)
-        recent += rate * bias * self._decay**ages
-        self._sums = torch.cat([self._sums, self._sums.new_zeros(1)])
+        number = self._steps - self._first
+        recent = self._sums[max(0, number - self._horizon) : number]
+        recent += rate * bias * self._powers[-len(recent) :]
+        if number + 1 == len(self._sums):
+            self._sums = torch.cat([self._sums, torch.zeros_like(self._sums)])
 
     @torch.no_grad()
     def settle(self) -> None:

@@ -12,7 +12,6 @@ from pyro.infer import SVI, Predictive
 from torch.distributions import constraints
 
 import pyro_popbias as pb
-from pyro_popbias import sparse_lookup as tables
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.training.loop import GUIDE_MEMORY, MODEL_MEMORY, train
 
@@ -66,9 +65,7 @@ def parameters_of(pair):
 
 
 @pytest.mark.parametrize("guide", pb.GUIDES)
-@pytest.mark.parametrize("limit", [10, tables.SPARSE_ABOVE], ids=["large tables", "small tables"])
-def test_every_parameter_moves(pair_of, guide, limit, monkeypatch):
-    monkeypatch.setattr(tables, "SPARSE_ABOVE", limit)
+def test_every_parameter_moves(pair_of, guide):
     pair = pair_of(guide)
     start = parameters_of(pair)
     assert np.isfinite(trained(pair)).all()

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias import sparse_lookup as tables
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.errors import ConfigError, DataError
@@ -194,24 +193,3 @@ def test_linear_weights_are_parameters_with_intervals(short_training):
     assert (pairs["score_sd"] > 0).all()
 
 
-def test_sparse_tables_take_the_first_step_of_dense_ones(monkeypatch):
-    dense, sparse = small_pair(), small_pair()
-    steps = {}
-    for name, each, limit in (("dense", dense, tables.SPARSE_ABOVE), ("sparse", sparse, 10)):
-        monkeypatch.setattr(tables, "SPARSE_ABOVE", limit)
-        with local_parameters(), tables.sparse_gradients():
-            training = TrainingLoop(each, on_epoch=lambda _: None)
-            training._step(next(each.batches()))
-        steps[name] = each.model.affinity.user_vectors.detach().clone()
-    start = small_pair().model.affinity.user_vectors.detach()
-    assert not torch.equal(steps["dense"], start)
-    torch.testing.assert_close(steps["sparse"], steps["dense"], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.usefixtures("short_training")
-@pytest.mark.parametrize("name", ["embedding", "mean-field", "factorization-machine"])
-def test_sparse_tables_train(name, monkeypatch):
-    monkeypatch.setattr(tables, "SPARSE_ABOVE", 10)
-    history = train(small_pair(name, epochs=3)).history
-    first = history[history["phase"] == 1]
-    assert first["elbo"].iloc[-1] > first["elbo"].iloc[0]
