@@ -118,7 +118,7 @@ class PopularityModel(Variant, PyroModule):
         with pyro.plate("cell", len(batch.cell)), poutine.scale(scale=batch.weight):
             popularity = pyro.sample("popularity", prior)
             if self.exposure is not None:
-                self.exposure(batch.cell, popularity)
+                self.exposure(batch, popularity)
         affinity = self.affinity.drawn(batch) if batch.affinity is None else batch.affinity + self.affinity.level()
         if batch.offset is not None:
             affinity = affinity + batch.offset

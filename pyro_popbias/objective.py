@@ -74,7 +74,7 @@ class Objective(TraceMeanField_ELBO):
         check_sites(_samples(model_trace), _samples(guide_trace))
         return model_trace, guide_trace
 
-    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
+    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[Tensor, Tensor]:
         model, guide = _samples(model_trace), _samples(guide_trace)
         model_trace.compute_log_prob(lambda _, site: site["is_observed"] and _closed(site, guide) is None)
         likelihood = prior = kl = torch.zeros(())
@@ -90,7 +90,7 @@ class Objective(TraceMeanField_ELBO):
         # the plate of vectorised particles has added them up
         self.latest = Terms(*(part.detach() / self.num_particles for part in (likelihood, kl, prior)))
         loss = -Terms(likelihood, kl, prior).elbo
-        return float(loss.detach()), loss
+        return loss.detach(), loss
 
     def _kl(self, name: str, model_trace: Trace, guide_trace: Trace) -> Tensor:
         q: Any = guide_trace.nodes[name]

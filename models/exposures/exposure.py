@@ -26,6 +26,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, Normal, constraints
 
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.distributions.selection import take
@@ -99,14 +100,13 @@ class Exposure(Variant, PyroModule):
         """
         return cls(count, periods, power=config.power, real=real, free_level=free_level)
 
-    def forward(self, cell: Tensor, popularity: Tensor) -> None:
-        """Observe the counts of some cells `(D,)`, given draws of their popularity `(..., D)`, within their plate."""
-        count = self.count.index_select(0, cell)
+    def forward(self, batch: Batch, popularity: Tensor) -> None:
+        """Observe the counts of the cells of a batch, given draws of their popularity `(..., D)`, within their plate."""
+        count = self.count.index_select(0, batch.cell)
         # the objective takes the expectation where it has one, and the value at the draw elsewhere
-        expectation = ("popularity", partial(self._once_per_cell, cell=cell))
-        own: Any = {"expectation": expectation}
+        own: Any = {"expectation": ("popularity", partial(self._once_per_cell, batch=batch))}
         with poutine.mask(mask=(count > 0)):  # type: ignore[call-overload]  # a tensor of truth values
-            pyro.sample(SITE, self.of(cell, popularity), obs=count, infer=own)
+            pyro.sample(SITE, self.of(batch.cell, popularity), obs=count, infer=own)
 
     def of(self, cell: Tensor, popularity: Tensor) -> TorchDistribution:
         """Return the distribution of the counts of some cells `(D,)`, given their popularity `(..., D)`."""
@@ -133,15 +133,12 @@ class Exposure(Variant, PyroModule):
         """Return E_q[log P(n_j | z_j)] of some cells, in nats, in the shape of the batch of q `(..., D)`."""
         raise NotImplementedError
 
-    def _once_per_cell(self, q: Distribution, cell: Tensor) -> Tensor:
-        """Return `expected_log_probability` of cells with rows, 0 of others, computed once where a cell has several draws."""
-        if len(q.batch_shape) > 1:
-            return self.expected_log_probability(q, cell)
-        known = (self.count.index_select(0, cell) > 0).nonzero().squeeze(-1)
-        distinct, place = cell[known].unique(return_inverse=True)
-        one = torch.empty_like(distinct).scatter_(0, place, known)
-        expected = self.expected_log_probability(take(q, one), distinct).index_select(0, place)
-        return torch.zeros(len(cell), dtype=expected.dtype, device=cell.device).index_copy(0, known, expected)
+    def _once_per_cell(self, q: Distribution, batch: Batch) -> Tensor:
+        """Return `expected_log_probability` of the draws of a batch, `(D,)`, computed once where a cell has several."""
+        if len(q.batch_shape) > 1 or batch.draws == 1:
+            return self.expected_log_probability(q, batch.cell)
+        cells = batch.cells
+        return self.expected_log_probability(take(q, cells.first), cells.code).index_select(0, cells.index)
 
     def information(self, cell: Tensor, q: Distribution) -> Tensor:
         """Return the Fisher information of the counts of some cells about log z, or a real z, at the mean of q, `(D,)`."""

@@ -48,6 +48,22 @@ class UniqueIds:
 
 
 @dataclass(frozen=True)
+class CellDraws:
+    """The distinct cells of a batch, which may have several draws each.
+
+    | field | shape | meaning |
+    | --- | --- | --- |
+    | code | (G,) | distinct cells |
+    | first | (G,) | position of one draw of each |
+    | index | (D,) | position of each draw's cell in `code` |
+    """
+
+    code: Tensor
+    first: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some interactions and their cells; B interactions, D draws of popularity, N rows in all.
 
@@ -69,6 +85,7 @@ class Batch:
     | conformity | (B,) | mean of d_u of each interaction's user, where it is known already |
     | offset | (B,) | what the draw of negatives adds to the log odds of each label, where it is not uniform |
     | negatives | | m, sampled negatives per positive; 0 where labels are the data's own |
+    | draws | | upper bound of the draws of a cell |
     """
 
     user: Tensor
@@ -86,11 +103,21 @@ class Batch:
     conformity: Tensor | None = None
     offset: Tensor | None = None
     negatives: int = 0
+    draws: int = 1
 
     @property
     def positives(self) -> int:
         """Number of leading rows that are positives, where negatives are sampled."""
         return len(self.user) // (1 + self.negatives)
+
+    @cached_property
+    def cells(self) -> CellDraws:
+        """Distinct cells."""
+        every = torch.arange(len(self.cell), device=self.cell.device)
+        if self.draws == 1:
+            return CellDraws(self.cell, every, every)
+        code, index = self.cell.unique(return_inverse=True)
+        return CellDraws(code, torch.empty_like(code).scatter_(0, index, every), index)
 
     @cached_property
     def users(self) -> UniqueIds:
@@ -225,6 +252,7 @@ class TrainingBatches:
             item_weight=scale / self.item_count.index_select(0, item),
             offset=None if self._negatives is None else self._negatives.log_odds_offset(user, item),
             negatives=self.negatives,
+            draws=self._draws,
             **known,
         )
 

@@ -21,6 +21,7 @@ from torch.nn.functional import softplus
 from pyro_popbias.distributions.logistic import softplus_normal
 from pyro_popbias.distributions.quadrature import BLOCK, TAIL, grid, log_gamma_nodes
 from pyro_popbias.distributions.special import log_gamma_remainder
+from pyro_popbias.distributions.traced import are_known
 
 NODES = 64
 FEWER = 40  # where neither the density of log z nor z^p has a long lower tail
@@ -68,11 +69,7 @@ class _UnderGamma(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, offset: Tensor, power: Tensor) -> Tensor:
         """Return the value, and keep what the gradient needs."""
-        found = a.new_empty(3, len(a))
-        long = (a < FEWER_FROM) | (power < 1)
-        for rows, nodes in ((long, NODES), (~long, FEWER)):
-            for part in rows.nonzero().squeeze(-1).split(BLOCK // nodes):
-                found[:, part] = _sums(*(each.index_select(0, part) for each in (a, b, offset)), power, nodes)
+        found = _in_blocks(a, b, offset, power) if are_known() else _sums(a, b, offset, power, NODES)
         value, slope, of_shape = found
         ctx.save_for_backward(of_shape + power * slope / a, -power * slope / b, slope)
         return value
@@ -83,6 +80,16 @@ class _UnderGamma(Function):
         """Return the gradient of each argument."""
         of_a, of_b, of_offset = ctx.saved_tensors
         return grad * of_a, grad * of_b, grad * of_offset, None
+
+
+def _in_blocks(a: Tensor, b: Tensor, offset: Tensor, power: Tensor) -> Tensor:
+    """Return `_sums` of all cells, `(3, D)`, each with as many nodes as it needs, and no more at once than a cache holds."""
+    found = a.new_empty(3, len(a))
+    long = (a < FEWER_FROM) | (power < 1)
+    for rows, nodes in ((long, NODES), (~long, FEWER)):
+        for part in rows.nonzero().squeeze(-1).split(BLOCK // nodes):
+            found[:, part] = _sums(*(each.index_select(0, part) for each in (a, b, offset)), power, nodes)
+    return found
 
 
 def _sums(a: Tensor, b: Tensor, offset: Tensor, power: Tensor, nodes: int) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from pyro_popbias.distributions.traced import may_have
+
 # coefficients of 1/x, 1/x^3, ... in log Gamma's series, and of their derivatives
 _VALUE = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 _SLOPE = (-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760, -1 / 12)
@@ -46,7 +48,7 @@ class _LogGammaRemainder(Function):
         value = 0.5 * (math.log(2 * math.pi) - log) + _odd_powers(_VALUE, inverse)
         slope = inverse * (_odd_powers(_SLOPE, inverse) - 0.5)
         small = once <= _STIRLING_FROM
-        if small.any():
+        if may_have(small):
             value = torch.where(small, torch.lgamma(once) - once * log + once, value)
             slope = torch.where(small, torch.digamma(once) - log, slope)
         ctx.save_for_backward(once, slope)
@@ -60,7 +62,7 @@ class _LogGammaRemainder(Function):
         inverse = 1 / once
         curvature = inverse.square() * (0.5 + _odd_powers(_CURVATURE, inverse))
         small = once <= _STIRLING_FROM
-        if small.any():
+        if may_have(small):
             # polygamma is accurate to 5e-10, enough for a gradient, and faster than zeta
             curvature = torch.where(small, torch.polygamma(1, once) - inverse, curvature)
         return grad_value * slope + grad_slope * curvature

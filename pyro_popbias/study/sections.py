@@ -130,6 +130,7 @@ class TrainingConfig(Section):
     validation: Validation = 0.1
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    compile: Annotated[bool, Field(strict=True)] = False
 
     @field_validator("seed", mode="before")
     @classmethod

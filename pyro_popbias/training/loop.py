@@ -18,11 +18,12 @@ import math
 import time
 from collections.abc import Callable
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from pyro_popbias.assembly.components import local_parameters
@@ -45,6 +46,9 @@ from pyro_popbias.training.residual import find_residual
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
 from pyro_popbias.training.state import DONE, Snapshot, TrainingResult, TrainingState
 from pyro_popbias.training.update_schedule import schedule_of
+
+if TYPE_CHECKING:
+    from pyro_popbias.training.compiled import CompiledLoss
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
 # the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual
@@ -78,6 +82,7 @@ class TrainingLoop:
         self._on_epoch = on_epoch
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
+        self._compiled = compiled_loss(pair, self._loss) if pair.study.training.compile else None
         # scores of pairs have no upper bound: at a higher rate q scatters, and their exponent ends too low
         # a network cannot take the higher rate, which its weights share among all cells
         rises = not (pair.model.pairwise or isinstance(pair.guide.popularity, AmortizedGuide))
@@ -240,15 +245,22 @@ class TrainingLoop:
         for attempt in range(RETRIES + 1):
             self._seed(attempt)
             self._optimizer.zero_grad()
-            with rows_read_by(self._optimizer.readers):
-                loss = self._loss(batch)
-            loss.backward()
+            loss = self._backward(batch)
             if torch.isfinite(loss.detach()) and self._optimizer.is_finite():
                 self._optimizer.step(factor / 2**attempt)
                 self.progress.steps += 1
                 terms = self._pair.objective.latest
                 return torch.stack([terms.expected_log_likelihood, terms.kl, terms.log_prior]).double().cpu()
         raise NumericalError(self._fault(loss))
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, and leave its gradient with the parameters and with the rows that were read."""
+        if self._compiled is not None:
+            return self._compiled.backward(batch)
+        with rows_read_by(self._optimizer.readers):
+            loss: Tensor = self._loss(batch)
+        loss.backward()
+        return loss
 
     def _seed(self, attempt: int) -> None:
         key = (self._pair.study.training.seed, self.progress.phase, self.progress.steps, attempt)
@@ -326,6 +338,13 @@ def train(
         finally:
             pair.model.requires_grad_(True)
             pair.guide.requires_grad_(True)
+
+
+def compiled_loss(pair: Pair, loss: nn.Module) -> "CompiledLoss":
+    """Return the objective of a pair as a function that is compiled where it is first called."""
+    from pyro_popbias.training.compiled import CompiledLoss  # torch's tracing takes a while to import
+
+    return CompiledLoss(pair, loss)
 
 
 def find_responses(pair: Pair) -> None:

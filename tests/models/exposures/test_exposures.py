@@ -196,7 +196,7 @@ def test_several_draws_of_a_cell_are_one_expectation():
     batch = made.rows.with_draws(4).whole()
     assert len(batch.cell) > len(batch.cell.unique())
     q, part = made.guide.popularity.posterior(batch.cell), made.model.exposure
-    torch.testing.assert_close(part._once_per_cell(q, batch.cell), part.expected_log_probability(q, batch.cell))
+    torch.testing.assert_close(part._once_per_cell(q, batch), part.expected_log_probability(q, batch.cell))
 
 
 @pytest.mark.parametrize("model", LABELLED)

@@ -1,0 +1,40 @@
+"""Batches of one shape: cells, users and items that no row belongs to fill up those that a batch has."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pyro_popbias.data.batches import Batch, CellDraws, UniqueIds
+
+
+def pad(batch: Batch, *, draws: int, cells: int, users: int, items: int) -> Batch:
+    """Return a batch with the same rows and the same loss, whose tensors have shapes that do not depend on the rows.
+
+    What is added has weight 0: code 0, without rows.
+
+    Args:
+        batch: whose cells are all distinct, or have several draws.
+        draws: of cells in all, at least as many as there are.
+        cells: distinct ones, at least as many as there are.
+        users: likewise.
+        items: likewise.
+    """
+    padded = replace(batch, cell=_filled(batch.cell, draws), weight=_filled(batch.weight, draws))
+    if batch.draws > 1:
+        own = batch.cells
+        padded.__dict__["cells"] = CellDraws(*(_filled(each, size) for each, size in _sizes(own, cells, draws)))
+    for name, size in (("users", users), ("items", items)):
+        group: UniqueIds = getattr(batch, name)
+        filled = UniqueIds(_filled(group.code, size), group.cell_index, _filled(group.weight, size))
+        padded.__dict__[name] = filled  # where the cached property keeps it
+    return padded
+
+
+def _sizes(cells: CellDraws, distinct: int, draws: int) -> list[tuple[Tensor, int]]:
+    return [(cells.code, distinct), (cells.first, distinct), (cells.index, draws)]
+
+
+def _filled(values: Tensor, size: int) -> Tensor:
+    """Return values `(G,)` with zeros after them, `(size,)`."""
+    return torch.cat([values, values.new_zeros(size - len(values))])

@@ -1,0 +1,179 @@
+"""The loss and its gradient as machine code: `[training] compile = true`.
+
+The Pyro programs stay what says what is computed. They run once for each shape of batch with tensors that record what is
+done to them (`torch.fx`), the gradient included, and `torch.compile` makes one function of the record, in which neither
+Pyro nor Python nor autograd is left and most operations are fused. Batches are padded to one shape (`data.padded`), so
+that there are two shapes in an epoch, whose batches differ by a row at most. The first result of each shape is compared
+with what the programs themselves return.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any, final
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyro_popbias.assembly.pair import Pair
+from pyro_popbias.data.batches import Batch, CellDraws, UniqueIds
+from pyro_popbias.data.padded import pad
+from pyro_popbias.distributions.traced import values_unknown
+from pyro_popbias.errors import ConfigError, NumericalError
+from pyro_popbias.objective import Terms
+
+TOLERANCE = 1e-6  # relative, of the loss and of the largest gradient of a parameter
+COMPILERS = ("g++", "clang++", "c++")
+GROUPS = {"users": UniqueIds, "items": UniqueIds, "cells": CellDraws}
+
+Compiled = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
+
+# torch says of every operation what its result looks like, but for the gradient of a Gamma draw
+_SHAPES = torch.library.Library("aten", "IMPL")
+
+
+def _describe_gamma_gradient() -> None:
+    has = torch._C._dispatch_has_kernel_for_dispatch_key("aten::_standard_gamma_grad", "Meta")
+    if not has:
+        _SHAPES.impl("_standard_gamma_grad", lambda value, output: torch.empty_like(value), "Meta")
+
+
+def require_compiler(device: str) -> None:
+    """Refuse to compile where there is nothing to do it.
+
+    Raises:
+        ConfigError: there is no C++ compiler, which torch needs for functions of tensors on a CPU.
+    """
+    if device == "cpu" and not any(shutil.which(name) for name in COMPILERS):
+        raise ConfigError(
+            f"PB-C490: [training] compile = true needs a C++ compiler, and none of {', '.join(COMPILERS)} is on the path; "
+            "install one, or leave compile out"
+        )
+
+
+@final
+class CompiledLoss:
+    """The objective of a pair and its gradient, compiled for each shape of batch that comes.
+
+    Args:
+        pair: model and guide.
+        loss: their objective, a module over a batch.
+
+    Raises:
+        ConfigError: there is no compiler.
+    """
+
+    def __init__(self, pair: Pair, loss: nn.Module) -> None:
+        require_compiler(pair.device)
+        _describe_gamma_gradient()
+        self._pair, self._loss = pair, loss
+        self._functions: dict[tuple[Any, ...], Compiled] = {}
+
+    def backward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a scalar, and leave the gradient with the parameters.
+
+        Raises:
+            NumericalError: compiled code differs from what the programs return.
+        """
+        batch = self._padded(batch)
+        parameters = {name: each for name, each in self._loss.named_parameters() if each.requires_grad}
+        tensors, values = _tensors(batch), [each.detach() for each in parameters.values()]
+        named = [*parameters.items(), *tensors.items()]
+        key = tuple((name, each.shape) for name, each in named)
+        function = self._functions.get(key)
+        if function is None:
+            function = self._functions[key] = self._compile(batch, list(parameters), values, list(tensors.values()))
+        loss, terms, *gradients = function(values, list(tensors.values()))
+        for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        self._pair.objective.latest = Terms(*terms.unbind())
+        return loss
+
+    def _padded(self, batch: Batch) -> Batch:
+        rows, events = self._pair.rows, self._pair.events
+        number = len(batch.cell_index)
+        distinct = min(events.cells, number)
+        fixed = self._pair.guide.popularity.draws_all_cells or rows.latent == "interaction"
+        return pad(
+            batch,
+            draws=len(batch.cell) if fixed else min(events.cells * batch.draws, number),
+            cells=distinct,
+            users=min(len(events.users), number),
+            items=min(len(events.items), number),
+        )
+
+    def _compile(self, batch: Batch, names: list[str], values: list[Tensor], tensors: list[Tensor]) -> Compiled:
+        from torch._inductor import config
+
+        def evaluate(values: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:
+            return self._evaluate(_with_tensors(batch, tensors), names, values)
+
+        record = self._record(evaluate, values, tensors)
+        with config.patch(fallback_random=True):  # the same draws as the programs'
+            function: Compiled = torch.compile(record, dynamic=False)
+            state = torch.get_rng_state()
+            found = function(values, tensors)
+        torch.set_rng_state(state)
+        expected = evaluate(values, tensors)
+        torch.set_rng_state(state)
+        _compare(["loss", "terms", *names], found, expected)
+        return function
+
+    def _record(self, evaluate: Compiled, values: list[Tensor], tensors: list[Tensor]) -> nn.Module:
+        """Return what the programs do to tensors of some shapes.
+
+        Raises:
+            ConfigError: what they do depends on values.
+        """
+        try:
+            with values_unknown(), pyro.validation_enabled(False):
+                found: nn.Module = make_fx(evaluate, tracing_mode="fake", _allow_non_fake_inputs=True)(values, tensors)
+        except (RuntimeError, NotImplementedError) as error:
+            study = self._pair.study
+            raise ConfigError(
+                f"PB-C491: [training] compile = true cannot compile model {study.model.name!r} with guide {study.guide.name!r} "
+                f"here: {type(error).__name__} {str(error).partition(chr(10))[0]}; leave compile out"
+            ) from error
+        return found
+
+    def _evaluate(self, batch: Batch, names: Sequence[str], values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the loss, its three terms `(3,)`, and the gradient of each parameter."""
+        leaves = [each.detach().requires_grad_() for each in values]
+        loss = torch.func.functional_call(self._loss, dict(zip(names, leaves, strict=True)), (batch,))
+        found = self._pair.objective.latest
+        terms = torch.stack([found.expected_log_likelihood, found.kl.double(), found.log_prior.double()])
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+        filled = [torch.zeros_like(leaf) if each is None else each for leaf, each in zip(leaves, gradients, strict=True)]
+        return [loss.detach(), terms, *(each.detach() for each in filled)]
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    """Return the tensors of a padded batch by name."""
+    own = {each.name: getattr(batch, each.name) for each in fields(batch)}
+    for group, kind in GROUPS.items():
+        if group in batch.__dict__:
+            own |= {f"{group}.{each.name}": getattr(getattr(batch, group), each.name) for each in fields(kind)}
+    return {name: value for name, value in own.items() if isinstance(value, Tensor)}
+
+
+def _with_tensors(batch: Batch, tensors: Sequence[Tensor]) -> Batch:
+    """Return a batch with other tensors in place of its own, in the order of `_tensors`."""
+    given = dict(zip(_tensors(batch), tensors, strict=True))
+    changed = replace(batch, **{name: value for name, value in given.items() if "." not in name})
+    for group, kind in GROUPS.items():
+        parts = {each.name: given.get(f"{group}.{each.name}") for each in fields(kind)}
+        if all(part is not None for part in parts.values()):
+            changed.__dict__[group] = kind(**parts)  # where the cached property keeps it
+    return changed
+
+
+def _compare(names: Sequence[str], found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    for name, own, other in zip(names, found, expected, strict=True):
+        error = float((own - other).abs().max() / other.abs().max().clamp(min=1e-300)) if other.numel() else 0.0
+        if error > TOLERANCE:
+            raise NumericalError(
+                f"PB-N020: compiled code is off by {error:.1e} of the largest value of {name.removesuffix('_unconstrained')}, "
+                f"more than {TOLERANCE:g}; leave [training] compile out"
+            )
