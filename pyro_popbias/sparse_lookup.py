@@ -50,6 +50,11 @@ def gather(table: Tensor, index: Tensor) -> Tensor:
     return reader(code).index_select(0, place)
 
 
+def is_read(table: Tensor) -> bool:
+    """Return whether `gather` reads a table by a function here."""
+    return id(table) in _READERS.get()
+
+
 def gather_distinct(table: Tensor, code: Tensor) -> Tensor:
     """Return what `gather` does, of codes `(G,)` that are all different."""
     reader = _READERS.get().get(id(table))

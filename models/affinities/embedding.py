@@ -1,5 +1,6 @@
 """The affinity of learned vectors as point estimates: x_ui = u . i + w_u + b0."""
 
+from collections.abc import Callable
 from typing import Any, final
 
 import pyro
@@ -10,14 +11,14 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batches import Batch, UniqueIds
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.normal_density import log_normal_of_squares
 from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, VectorAffinity
 from pyro_popbias.models.affinities.bayesian_embedding import START_SCALE, BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
-from pyro_popbias.sparse_lookup import gather
+from pyro_popbias.sparse_lookup import gather_distinct, is_read
 
 
 class _Products(Function):
@@ -101,7 +102,8 @@ class EmbeddingAffinity(VectorAffinity):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return u . i + w_u + b0 of each interaction, `(B,)`."""
-        u, i = gather(self.user_vectors, batch.user), gather(self.item_vectors, batch.item)
+        u = _rows(self.user_vectors, batch.user, lambda: batch.users)
+        i = _rows(self.item_vectors, batch.item, lambda: batch.items)
         products: tuple[Tensor, Tensor, Tensor] = _Products.apply(u, i)
         pyro.factor("user_vectors_prior", self._log_prior(products[1], batch.user_weight))
         pyro.factor("item_vectors_prior", self._log_prior(products[2], batch.item_weight))
@@ -110,3 +112,11 @@ class EmbeddingAffinity(VectorAffinity):
     def _log_prior(self, squares: Tensor, weight: Tensor) -> Tensor:
         # sum over rows of weight * log Normal(row; 0, scale)
         return (weight * log_normal_of_squares(squares.double(), self.scale, dim=self.dim)).sum()
+
+
+def _rows(table: Tensor, code: Tensor, group: Callable[[], UniqueIds]) -> Tensor:
+    """Return the row of each interaction, `(B, d)`: of a large table, which only gives distinct rows, by way of these."""
+    if not is_read(table):
+        return table.index_select(0, code)
+    distinct = group()
+    return gather_distinct(table, distinct.code).index_select(0, distinct.cell_index)

@@ -20,13 +20,13 @@ def pad(batch: Batch, *, draws: int, cells: int, users: int, items: int) -> Batc
         users: likewise.
         items: likewise.
     """
-    padded = replace(batch, cell=_filled(batch.cell, draws), weight=_filled(batch.weight, draws))
+    padded = replace(batch, cell=fill(batch.cell, draws), weight=fill(batch.weight, draws))
     if batch.draws > 1:
         own = batch.cells
-        padded.__dict__["cells"] = CellDraws(*(_filled(each, size) for each, size in _sizes(own, cells, draws)))
+        padded.__dict__["cells"] = CellDraws(*(fill(each, size) for each, size in _sizes(own, cells, draws)))
     for name, size in (("users", users), ("items", items)):
         group: UniqueIds = getattr(batch, name)
-        filled = UniqueIds(_filled(group.code, size), group.cell_index, _filled(group.weight, size))
+        filled = UniqueIds(fill(group.code, size), group.cell_index, fill(group.weight, size))
         padded.__dict__[name] = filled  # where the cached property keeps it
     return padded
 
@@ -35,6 +35,6 @@ def _sizes(cells: CellDraws, distinct: int, draws: int) -> list[tuple[Tensor, in
     return [(cells.code, distinct), (cells.first, distinct), (cells.index, draws)]
 
 
-def _filled(values: Tensor, size: int) -> Tensor:
-    """Return values `(G,)` with zeros after them, `(size,)`."""
-    return torch.cat([values, values.new_zeros(size - len(values))])
+def fill(values: Tensor, size: int) -> Tensor:
+    """Return values `(G, ...)` with zeros after them, `(size, ...)`."""
+    return torch.cat([values, values.new_zeros(size - len(values), *values.shape[1:])])

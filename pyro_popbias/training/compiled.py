@@ -8,7 +8,8 @@ with what the programs themselves return.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, final
 
@@ -16,13 +17,16 @@ import pyro
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import Parameter
 
 from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.data.batches import Batch, CellDraws, UniqueIds
-from pyro_popbias.data.padded import pad
+from pyro_popbias.data.padded import fill, pad
 from pyro_popbias.distributions.traced import values_unknown
 from pyro_popbias.errors import ConfigError, NumericalError
 from pyro_popbias.objective import Terms
+from pyro_popbias.sparse_lookup import rows_read_by
+from pyro_popbias.training.row_adam import RowTable
 
 TOLERANCE = 1e-6  # relative, of the loss and of the largest gradient of a parameter
 COMPILERS = ("g++", "clang++", "c++")
@@ -70,26 +74,71 @@ class CompiledLoss:
         _describe_gamma_gradient()
         self._pair, self._loss = pair, loss
         self._functions: dict[tuple[Any, ...], Compiled] = {}
+        self._codes: dict[str, str] = {}  # of each large table, whose rows it has
 
-    def backward(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, a scalar, and leave the gradient with the parameters.
+    def backward(self, batch: Batch, tables: Sequence[RowTable] = ()) -> Tensor:
+        """Return the loss of a batch, a scalar, and leave its gradient with the parameters and with the rows of large tables.
+
+        Args:
+            batch: the batch.
+            tables: the large tables, whose rows it reads.
 
         Raises:
             NumericalError: compiled code differs from what the programs return.
+            ConfigError: the programs cannot be compiled.
         """
-        batch = self._padded(batch)
+        padded = self._padded(batch)
         parameters = {name: each for name, each in self._loss.named_parameters() if each.requires_grad}
-        tensors, values = _tensors(batch), [each.detach() for each in parameters.values()]
-        named = [*parameters.items(), *tensors.items()]
+        rows = self._read(batch, parameters, tables)
+        values = [
+            fill(rows[name].detach(), len(self._code(padded, name))) if name in rows else each.detach()
+            for name, each in parameters.items()
+        ]
+        tensors = _tensors(padded)
+        named = [*zip(parameters, values, strict=True), *tensors.items()]
         key = tuple((name, each.shape) for name, each in named)
         function = self._functions.get(key)
         if function is None:
-            function = self._functions[key] = self._compile(batch, list(parameters), values, list(tensors.values()))
+            function = self._functions[key] = self._compile(padded, list(parameters), values, list(tensors.values()))
         loss, terms, *gradients = function(values, list(tensors.values()))
-        for parameter, gradient in zip(parameters.values(), gradients, strict=True):
-            parameter.grad = gradient
+        for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
+            if name in rows:
+                rows[name].grad = gradient[: len(rows[name])]
+            else:
+                parameter.grad = gradient
         self._pair.objective.latest = Terms(*terms.unbind())
         return loss
+
+    def _read(self, batch: Batch, parameters: Mapping[str, Parameter], tables: Sequence[RowTable]) -> dict[str, Tensor]:
+        """Return the rows that a batch reads of each large table, `(G, ...)` by the parameter's name."""
+        found = {}
+        for table in tables:
+            (name,) = (name for name, each in parameters.items() if each is table.parameter)
+            if name not in self._codes:
+                self._codes[name] = self._whose(batch, table)
+            found[name] = table.read(self._code(batch, name))
+        return found
+
+    def _code(self, batch: Batch, name: str) -> Tensor:
+        return batch.users.code if self._codes[name] == "users" else batch.items.code
+
+    def _whose(self, batch: Batch, table: RowTable) -> str:
+        """Return whether a large table has a row for each user or for each item, found by running the programs once."""
+        read: list[Tensor] = []
+
+        def reader(code: Tensor) -> Tensor:
+            read.append(code)
+            return table.parameter.detach().index_select(0, code)
+
+        with torch.no_grad(), rows_read_by({id(table.parameter): reader}), torch.random.fork_rng(devices=[]):
+            self._loss(batch)
+        for group in ("users", "items"):
+            if read and all(code is getattr(batch, group).code for code in read):
+                return group
+        raise ConfigError(
+            f"PB-C492: [training] compile = true cannot compile a table of {table.parameter.numel():,} numbers that is read neither "
+            "by user nor by item; leave compile out"
+        )
 
     def _padded(self, batch: Batch) -> Batch:
         rows, events = self._pair.rows, self._pair.events
@@ -105,16 +154,17 @@ class CompiledLoss:
         )
 
     def _compile(self, batch: Batch, names: list[str], values: list[Tensor], tensors: list[Tensor]) -> Compiled:
-        from torch._inductor import config
-
         def evaluate(values: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:
             return self._evaluate(_with_tensors(batch, tensors), names, values)
 
-        record = self._record(evaluate, values, tensors)
-        with config.patch(fallback_random=True):  # the same draws as the programs'
-            function: Compiled = torch.compile(record, dynamic=False)
-            state = torch.get_rng_state()
-            found = function(values, tensors)
+        record, state = self._record(evaluate, values, tensors), torch.get_rng_state()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch, about torch
+            from torch._inductor import config
+
+            with config.patch(fallback_random=True):  # the same draws as the programs'
+                function: Compiled = torch.compile(record, dynamic=False)
+                found = function(values, tensors)
         torch.set_rng_state(state)
         expected = evaluate(values, tensors)
         torch.set_rng_state(state)
@@ -141,7 +191,10 @@ class CompiledLoss:
     def _evaluate(self, batch: Batch, names: Sequence[str], values: Sequence[Tensor]) -> list[Tensor]:
         """Return the loss, its three terms `(3,)`, and the gradient of each parameter."""
         leaves = [each.detach().requires_grad_() for each in values]
-        loss = torch.func.functional_call(self._loss, dict(zip(names, leaves, strict=True)), (batch,))
+        given = dict(zip(names, leaves, strict=True))
+        # of a large table the rows of the batch take the table's place
+        with rows_read_by({id(rows): lambda _, rows=rows: rows for name, rows in given.items() if name in self._codes}):
+            loss = torch.func.functional_call(self._loss, given, (batch,))
         found = self._pair.objective.latest
         terms = torch.stack([found.expected_log_likelihood, found.kl.double(), found.log_prior.double()])
         gradients = torch.autograd.grad(loss, leaves, allow_unused=True)

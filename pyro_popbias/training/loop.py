@@ -256,7 +256,7 @@ class TrainingLoop:
     def _backward(self, batch: Batch) -> Tensor:
         """Return the loss of a batch, and leave its gradient with the parameters and with the rows that were read."""
         if self._compiled is not None:
-            return self._compiled.backward(batch)
+            return self._compiled.backward(batch, self._optimizer.tables)
         with rows_read_by(self._optimizer.readers):
             loss: Tensor = self._loss(batch)
         loss.backward()

@@ -10,7 +10,7 @@ from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.data.padded import pad
 from pyro_popbias.errors import ConfigError, NumericalError, PopBiasError
-from pyro_popbias.training import compiled
+from pyro_popbias.training import compiled, optimizer
 from pyro_popbias.training.compiled import CompiledLoss
 from pyro_popbias.training.loop import train
 
@@ -70,6 +70,20 @@ def test_the_record_is_what_the_programs_do(events, model, guide, monkeypatch):
     assert own.keys() == theirs.keys()
     for name, gradient in own.items():
         torch.testing.assert_close(gradient, theirs[name], rtol=1e-6, atol=1e-6 * float(gradient.abs().max()))
+
+
+@pytest.mark.parametrize("affinity", [POINT, MEAN_FIELD], ids=["point", "mean-field"])
+def test_large_tables_are_read_row_by_row(events, affinity, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda record, **_: record)
+    monkeypatch.setattr(optimizer, "LARGE", 100)
+    eager, own = histories(events, "product", "gamma", affinity)
+    pd.testing.assert_frame_equal(own, eager, rtol=1e-6)
+
+
+def test_a_large_table_of_cells_is_refused(events, monkeypatch):
+    monkeypatch.setattr(optimizer, "LARGE", 50)
+    with pytest.raises(ConfigError, match="PB-C492.*a table of 60 numbers"):
+        train(made(events, "product", "gamma", POINT, compile=True))
 
 
 def histories(events, model, guide, affinity):
