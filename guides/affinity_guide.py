@@ -50,7 +50,9 @@ class AffinityGuide(PyroModule):
                 pyro.sample(name, Normal(loc, log_scale.exp()).to_event(1))
                 continue
             group = batch.users if plate == "users" else batch.items
-            distribution = Normal(gather_distinct(loc, group.code), gather_distinct(log_scale, group.code).exp()).to_event(1)
+            distribution = Normal(
+                gather_distinct(loc, group.code), gather_distinct(log_scale, group.code).exp()
+            ).to_event(1)
             with pyro.plate(f"{name}_plate", len(group.code)), poutine.scale(scale=group.weight):
                 pyro.sample(name, distribution)
 

@@ -26,10 +26,10 @@ class NegativeBinomialExposureConfig(ExposureConfig):
 class NegativeBinomialExposure(Exposure):
     """n_j | z_j ~ NegativeBinomial with mean mu_j = m_t z_j^power / E[z^power] and variance mu_j + mu_j^2 / r.
 
-    The dispersion r says how far counts are evidence of popularity at all: as r goes to 0 the model without counts is back, and
-    Poisson's as it goes to infinity. E_q log P needs E_q log(1 + mu / r), see `distributions.softplus_power`. The dispersion is not
-    learned: labels see 1 / r in one sum with the variance of qualities, and an ELBO of independent q's grows with r whatever the
-    truth.
+    The dispersion r says how far counts are evidence of popularity at all: as r goes to 0 the model without counts is back,
+    and Poisson's as it goes to infinity. E_q log P needs E_q log(1 + mu / r), see `distributions.softplus_power`. The
+    dispersion is not learned: labels see 1 / r in one sum with the variance of qualities, and an ELBO of independent q's
+    grows with r whatever the truth.
 
     Args:
         count: `(C,)` training rows of each cell.

@@ -166,7 +166,7 @@ def _moments_chain(q: LogNormalChain) -> Moments:
     variance = q.variance_of_y
     # the entropy of z given the z before: with E[log p] of the marginals, a sum over cells is the chain's KL
     entropy = q.loc + torch.log(q.scale) + 0.5 * (1 + LOG_TWO_PI)
-    return Moments(entropy, q.loc, variance, lambda r: r * q.loc + 0.5 * r.square() * variance)
+    return Moments(entropy, q.loc, lambda: variance, lambda r: r * q.loc + 0.5 * r.square() * variance)
 
 
 def _kl_to_chain(q: Distribution, p: GaussianChain) -> Tensor:

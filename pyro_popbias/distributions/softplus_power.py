@@ -1,7 +1,7 @@
 """E[log(1 + e^y z^p)] of a positive z, the one term of a negative binomial count that has no closed form.
 
-Closed under a LogNormal within 1e-8; elsewhere the rule over log z of `quadrature`. Under a Gamma, on which every training step of
-a default study spends it, the gradient comes from the same nodes as the value: with s = log z - log(a / b) at fixed nodes,
+Closed under a LogNormal within 1e-8; elsewhere the rule over log z of `quadrature`. Under a Gamma, where each step of a
+default study needs it, the gradient comes from the same nodes as the value: with s = log z - log(a / b) at fixed nodes,
 
     d/dy = E[sigma],   d/d log b = -p E[sigma],   d/da = E[v (-F'(a) - (e^s - 1 - s))] + p E[sigma] / a
 
@@ -88,7 +88,8 @@ def _in_blocks(a: Tensor, b: Tensor, offset: Tensor, power: Tensor) -> Tensor:
     long = (a < FEWER_FROM) | (power < 1)
     for rows, nodes in ((long, NODES), (~long, FEWER)):
         for part in rows.nonzero().squeeze(-1).split(BLOCK // nodes):
-            found[:, part] = _sums(*(each.index_select(0, part) for each in (a, b, offset)), power, nodes)
+            of_part = a.index_select(0, part), b.index_select(0, part), offset.index_select(0, part)
+            found[:, part] = _sums(*of_part, power, nodes)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Branches on values, for programs that may be traced: a compiler records what they do once, with values that it does not know."""
+"""Branches on values, for programs that may be traced: a compiler records what they do, with values that it does not know."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -11,6 +11,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any, final
 
 import pyro
@@ -30,7 +31,7 @@ from pyro_popbias.training.row_adam import RowTable
 
 TOLERANCE = 1e-6  # relative, of the loss and of the largest gradient of a parameter
 COMPILERS = ("g++", "clang++", "c++")
-GROUPS = {"users": UniqueIds, "items": UniqueIds, "cells": CellDraws}
+GROUPS: dict[str, Any] = {"users": UniqueIds, "items": UniqueIds, "cells": CellDraws}  # cached properties of a batch
 
 Compiled = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 
@@ -55,6 +56,19 @@ def require_compiler(device: str) -> None:
             f"PB-C490: [training] compile = true needs a C++ compiler, and none of {', '.join(COMPILERS)} is on the path; "
             "install one, or leave compile out"
         )
+
+
+@cache
+def fused(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return a function of tensors as one operation, for any number of rows."""
+    compiled: Callable[..., tuple[Tensor, Tensor]] = torch.compile(function, dynamic=True)
+
+    def run(*given: Tensor) -> tuple[Tensor, Tensor]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch, about torch
+            return compiled(*given)
+
+    return run
 
 
 @final
@@ -136,8 +150,8 @@ class CompiledLoss:
             if read and all(code is getattr(batch, group).code for code in read):
                 return group
         raise ConfigError(
-            f"PB-C492: [training] compile = true cannot compile a table of {table.parameter.numel():,} numbers that is read neither "
-            "by user nor by item; leave compile out"
+            f"PB-C492: [training] compile = true cannot compile a table of {table.parameter.numel():,} numbers that is read "
+            "neither by user nor by item; leave compile out"
         )
 
     def _padded(self, batch: Batch) -> Batch:
@@ -193,13 +207,19 @@ class CompiledLoss:
         leaves = [each.detach().requires_grad_() for each in values]
         given = dict(zip(names, leaves, strict=True))
         # of a large table the rows of the batch take the table's place
-        with rows_read_by({id(rows): lambda _, rows=rows: rows for name, rows in given.items() if name in self._codes}):
+        with rows_read_by({id(rows): _constantly(rows) for name, rows in given.items() if name in self._codes}):
             loss = torch.func.functional_call(self._loss, given, (batch,))
         found = self._pair.objective.latest
         terms = torch.stack([found.expected_log_likelihood, found.kl.double(), found.log_prior.double()])
         gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-        filled = [torch.zeros_like(leaf) if each is None else each for leaf, each in zip(leaves, gradients, strict=True)]
+        filled = [
+            torch.zeros_like(leaf) if each is None else each for leaf, each in zip(leaves, gradients, strict=True)
+        ]
         return [loss.detach(), terms, *(each.detach() for each in filled)]
+
+
+def _constantly(rows: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda _: rows
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:
@@ -213,11 +233,11 @@ def _tensors(batch: Batch) -> dict[str, Tensor]:
 
 def _with_tensors(batch: Batch, tensors: Sequence[Tensor]) -> Batch:
     """Return a batch with other tensors in place of its own, in the order of `_tensors`."""
-    given = dict(zip(_tensors(batch), tensors, strict=True))
+    given: dict[str, Any] = dict(zip(_tensors(batch), tensors, strict=True))
     changed = replace(batch, **{name: value for name, value in given.items() if "." not in name})
     for group, kind in GROUPS.items():
-        parts = {each.name: given.get(f"{group}.{each.name}") for each in fields(kind)}
-        if all(part is not None for part in parts.values()):
+        if group in batch.__dict__:
+            parts = {each.name: given[f"{group}.{each.name}"] for each in fields(kind)}
             changed.__dict__[group] = kind(**parts)  # where the cached property keeps it
     return changed
 

@@ -78,7 +78,9 @@ def median_r_hat(iterates: Iterates) -> float:
 
 def _some(parameters: Iterable[Parameter]) -> Tensor:
     """Return evenly spaced numbers of parameters, `(n,)`."""
-    return torch.cat([_of_table(each) if each.dim() == 2 else _evenly(each.detach().reshape(-1)) for each in parameters])
+    return torch.cat(
+        [_of_table(each) if each.dim() == 2 else _evenly(each.detach().reshape(-1)) for each in parameters]
+    )
 
 
 def _of_table(table: Parameter) -> Tensor:

@@ -18,37 +18,32 @@ import math
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import Parameter
 
 from pyro_popbias.assembly.components import local_parameters
-from pyro_popbias.assembly.pair import BLOCK, Pair
-from pyro_popbias.data.batches import Batch, TrainingBatches
+from pyro_popbias.assembly.pair import Pair
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.guides import AmortizedGuide
 from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import rows_read_by
-from pyro_popbias.training.global_response import find_global_response
-from pyro_popbias.training.information import JointInformation
 from pyro_popbias.training.iterates import Iterates, median_r_hat
 from pyro_popbias.training.judge import RankingJudge
-from pyro_popbias.training.linear_response import find_intercept_response
+from pyro_popbias.training.log_score import log_score
 from pyro_popbias.training.optimizer import RowAdam
-from pyro_popbias.training.quality_response import find_quality_response
 from pyro_popbias.training.residual import find_residual
+from pyro_popbias.training.responses import find_responses
+from pyro_popbias.training.row_adam import separately
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
 from pyro_popbias.training.state import DONE, Snapshot, TrainingResult, TrainingState
 from pyro_popbias.training.update_schedule import schedule_of
-
-if TYPE_CHECKING:
-    from pyro_popbias.training.compiled import CompiledLoss
 
 PATIENCE = 10  # epochs of phase one without a better held-out log-score
 # the second of Adam's betas: gradients of q shrink a hundredfold while it settles, and a memory as long as the usual
@@ -82,7 +77,11 @@ class TrainingLoop:
         self._on_epoch = on_epoch
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
-        self._compiled = compiled_loss(pair, self._loss) if pair.study.training.compile else None
+        self._compiled, self._fused = None, separately
+        if pair.study.training.compile:
+            from pyro_popbias.training.compiled import CompiledLoss, fused  # torch's tracing takes a while to import
+
+            self._compiled, self._fused = CompiledLoss(pair, self._loss), fused
         # scores of pairs have no upper bound: at a higher rate q scatters, and their exponent ends too low
         # a network cannot take the higher rate, which its weights share among all cells
         rises = not (pair.model.pairwise or isinstance(pair.guide.popularity, AmortizedGuide))
@@ -123,11 +122,10 @@ class TrainingLoop:
         popularity = (guide.popularity.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
             rate = training.learning_rate * (1.0 if self._scales is None else self._scales.rate)
-            return RowAdam(
-                [popularity, (model.parameters(), training.learning_rate, MODEL_MEMORY), (weights, rate, MODEL_MEMORY)]
-            )
+            of_model = (model.parameters(), training.learning_rate, MODEL_MEMORY)
+            return RowAdam([popularity, of_model, (weights, rate, MODEL_MEMORY)], fused=self._fused)
         kept = self._scalars() + [weight for weight in weights if weight.requires_grad]
-        return RowAdam([popularity, (kept, training.guide_learning_rate, GUIDE_MEMORY)])
+        return RowAdam([popularity, (kept, training.guide_learning_rate, GUIDE_MEMORY)], fused=self._fused)
 
     def _scalars(self) -> list[Parameter]:
         """Return the global parameters of the model: intercept, concentration and the like."""
@@ -338,35 +336,3 @@ def train(
         finally:
             pair.model.requires_grad_(True)
             pair.guide.requires_grad_(True)
-
-
-def compiled_loss(pair: Pair, loss: nn.Module) -> "CompiledLoss":
-    """Return the objective of a pair as a function that is compiled where it is first called."""
-    from pyro_popbias.training.compiled import CompiledLoss  # torch's tracing takes a while to import
-
-    return CompiledLoss(pair, loss)
-
-
-def find_responses(pair: Pair) -> None:
-    """Give the guide of a trained pair what its numbers move together, beyond their separate posteriors."""
-    find_global_response(pair)
-    information = JointInformation.of(pair)
-    if information is not None:
-        find_intercept_response(pair, information)
-        find_quality_response(pair, information)
-
-
-def log_score(pair: Pair, rows: TrainingBatches) -> float:
-    """Return the mean log P(c) of rows with popularity and affinity integrated over their distributions, in nats per row.
-
-    A popularity of a row's own is drawn anew for every row, so its distribution is the prior and not q.
-    """
-    total, number = torch.zeros((), dtype=torch.float64), 0
-    distribution = pair.guide.popularity.posterior if rows.latent == "item" else pair.model.prior.distribution
-    with torch.no_grad():
-        weights = pair.guide.weights()
-        for batch in rows.blocks(BLOCK):
-            affinity = pair.model.pairs(batch.user, batch.item, batch.score, weights)
-            scores = pair.model.log_score(batch, affinity, distribution(batch.cell))
-            total, number = total + scores.sum().cpu(), number + len(scores)
-    return float(total / number)

@@ -9,7 +9,7 @@ from torch.nn import Parameter
 from torch.optim import Adam
 
 from pyro_popbias.sparse_lookup import Reader
-from pyro_popbias.training.row_adam import FIRST_MEMORY, RowTable
+from pyro_popbias.training.row_adam import FIRST_MEMORY, Fusion, RowTable, separately
 
 LARGE = 2_000_000  # elements of a table; below it all rows at once are faster
 
@@ -19,12 +19,18 @@ class RowAdam:
 
     Args:
         groups: parameters with their learning rate and their memory, the second of Adam's betas.
+        fused: as of `RowTable`.
 
     Attributes:
         tables: the large tables.
     """
 
-    def __init__(self, groups: Iterable[tuple[Iterable[Parameter], float, float]]) -> None:
+    def __init__(
+        self,
+        groups: Iterable[tuple[Iterable[Parameter], float, float]],
+        *,
+        fused: Fusion = separately,
+    ) -> None:
         self.tables: list[RowTable] = []
         self._parameters: list[Parameter] = []
         dense: list[dict[str, Any]] = []
@@ -32,7 +38,7 @@ class RowAdam:
             for parameter in parameters:
                 self._parameters.append(parameter)
                 if parameter.dim() > 1 and parameter.numel() > LARGE and parameter.requires_grad:
-                    self.tables.append(RowTable(parameter, rate, memory))
+                    self.tables.append(RowTable(parameter, rate, memory, fused=fused))
                 else:
                     dense.append({"params": [parameter], "lr": rate, "betas": (FIRST_MEMORY, memory)})
         self._dense = Adam(dense, fused=True) if dense else None
@@ -99,5 +105,5 @@ class RowAdam:
             content = self._dense.state_dict()
             content["state"] = found["dense"]
             self._dense.load_state_dict(content)
-        for index, state in found["rows"].items():
-            self.tables[index].load(state)
+        for number, own in found["rows"].items():
+            self.tables[number].load(own)

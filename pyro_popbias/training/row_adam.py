@@ -13,6 +13,7 @@ asks for and torch does not, and rows are written by NumPy, which copies them wh
 """
 
 import math
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -24,7 +25,13 @@ FIRST_MEMORY = 0.9  # the first of Adam's betas
 EPSILON = 1e-8
 LEAST = 1e-30  # second moment of a row that never had a gradient
 VANISHED = 1e-18  # share of a first move, below which later ones do not count
+Fusion = Callable[[Callable[..., tuple[Tensor, Tensor]]], Callable[..., tuple[Tensor, Tensor]]]
 BLOCK = 65_536  # rows that catch up at once where all do
+
+
+def separately(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return a function of tensors as it is, one operation after the other."""
+    return function
 
 
 @final
@@ -35,15 +42,16 @@ class RowTable:
         parameter: the table.
         rate: learning rate.
         memory: the second of Adam's betas.
+        fused: `separately`, or what makes one operation of a function of tensors where there is a compiler.
 
     Attributes:
         reads: `(G,)` codes and rows `(G, ...)` read since the last step, whose `grad` is what that step will use.
     """
 
-    def __init__(self, parameter: Parameter, rate: float, memory: float) -> None:
+    def __init__(self, parameter: Parameter, rate: float, memory: float, *, fused: Fusion) -> None:
         self.parameter = parameter
         self.reads: list[tuple[Tensor, Tensor]] = []
-        self._rate, self._memory = rate, memory
+        self._rate, self._memory, self._fused = rate, memory, fused
         self._decay = FIRST_MEMORY / math.sqrt(memory)
         self._horizon = math.ceil(math.log(VANISHED) / math.log(self._decay))
         ages = torch.arange(self._horizon, 0, -1, dtype=torch.float64, device=parameter.device)
@@ -82,11 +90,7 @@ class RowTable:
         shape = -1, *[1] * (rows.dim() - 1)
         missed = (self._steps - last).to(rows.dtype).reshape(shape)
         reach = self._sums.index_select(0, last - self._first).to(rows.dtype).reshape(shape)
-        first, second = moments.unbind(1)
-        rows.addcmul_(first * reach, second.clamp(min=LEAST).rsqrt_(), value=-1.0)
-        first.mul_(FIRST_MEMORY**missed)
-        second.mul_(self._memory**missed)
-        return rows, moments
+        return self._fused(_caught_up)(rows, moments, reach, FIRST_MEMORY**missed, self._memory**missed)
 
     def forget(self) -> None:
         """Forget what was read."""
@@ -98,12 +102,9 @@ class RowTable:
         updates, rate = self._updates(), self._rate * factor
         self._steps += 1
         for code, rows, gradient, moments in updates:
-            first, second = moments.unbind(1)
-            first.lerp_(gradient, 1 - FIRST_MEMORY)
-            second.mul_(self._memory).addcmul_(gradient, gradient, value=1 - self._memory)
             unbiased = math.sqrt(1 - self._memory**self._steps)
-            size = second.sqrt().add_(EPSILON * unbiased)
-            rows.addcdiv_(first, size, value=-rate * unbiased / (1 - FIRST_MEMORY**self._steps))
+            numbers = (self._memory, EPSILON * unbiased, rate * unbiased / (1 - FIRST_MEMORY**self._steps))
+            rows, moments = self._fused(_updated)(rows, moments, gradient, rows.new_tensor(numbers))
             _write(self.parameter, code, rows)
             _write(self._moments, code, moments)
             self._last.index_fill_(0, code, self._steps)
@@ -151,6 +152,39 @@ class RowTable:
         self._steps = int(state["step"])
         self._moments.copy_(state["moments"])
         self._start_sums()
+
+
+def _caught_up(rows: Tensor, moments: Tensor, reach: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows and moments after steps without gradient.
+
+    Args:
+        rows: `(G, ...)`.
+        moments: `(G, 2, ...)`.
+        reach: `(G, 1)` what the steps move, over m / sqrt(v).
+        first: `(G, 1)` what is left of the first moment.
+        second: likewise.
+    """
+    m, v = moments.unbind(1)
+    moved = rows.addcmul_(m * reach, v.clamp(min=LEAST).rsqrt_(), value=-1.0)
+    m.mul_(first)
+    v.mul_(second)
+    return moved, moments
+
+
+def _updated(rows: Tensor, moments: Tensor, gradient: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows and moments after a step.
+
+    Args:
+        rows: `(G, ...)`.
+        moments: `(G, 2, ...)`.
+        gradient: `(G, ...)`.
+        numbers: `(3,)` memory of the second moment, epsilon and rate of the step, corrected for bias.
+    """
+    memory, epsilon, rate = numbers.unbind()
+    m, v = moments.unbind(1)
+    m.lerp_(gradient, 1 - FIRST_MEMORY)
+    v.mul_(memory).add_(gradient * gradient * (1 - memory))
+    return rows.sub_(rate * m / (v.sqrt() + epsilon)), moments
 
 
 def _in_large_pages(table: Tensor) -> Tensor:

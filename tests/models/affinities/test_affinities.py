@@ -11,7 +11,7 @@ from pyro_popbias.assembly.pair import pair
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.models import AffinityDistribution
 from pyro_popbias.models.affinities.embedding import _Products
-from pyro_popbias.training.loop import TrainingLoop, train
+from pyro_popbias.training.loop import train
 
 AFFINITIES = {
     "embedding": {"name": "embedding", "dim": 3, "scale": 0.7, "posterior": "point"},
@@ -191,5 +191,3 @@ def test_linear_weights_are_parameters_with_intervals(short_training):
     assert abs(data["prior"]["beta_item"].std() - 1) < 0.1
     pairs = fit.predict(fit.recommend(k=2))
     assert (pairs["score_sd"] > 0).all()
-
-
