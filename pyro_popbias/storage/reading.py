@@ -25,7 +25,7 @@ from pyro_popbias.trained import Trained
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.restarts import Chain
 
-SCHEMA = 5
+SCHEMA = 6
 NEEDED = {"study.toml", PARAMETERS, "users.parquet", "items.parquet"}
 
 Contents = dict[str, bytes]
