@@ -208,12 +208,12 @@ def test_files_outside_the_folder_are_not_read(run, name):
         pb.load(run)
 
 
-@pytest.mark.parametrize("schema", [0, 1, 2, 3, 4, "5", None])
+@pytest.mark.parametrize("schema", [0, 1, 2, 3, 4, 5, "6", None])
 def test_other_schemas(run, schema):
     manifest = json.loads((run / "manifest.json").read_text()) | {"schema": schema}
     (run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        SchemaVersionError, match=rf"PB-R096: .* has schema {schema}, this version reads 5; open it with"
+        SchemaVersionError, match=rf"PB-R096: .* has schema {schema}, this version reads 6; open it with"
     ):
         pb.load(run)
 
