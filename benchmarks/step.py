@@ -6,9 +6,9 @@ data are whole batches, because the package cuts an epoch into batches of equal 
 of the batch size, steps would be shorter for small N. The hand-written step looks for no non-finite gradients, seeds
 nothing and has the textbook KL of two Gammas, so its ratio counts the package's safeguards too.
 
-The last line is `hand=H naive=P n=M vectors=V`: package over hand-written, package over naive, N=1e7 over N=1e5, and the
-default study, whose vectors have a posterior and learned scales, over point vectors of as many dimensions. With `--all`
-there are two contestants a model, package and hand-written, and the last line has the ratio of each model.
+The last lines are ratios: package over hand-written, naive over package, N=1e7 over N=1e5, and the default study, whose
+vectors have a posterior and learned scales and whose counts are data, over point vectors of as many dimensions without
+counts. With `--all` there are three contestants a model: package, package with `[training] compile = true`, and hand-written.
 """
 
 import math
@@ -45,13 +45,16 @@ MODELS = ("product", "additive", "inverse-logistic")
 WARM = 20  # steps before the first turn
 
 
-def make_pair(rows: int, model: str = "product", *, exposure: str = "none", **affinity: object) -> Pair:
+def make_pair(
+    rows: int, model: str = "product", *, exposure: str = "none", compiled: bool = False, **affinity: object
+) -> Pair:
     """Return a pair over synthetic ratings, of which a few items and users have most.
 
     Args:
         rows: number of ratings.
         model: its name.
         exposure: its exposure part; the hand-written step has none.
+        compiled: whether `torch.compile` makes one function of the loss and its gradient.
         affinity: keys of the affinity in place of those of the hand-written step, point vectors and no user bias.
     """
     rng = np.random.default_rng(0)
@@ -64,7 +67,7 @@ def make_pair(rows: int, model: str = "product", *, exposure: str = "none", **af
     study = Study(
         model={"name": model, "exposure": exposure, "affinity": {"name": "embedding", **(affinity or point)}},
         guide={"name": "gamma"},
-        training={"batch_size": BATCH, "validation": 0.0, "device": "cpu"},
+        training={"batch_size": BATCH, "validation": 0.0, "device": "cpu", "compile": compiled},
     )
     return assemble(Interactions(users=users, items=items, user=user, item=item, label=label), study)
 
@@ -269,6 +272,25 @@ def time_in_turns(contestants: dict[str, Callable[[], object]], turns: int, step
     return times.T
 
 
+def compare_models(turns: int, steps: int) -> None:
+    """Time package, compiled package and hand-written step of every model in turns."""
+    contestants = {}
+    for model in MODELS:
+        pair = make_pair(MIDDLE, model)
+        contestants[f"package, {model}"] = package = package_step(pair)
+        contestants[f"compiled, {model}"] = package_step(make_pair(MIDDLE, model, compiled=True))
+        contestants[f"hand-written, {model}"] = warm(package, pair)
+    times = time_in_turns(contestants, turns, steps).reshape(len(MODELS), 3, turns)
+    for model, (package, compiled, hand) in zip(MODELS, times, strict=True):
+        print_ratio(f"{model}: package over hand-written", package / hand)
+        print_ratio(f"{model}: compiled over hand-written", compiled / hand)
+
+
+def print_ratio(name: str, ratio: np.ndarray) -> None:
+    """Print the median and the quartiles of a ratio over turns."""
+    print("{:<52} {:6.2f}   quartiles {:.2f} {:.2f}".format(name, *np.quantile(ratio, (0.5, 0.25, 0.75))))
+
+
 def main(
     turns: Annotated[int, typer.Option(help="turns of all contestants")] = 15,
     steps: Annotated[int, typer.Option(help="timed steps of each in a turn")] = 4,
@@ -277,13 +299,7 @@ def main(
     """Time the steps in turns and print medians and ratios."""
     pyro.enable_validation(False)
     if every:
-        contestants = {}
-        for model in MODELS:
-            pair = make_pair(MIDDLE, model)
-            contestants[f"package, {model}"] = package = package_step(pair)
-            contestants[f"hand-written, {model}"] = warm(package, pair)
-        times = time_in_turns(contestants, turns, steps)
-        print(*(f"{model}={np.median(times[2 * k] / times[2 * k + 1]):.2f}" for k, model in enumerate(MODELS)))
+        compare_models(turns, steps)
         return
     pair, small, large = make_pair(MIDDLE), make_pair(SMALL), make_pair(LARGE)
     package = package_step(pair)
@@ -295,13 +311,15 @@ def main(
         f"naive Pyro, N={MIDDLE:,}": naive_step(pair.events),
         f"package, N={SMALL:,}": package_step(small),
         f"package, N={LARGE:,}": package_step(large),
-        "default study": package_step(make_pair(MIDDLE, dim=DEFAULT_DIM)),
+        "default study": package_step(make_pair(MIDDLE, exposure="auto", dim=DEFAULT_DIM)),
         f"point vectors, dim {DEFAULT_DIM}": package_step(make_pair(MIDDLE, dim=DEFAULT_DIM, posterior="point")),
         f"start of an epoch, N={LARGE:,}": lambda: next(large.batches(epoch=next(epochs))),
     }
     middle, hand, naive, few, many, default, point = time_in_turns(contestants, turns, steps)[:7]
-    pairs = ((middle, hand), (middle, naive), (many, few), (default, point))
-    print("hand={:.2f} naive={:.2f} n={:.2f} vectors={:.2f}".format(*(np.median(a / b) for a, b in pairs)))
+    print_ratio("package over hand-written", middle / hand)
+    print_ratio("naive Pyro over package", naive / middle)
+    print_ratio(f"N={LARGE:,} over N={SMALL:,}", many / few)
+    print_ratio("default study over point vectors", default / point)
 
 
 if __name__ == "__main__":
