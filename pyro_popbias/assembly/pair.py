@@ -22,6 +22,7 @@ from pyro_popbias.assembly.training_data import (
 from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
+from pyro_popbias.data.stored_batches import batches_of
 from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.guides import GUIDES, JointGuide, PopularityGuide
 from pyro_popbias.models import PopularityModel, PopularityPrior
@@ -169,7 +170,7 @@ def assemble(
         )
         warnings.warn(message, DataWarning, stacklevel=3)
     tensors = partial(
-        TrainingBatches,
+        batches_of,
         events,
         score=given_score(events.columns, study),
         latent=study.model.latent,
