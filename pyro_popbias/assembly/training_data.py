@@ -82,7 +82,7 @@ def training_negatives(
     kind = PopularNegatives if study.data.negative_sampling == "popularity" else Negatives
     if not number:
         return None
-    assert isinstance(rows, np.ndarray)  # noqa: S101  `split_rows` refuses negatives for rows on disk
+    assert isinstance(rows, np.ndarray)  # noqa: S101  `rows_of_training` refuses negatives for rows on disk
     return kind(events, number, rows=rows, device=device)
 
 
@@ -98,10 +98,8 @@ def choose_device(name: str) -> str:
     return "cuda" if there and name != "cpu" else "cpu"
 
 
-def split_rows(
-    events: Interactions, study: Study, *, seed: int | None = None
-) -> tuple[np.ndarray, np.ndarray] | tuple[StoredRows, StoredRows]:
-    """Return positions of the training and of the held-out rows, or those of a log on disk; of positives with negatives.
+def split_rows(events: Interactions, study: Study, *, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of the training and of the held-out rows; where negatives are sampled, of positives only.
 
     Args:
         events: the interactions.
@@ -109,16 +107,36 @@ def split_rows(
         seed: decides which are held out; the study's by default.
 
     Raises:
-        DataError: the log is on disk, and the study draws negatives or holds out other than random rows.
+        DataError: the rows are on disk, where positions of all of them are not held in memory.
     """
-    seed = study.training.seed if seed is None else seed
     if events.stored is not None:
-        return _stored(events.stored, study, seed)
+        raise DataError(
+            f"PB-D450: the rows of the fit are on disk, in {events.stored.folder}, and this takes positions of all of them in "
+            "memory; ask it of a fit to a part of the log, read with read_interactions"
+        )
     number = study.data.negatives or 0
     usable = np.flatnonzero(events.label) if number and events.label is not None else np.arange(len(events))
     held_out = study.training.held_out
     how = require_split(held_out.split, has_time=events.time is not None)
-    return hold_out(events, usable, held_out.share, seed, how=how)
+    return hold_out(events, usable, held_out.share, study.training.seed if seed is None else seed, how=how)
+
+
+def rows_of_training(
+    events: Interactions, study: Study, *, seed: int | None = None
+) -> tuple[np.ndarray, np.ndarray] | tuple[StoredRows, StoredRows]:
+    """Return the training and the held-out rows: positions, as `split_rows` does, or rows of a log on disk.
+
+    Args:
+        events: the interactions.
+        study: as in `split_rows`.
+        seed: likewise.
+
+    Raises:
+        DataError: the log is on disk, and the study draws negatives or holds out other than random rows.
+    """
+    if events.stored is None:
+        return split_rows(events, study, seed=seed)
+    return _stored(events.stored, study, study.training.seed if seed is None else seed)
 
 
 def _stored(log: StoredLog, study: Study, seed: int) -> tuple[StoredRows, StoredRows]:

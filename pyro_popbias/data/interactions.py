@@ -19,10 +19,9 @@ from pyro_popbias.data.labels import as_labels
 from pyro_popbias.data.log_columns import LogColumns
 from pyro_popbias.data.log_reading import read_log
 from pyro_popbias.data.periods import PeriodBy, period_edges, require_period_by, require_periods, warn_of_sparse_periods
-from pyro_popbias.data.splits import Split, choose_rows, require_split
+from pyro_popbias.data.splits import Split, choose_test
 from pyro_popbias.data.stored_log import StoredLog
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.validation import require_integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +104,8 @@ class Interactions:
     def of_log(cls, log: StoredLog) -> "Interactions":
         """Return the interactions of a log on disk."""
         user, item, label = log.table.T[:3]  # nothing is read yet
-        known = {"label": label if log.has_label else None, "periods": log.periods, "edges": log.edges}
-        return cls(log.users, log.items, user, item, **known, stored=log)
+        labels = label if log.has_label else None
+        return cls(log.users, log.items, user, item, labels, None, log.periods, log.edges, stored=log)
 
     @classmethod
     def from_frame(
@@ -318,21 +317,9 @@ class Interactions:
         Raises:
             ConfigError: `how` or `test` is wrong, the split needs times, or one side would be empty.
         """
-        seed, how = require_integer("seed", seed, 0), require_split(how, has_time=self.time is not None)
-        number = round(test * len(self)) if isinstance(test, float) and 0 < test < 1 else 0
-        if not 0 < number < len(self):
-            raise ConfigError(
-                f"PB-C007: test={test!r} of {len(self)} rows leaves train or test empty; give a share such as 0.1"
-            )
         if self.stored is not None:
             self.stored.require_few("split", "split the files before they are read")
-        order, free = np.random.default_rng(seed).permutation(len(self)), np.ones(len(self), dtype=bool)
-        if how == "item-uniform":
-            for codes in (self.user, self.item):
-                free[order[np.unique(codes[order], return_index=True)[1]]] = False
-        chosen = choose_rows(how, order, number, free=free, user=self.user, item=self.item, time=self.time)
-        if not chosen.any() or chosen.all():
-            raise ConfigError(f"PB-C007: the split {how!r} of {len(self)} rows leaves train or test empty")
+        chosen = choose_test(how, test, seed, user=self.user, item=self.item, time=self.time)
         train = self.take(np.flatnonzero(~chosen))._cut(self.periods, self.period_by)
         return train, replace(self.take(np.flatnonzero(chosen)), edges=train.edges)
 

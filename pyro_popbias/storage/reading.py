@@ -164,8 +164,8 @@ def _on_disk(place: dict[str, str], catalogue: Catalogue) -> Interactions | None
         message = f"PB-D449: the run is opened without its interactions, which were in {folder}: {fault}"
         warnings.warn(message, DataWarning, stacklevel=4)
         return None
-    features = {"user_features": catalogue.user_features, "item_features": catalogue.item_features}
-    return replace(Interactions.of_log(log), items=catalogue.items, **features)
+    known, features = Interactions.of_log(log), (catalogue.user_features, catalogue.item_features)
+    return replace(known, items=catalogue.items, user_features=features[0], item_features=features[1])
 
 
 def _earlier(contents: Contents, catalogue: Catalogue) -> Interactions | None:
