@@ -16,6 +16,7 @@ from pyarrow import parquet
 from scipy import stats
 
 import pyro_popbias as pb
+from pyro_popbias import progress
 from pyro_popbias.assembly.pair import assemble
 from pyro_popbias.data import log_reading, parquet_source, stored_batches, stored_log, stored_rows
 from pyro_popbias.data.stored_pairs import pairs_of
@@ -29,6 +30,7 @@ from pyro_popbias.errors import (
     RunFolderError,
 )
 from pyro_popbias.prediction.scorer import seen_items
+from pyro_popbias.storage.identity import identity
 
 COLUMNS = {"user": "user", "item": "item", "label": "label"}
 CALLS = ((Path, "open"), (Path, "replace"), (Path, "unlink"), (os, "fsync"))
@@ -384,44 +386,71 @@ def test_what_would_hold_all_rows_is_refused(pair, files, tmp_path, monkeypatch)
         assemble(read(files, tmp_path / "positives", label=None), pb.Study())
 
 
-@pytest.mark.filterwarnings("ignore:PB-C402", "ignore:PB-D370")
+def study_of(**training):
+    affinity = {"name": "embedding", "dim": 2, "posterior": "point"}
+    return pb.Study(model={"affinity": affinity}, training={"device": "cpu", **training})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:PB-C402")
 def test_a_fit_is_as_good_as_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_rows, "BLOCK", 1_000)
     monkeypatch.setattr(log_reading, "SPOOL_ROWS", 5_000)
     simulation = pb.simulate(users=200, items=80, interactions=12_000, dim=2, seed=0)
-    frame = simulation.frame.sort_values("user")
+    frame, test, p = simulation.frame.sort_values("user"), simulation.test, simulation.test["probability"]
     frame.to_parquet(tmp_path / "log.parquet", index=False)
-    stored = read(tmp_path / "log.parquet", tmp_path / "log")
-    study = pb.Study(
-        model={"affinity": {"name": "embedding", "dim": 2, "posterior": "point"}},
-        training={"device": "cpu", "epochs": 6, "batch_size": 500, "phase_two": 6},
-    )
-    test = simulation.test
-    fits = [
-        pb.fit(each, study=study, progress=False) for each in (stored, pb.Interactions.from_frame(frame, label="label"))
-    ]
-    p, (one, other) = test["probability"], [fit.predict(test)["score"].clip(1e-6, 1 - 1e-6) for fit in fits]
-    loss = [-(p * np.log(score) + (1 - p) * np.log1p(-score)) for score in (one, other)]
-    difference = loss[0] - loss[1]
-    # each fit has its own held-out rows and draws: the two differ by less than either varies over test rows
-    assert abs(difference.mean()) < loss[1].std() / np.sqrt(len(test))
-    known = fits[0].recommend(users=["u0"], k=5).merge(frame[frame["user"] == "u0"], on=["user", "item"])
-    assert known.empty
-    assert (
-        fits[0]
-        .evaluate(simulation.test.assign(label=1).pipe(pb.Interactions.from_frame, label="label"))["value"]
-        .notna()
-        .all()
-    )
+    study = study_of(epochs=10, batch_size=500, learning_rate=0.05, phase_two=12)
+    losses = [-(p * np.log(p.mean()) + (1 - p) * np.log1p(-p.mean()))]
+    for events in (
+        read(tmp_path / "log.parquet", tmp_path / "log"),
+        pb.Interactions.from_frame(frame, label="label"),
+    ):
+        score = pb.fit(events, study=study, progress=False).predict(test)["score"].clip(1e-6, 1 - 1e-6)
+        losses.append(-(p * np.log(score) + (1 - p) * np.log1p(-score)))
+    constant, stored, known = losses
+    # each fit has its own held-out rows and draws
+    assert abs((stored - known).mean()) < known.std() / np.sqrt(len(test))
+    assert stored.mean() < constant.mean() - 5 * (constant - stored).std() / np.sqrt(len(test))
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.filterwarnings("ignore:PB-C402", "ignore:PB-D370")
+def test_what_is_asked_of_a_fit(files, frame, tmp_path, monkeypatch):
+    stored, known = read(files, tmp_path / "log"), pb.Interactions.from_frame(frame, label="label")
+    pairs = pairs_of(stored.stored, (len(stored.users), len(stored.items)), size=70)
+    assert (pairs != seen_items(known)).nnz == 0
+    fit = pb.fit(stored, study=study_of(epochs=2, batch_size=100), progress=False)
+    assert fit.recommend(k=5).merge(frame, on=["user", "item"]).empty
+    test = frame.assign(item=frame["item"].to_numpy()[::-1])
+    assert fit.evaluate(pb.Interactions.from_frame(test, label="label"), k=3)["value"].notna().all()
+    assert "observed_data" not in fit.to_arviz(draws=5)
     with pytest.raises(DataError, match=r"PB-D450: .*on disk"):
-        fits[0].check()
-    fits[0].save(tmp_path / "run")
+        fit.check()
+    fit.save(tmp_path / "run")
     assert not (tmp_path / "run" / "interactions.parquet").exists()
-    known = pairs_of(stored.stored, (len(stored.users), len(stored.items)), size=700)
-    assert (known != seen_items(pb.Interactions.from_frame(frame, label="label"))).nnz == 0
     loaded = pb.load(tmp_path / "run")
     assert loaded.events.stored.fingerprint == stored.stored.fingerprint
-    pd.testing.assert_frame_equal(loaded.recommend(users=["u0"]), fits[0].recommend(users=["u0"]))
+    pd.testing.assert_frame_equal(loaded.recommend(k=2), fit.recommend(k=2))
+    monkeypatch.setattr(stored_log, "MOST_AT_ONCE", 10)
+    with pytest.raises(DataError, match=r"PB-D445: evaluate would hold all 400 rows"):
+        fit.evaluate(known)
     (tmp_path / "log" / "manifest.json").unlink()
     with pytest.warns(DataWarning, match=r"PB-D449: the run is opened without its interactions"):
         assert pb.load(tmp_path / "run").events is None
+
+
+@pytest.mark.filterwarnings("ignore:PB-C402")
+def test_a_checkpoint_belongs_to_its_log(pair, files, frame, tmp_path):
+    again = assemble(read(files, tmp_path / "log"), pair.study)
+    assert identity(again) == identity(pair)
+    frame.assign(label=1 - frame["label"]).to_parquet(tmp_path / "other.parquet", index=False)
+    other = assemble(read(tmp_path / "other.parquet", tmp_path / "other"), pair.study)
+    assert identity(other)["data"] != identity(pair)["data"]
+
+
+def test_progress_is_logged(files, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level("INFO", logger="pyro_popbias"):
+        read(files, tmp_path / "log")
+    assert "reading rows: 400 of 400" in caplog.messages
+    assert "mixing rows: 400 of 400" in caplog.messages
