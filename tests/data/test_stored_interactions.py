@@ -397,20 +397,19 @@ def test_a_fit_is_as_good_as_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_rows, "BLOCK", 1_000)
     monkeypatch.setattr(log_reading, "SPOOL_ROWS", 5_000)
     simulation = pb.simulate(users=200, items=80, interactions=12_000, dim=2, seed=0)
-    frame, test, p = simulation.frame.sort_values("user"), simulation.test, simulation.test["probability"]
+    frame, test = simulation.frame.sort_values("user"), simulation.test
     frame.to_parquet(tmp_path / "log.parquet", index=False)
-    study = study_of(epochs=10, batch_size=500, learning_rate=0.05, phase_two=12)
-    losses = [-(p * np.log(p.mean()) + (1 - p) * np.log1p(-p.mean()))]
-    for events in (
-        read(tmp_path / "log.parquet", tmp_path / "log"),
-        pb.Interactions.from_frame(frame, label="label"),
-    ):
-        score = pb.fit(events, study=study, progress=False).predict(test)["score"].clip(1e-6, 1 - 1e-6)
-        losses.append(-(p * np.log(score) + (1 - p) * np.log1p(-score)))
-    constant, stored, known = losses
+    study = study_of(epochs=8, batch_size=500, learning_rate=0.05, phase_two=6)
+    label = np.random.default_rng(0).random(len(test)) < test["probability"]
+    stored, known = read(tmp_path / "log.parquet", tmp_path / "log"), pb.Interactions.from_frame(frame, label="label")
+    scores = [pb.fit(each, study=study, progress=False).predict(test)["score"] for each in (stored, known)]
+    found, expected, constant = (
+        -np.log(np.where(label, score, 1 - score)) for score in (*scores, np.full(len(test), frame["label"].mean()))
+    )
     # each fit has its own held-out rows and draws
-    assert abs((stored - known).mean()) < known.std() / np.sqrt(len(test))
-    assert stored.mean() < constant.mean() - 5 * (constant - stored).std() / np.sqrt(len(test))
+    assert abs((found - expected).mean()) < expected.std() / np.sqrt(len(test))
+    gain = constant - found
+    assert gain.mean() > gain.std() / np.sqrt(len(test))  # labels of pairs at random popularity say little
 
 
 @pytest.mark.usefixtures("short_training")
