@@ -192,7 +192,7 @@ class Fit(Trained):
             groups: some of posterior, prior, observed_data, constant_data, prior_predictive, posterior_predictive,
                 log_likelihood. The last three are given on request only. Where leave-one-out does not hold,
                 log_likelihood warns and has the reason as its attribute `reason`. Left at its default, observed_data is
-                missing where a run was saved without its interactions.
+                missing where a run was saved without its interactions, or they are on disk.
             seed: decides the draws and the sample of rows.
 
         Warns:
@@ -204,7 +204,7 @@ class Fit(Trained):
             DataError: items are unseen, or the run was saved without its interactions.
         """
         # only the default itself, and no tuple like it, leaves out what a run does not hold
-        there = [group for group in groups if group != "observed_data" or self.events is not None]
+        there = [group for group in groups if group != "observed_data" or (self.events and not self.events.stored)]
         return container(
             self, draws=draws, items=items, rows=rows, groups=there if groups is GROUPS else groups, seed=seed
         )

@@ -6,7 +6,8 @@ The command line shows the log on standard error if that is not a terminal, and 
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -64,14 +65,26 @@ class TrainingProgress:
 
 def counted(total: int, what: str) -> Iterator[int]:
     """Yield 0 to total - 1, with a bar on a terminal, and else a line every few seconds in the log."""
+    with measured(total, what) as show:
+        for number in range(total):
+            yield number
+            show(number + 1)
+
+
+@contextmanager
+def measured(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """Give a function that shows how much of a total is done: on a terminal by a bar, and else by a line every few seconds."""
     shown = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     on_terminal = sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
         task = bar.add_task(what, total=total)
-        for number in range(total):
-            yield number
-            bar.advance(task)
+
+        def show(done: int) -> None:
+            nonlocal shown
+            bar.update(task, completed=done)
             if time.monotonic() - shown >= SECONDS_BETWEEN_LINES:
                 shown = time.monotonic()
-                log.info("%s: %d of %d", what, number + 1, total)
+                log.info("%s: %d of %d", what, done, total)
+
+        yield show

@@ -122,7 +122,8 @@ def _enough_steps(study: Study, events: Interactions) -> Study:
 def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:
     """Return the number of negatives that are drawn for each positive."""
     given, label = study.data.negatives, events.label
-    if label is not None and not label.any():
+    positive = int(events.catalogue.positives.sum())  # labels may be on disk
+    if label is not None and not positive:
         raise DataError(f"PB-D063: the data have label 0 in all {len(events)} rows; popularity would go to 0")
     if pairwise:
         if given == 0:
@@ -132,7 +133,7 @@ def _negatives(study: Study, events: Interactions, *, pairwise: bool) -> int:
         return given or 1
     if label is None and given != 0:
         return given or 4
-    if label is None or label.all():
+    if label is None or positive == len(events):
         what = "no labels" if label is None else f"label 1 in all {len(events)} rows"
         raise DataError(
             f"PB-D062: the data have {what}, positives only; this likelihood would send every probability to 1. Leave the "

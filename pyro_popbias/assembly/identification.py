@@ -6,8 +6,6 @@ Without a quality z_i is the item's like rate, and an intervention on z takes qu
 
 import warnings
 
-import numpy as np
-
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataWarning, IncompatibleError
 from pyro_popbias.models import MODELS
@@ -104,7 +102,7 @@ def _leaves_quality_open(study: Study) -> bool:
 
 def excess_variation(events: Interactions) -> float:
     """Return the squared coefficient of variation of how often items are logged, beyond what Poisson's has; 0 for one item."""
-    count = np.bincount(events.item, minlength=len(events.items)).astype(float)
+    count = events.catalogue.count.reshape(-1, events.periods).sum(1).astype(float)
     count = count[count > 0]
     if len(count) < 2:
         return 0.0

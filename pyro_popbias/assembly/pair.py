@@ -16,12 +16,13 @@ from pyro_popbias.assembly.training_data import (
     cell_statistics,
     choose_device,
     given_score,
-    split_rows,
+    rows_of_training,
     training_negatives,
 )
 from pyro_popbias.data.batches import Batch, TrainingBatches
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
+from pyro_popbias.data.stored_batches import batches_of
 from pyro_popbias.errors import DataError, DataWarning
 from pyro_popbias.guides import GUIDES, JointGuide, PopularityGuide
 from pyro_popbias.models import PopularityModel, PopularityPrior
@@ -159,7 +160,7 @@ def assemble(
     training = study.training
     device = choose_device(training.device)
     number = study.data.negatives or 0
-    train, held_out = split_rows(events, study, seed=split_seed)
+    train, held_out = rows_of_training(events, study, seed=split_seed)
     # what is held out is not known to training, and what is known to be positive is not scored as a negative
     for_training = training_negatives(events, study, rows=train, device=device)
     for_score = Negatives(events, number, device=device) if number else None  # always uniform
@@ -169,7 +170,7 @@ def assemble(
         )
         warnings.warn(message, DataWarning, stacklevel=3)
     tensors = partial(
-        TrainingBatches,
+        batches_of,
         events,
         score=given_score(events.columns, study),
         latent=study.model.latent,

@@ -14,7 +14,9 @@ from pyro_popbias.assembly import count_statistics
 from pyro_popbias.assembly.components import build_prior, local_parameters
 from pyro_popbias.assembly.count_drift import CountDrift, estimate
 from pyro_popbias.assembly.item_counts import check_disjoint, count_items, read_counts
+from pyro_popbias.assembly.training_data import positives_of
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.stored_rows import StoredRows
 from pyro_popbias.errors import ConfigError, DataWarning, IncompatibleError
 from pyro_popbias.models import PRIORS, ItemPrior, PopularityPrior, SharedPrior
 from pyro_popbias.models.priors.config import POSTERIOR
@@ -35,7 +37,7 @@ class PriorInputs:
 
     study: Study
     events: Interactions
-    rows: np.ndarray
+    rows: np.ndarray | StoredRows
 
     @property
     def family(self) -> type[SharedPrior]:
@@ -45,9 +47,7 @@ class PriorInputs:
     @property
     def positives(self) -> np.ndarray:
         """`(K, T)` positives of each item in each period among the training rows."""
-        label = self.events.label
-        rows = self.rows if label is None else self.rows[label[self.rows] == 1]
-        return np.bincount(self.events.cell[rows], minlength=self.events.cells).reshape(-1, self.events.periods)
+        return positives_of(self.events, self.rows).astype(np.int64).reshape(-1, self.events.periods)
 
     @cached_property
     def table(self) -> pd.DataFrame | None:
@@ -80,7 +80,7 @@ class PriorInputs:
         return np.repeat(self.given[:, None], self.events.periods, axis=1)
 
 
-def make_prior(study: Study, events: Interactions, rows: np.ndarray) -> tuple[PopularityPrior, Study]:
+def make_prior(study: Study, events: Interactions, rows: np.ndarray | StoredRows) -> tuple[PopularityPrior, Study]:
     """Return the prior of a study, at its start, and the study with the drift of its counts where that is estimated.
 
     Args:

@@ -87,7 +87,7 @@ def _share_of_positives(study: Study, events: Interactions) -> float:
     """Return the share of label 1, sampled negatives included."""
     if study.data.negatives or events.label is None:
         return 1 / (1 + (study.data.negatives or 0))
-    return float(np.mean(events.label))
+    return float(events.catalogue.positives.sum() / len(events))
 
 
 def _conformity(study: Study, events: Interactions) -> Iterator[str]:

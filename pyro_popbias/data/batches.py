@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from torch import Tensor
 
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
+
+Latent = Literal["item", "interaction"]
+BatchCells = Literal["of batch", "of items", "all"]
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,12 @@ class TrainingBatches:
         cells: whether a batch has the cells of its rows, or all cells of its rows' items, where periods depend on each other,
             or all cells, each of weight 1, for guides that draw all together.
         device: where batches live.
+
+    Attributes:
+        keeps_affinities: whether what is known of each row may be kept beside it.
     """
+
+    keeps_affinities: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -151,8 +159,8 @@ class TrainingBatches:
         *,
         score: np.ndarray | None = None,
         negatives: Negatives | None = None,
-        latent: Literal["item", "interaction"] = "item",
-        cells: Literal["of batch", "of items", "all"] = "of batch",
+        latent: Latent = "item",
+        cells: BatchCells = "of batch",
         device: str = "cpu",
     ) -> None:
         self.periods, self.latent, self._cells = events.periods, latent, cells
@@ -169,6 +177,10 @@ class TrainingBatches:
         if negatives is not None:
             cell_count += negatives.expected(user, period)
             user_count *= 1 + negatives.number
+        self._set_counts(cell_count, user_count, device)
+
+    def _set_counts(self, cell_count: np.ndarray, user_count: np.ndarray, device: str) -> None:
+        """Set how often each cell `(C,)`, user and item is in an epoch, on average."""
         self.cell_count, self.user_count = (torch.from_numpy(part).to(device) for part in (cell_count, user_count))
         self.item_count = self.cell_count.reshape(-1, self.periods).sum(1)
 

@@ -44,6 +44,16 @@ def check_columns(frame: pd.DataFrame, names: Any) -> None:
             )
 
 
+def check_roles(user: str, item: str) -> None:
+    """Refuse one column as both users and items.
+
+    Raises:
+        DataError: the names are the same.
+    """
+    if user == item:
+        raise DataError(f"PB-D043: user and item are the same column, {user!r}; name two columns")
+
+
 def as_times(column: pd.Series, name: str) -> np.ndarray:
     """Return a column of times as numbers `(N,)`: seconds of dates, numbers as they are.
 

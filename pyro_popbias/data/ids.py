@@ -6,6 +6,7 @@ Two different ids must never become one (2^53 and 2^53 + 1 as floats), and a mis
 import warnings
 from numbers import Integral
 
+import numpy as np
 import pandas as pd
 
 from pyro_popbias.errors import DataError, DataWarning
@@ -80,6 +81,22 @@ def _text(column: pd.Series, name: str) -> pd.Series:
     if empty.any():
         raise DataError(f"PB-D039: column {name!r} has {empty.sum()} empty ids, first at {examples(empty)}")
     return column.astype(str)
+
+
+def as_codes(column: pd.Series, name: str) -> tuple[np.ndarray, "pd.Index[str]"]:
+    """Return the code of each row, `(N,)`, and ids by code.
+
+    Args:
+        column: ids, as in `as_text`.
+        name: the column's name for messages.
+
+    Raises:
+        DataError: ids cannot be used.
+    """
+    codes, found = pd.factorize(as_text(column, name))
+    ids = pd.Index(found, dtype=str)
+    warn_of_two_forms(ids, name)
+    return codes.astype(np.int32), ids
 
 
 def warn_of_two_forms(ids: "pd.Index[str]", name: str) -> None:

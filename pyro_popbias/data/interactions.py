@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,15 @@ from scipy import sparse
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.duplicates import warn_of_duplicates
 from pyro_popbias.data.features import Features
-from pyro_popbias.data.frames import as_frame, as_times, check_columns
-from pyro_popbias.data.ids import as_text, warn_of_two_forms
+from pyro_popbias.data.frames import as_frame, as_times, check_columns, check_roles
+from pyro_popbias.data.ids import as_codes, as_text
 from pyro_popbias.data.labels import as_labels
-from pyro_popbias.data.periods import PeriodBy, period_edges, require_period_by, warn_of_sparse_periods
-from pyro_popbias.data.splits import Split, choose_rows, require_split
+from pyro_popbias.data.log_columns import LogColumns
+from pyro_popbias.data.log_reading import read_log
+from pyro_popbias.data.periods import PeriodBy, period_edges, require_period_by, require_periods, warn_of_sparse_periods
+from pyro_popbias.data.splits import Split, choose_test
+from pyro_popbias.data.stored_log import StoredLog
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.validation import require_integer
-
-MOST_PERIODS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class Interactions:
         user_features: side features by user code; None without.
         item_features: side features by item code; None without.
         period_by: "time" for periods of equal length, "count" for periods of equally many rows.
+        stored: the log on disk that the rows are mapped from, in random order and without their times; None in memory.
     """
 
     users: "pd.Index[str]"
@@ -54,6 +56,56 @@ class Interactions:
     user_features: Features | None = None
     item_features: Features | None = None
     period_by: PeriodBy = "time"
+    stored: StoredLog | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | Path,
+        *,
+        user: str = "user",
+        item: str = "item",
+        label: str | None = None,
+        positive_if: str | None = None,
+        time: str | None = None,
+        periods: int = 1,
+        period_by: PeriodBy = "time",
+        folder: str | Path,
+    ) -> "Interactions":
+        """Return the interactions of a log that may be larger than memory, read into a folder block by block.
+
+        A folder that holds the log already is opened at once, and a reading that was killed goes on where it was. Codes are those
+        of `from_frame`, rows come in random order and without their times, and no other column is kept.
+
+        Args:
+            path: a .parquet file, or a folder of them, which are read in the order of their names.
+            user: column of user ids.
+            item: column of item ids.
+            label: column of labels; None for a log that holds positives only.
+            positive_if: as in `from_frame`.
+            time: column of times.
+            periods: as in `from_frame`.
+            period_by: "time" alone: equal counts would take all times sorted.
+            folder: where rows, ids and counts are kept, 12 bytes a row, or 16 with periods; new, or of the same log. The reading
+                takes as much again, with periods 20 bytes a row.
+
+        Raises:
+            DataError: the files, their columns, ids, labels or times cannot be used as they are.
+            ConfigError: `periods`, `period_by` or `positive_if` is wrong.
+            RunFolderError: there are no files, or the folder holds something else or cannot be written.
+
+        Warns:
+            DataWarning: periods are nearly empty, or a column of ids holds two forms of one number.
+        """
+        columns = LogColumns(user, item, label, positive_if, time, periods, period_by)
+        return cls.of_log(read_log(Path(path), Path(folder), columns))
+
+    @classmethod
+    def of_log(cls, log: StoredLog) -> "Interactions":
+        """Return the interactions of a log on disk."""
+        user, item, label = log.table.T[:3]  # nothing is read yet
+        labels = label if log.has_label else None
+        return cls(log.users, log.items, user, item, labels, None, log.periods, log.edges, stored=log)
 
     @classmethod
     def from_frame(
@@ -99,36 +151,34 @@ class Interactions:
         named = {"user": user, "item": item, "label": label, "time": time}
         wanted = {role: name for role, name in named.items() if name is not None}
         check_columns(frame, wanted.values())
-        if user == item:
-            raise DataError(f"PB-D043: user and item are the same column, {user!r}; name two columns")
+        check_roles(user, item)
         if not len(frame):
             raise DataError(f"PB-D002: the data have 0 rows (columns: {', '.join(map(str, frame.columns))})")
-        user_codes, users = _codes(frame[user], user)
-        item_codes, items = _codes(frame[item], item)
+        user_codes, users = as_codes(frame[user], user)
+        item_codes, items = as_codes(frame[item], item)
         labels = None if label is None else as_labels(frame[label], label, positive_if)
         times = None if time is None else as_times(frame[time], time)
         others = frame.drop(columns=list(wanted.values())).select_dtypes("number").reset_index(drop=True)
         events = cls(users, items, user_codes, item_codes, labels, times, columns=others)
         if times is not None:
-            warn_of_duplicates(events._moments(), users, items)
+            moments = {"user": user_codes, "item": item_codes, "time": times}
+            warn_of_duplicates(pd.DataFrame(moments if labels is None else {**moments, "label": labels}), users, items)
         events = events.with_periods(periods, by=period_by)
         return events.with_features(user_features=user_features, item_features=item_features, new_items=new_items)
-
-    def _moments(self) -> pd.DataFrame:
-        """Return what tells rows apart, codes and numbers: user, item, time and, where known, label."""
-        columns = {"user": self.user, "item": self.item, "time": self.time}
-        return pd.DataFrame(columns if self.label is None else {**columns, "label": self.label})
 
     def __len__(self) -> int:
         return len(self.user)
 
     def __repr__(self) -> str:
-        labels = "positives only" if self.label is None else f"{self.label.mean():.1%} positive"
+        share = self.catalogue.positives.sum() / len(self)
+        labels = "positives only" if self.label is None else f"{share:.1%} positive"
         return f"Interactions({len(self):,} rows, {len(self.users):,} users, {len(self.items):,} items, {labels})"
 
     @property
     def period(self) -> np.ndarray:
         """`(N,)` period of each row, 0..T-1; times outside the edges fall into the first or last period."""
+        if self.stored is not None and self.periods > 1:
+            return self.stored.table[:, 3]
         if self.edges is None or self.time is None:
             return np.zeros(len(self), dtype=np.int32)
         return np.searchsorted(self.edges[1:-1], self.time, side="right").astype(np.int32)
@@ -146,6 +196,11 @@ class Interactions:
     @cached_property
     def catalogue(self) -> Catalogue:
         """Ids, periods and counts, without the rows."""
+        if self.stored is not None:
+            of_log = self.stored.counts(self.cells) | {
+                side: getattr(self, side) for side in ("user_features", "item_features")
+            }
+            return Catalogue(self.users, self.items, self.periods, self.edges, **of_log)
         count = np.bincount(self.cell, minlength=self.cells)
         positive = np.ones(len(self), dtype=bool) if self.label is None else self.label == 1
         user, item = self.user[positive], self.item[positive]
@@ -179,12 +234,14 @@ class Interactions:
         Warns:
             DataWarning: a period has next to no rows.
         """
-        events = self._cut(require_integer("periods", periods, 1, MOST_PERIODS), require_period_by(by))
+        events = self._cut(require_periods(periods), require_period_by(by))
         if events.edges is not None:
-            warn_of_sparse_periods(events.period, periods, by)
+            warn_of_sparse_periods(np.bincount(events.period, minlength=periods), periods, by)
         return events
 
     def _cut(self, periods: int, by: PeriodBy) -> "Interactions":
+        if self.stored is not None:
+            raise ConfigError("PB-D442: periods of a stored log are cut when it is read; pass periods= to from_parquet")
         if periods == 1:
             return replace(self, periods=1, period_by=by, edges=None)
         if self.time is None:
@@ -224,7 +281,9 @@ class Interactions:
         return replace(self, items=self.items.append(ids[~ids.isin(self.items)].unique()))
 
     def take(self, index: np.ndarray) -> "Interactions":
-        """Return some rows, in the order given, recoded to their own users and items."""
+        """Return some rows, in the order given and in memory, recoded to their own users and items."""
+        if self.stored is not None:
+            self.stored.require_no_periods("take")
         users, user = np.unique(self.user[index], return_inverse=True)
         items, item = np.unique(self.item[index], return_inverse=True)
         return Interactions(
@@ -258,24 +317,16 @@ class Interactions:
         Raises:
             ConfigError: `how` or `test` is wrong, the split needs times, or one side would be empty.
         """
-        seed, how = require_integer("seed", seed, 0), require_split(how, has_time=self.time is not None)
-        number = round(test * len(self)) if isinstance(test, float) and 0 < test < 1 else 0
-        if not 0 < number < len(self):
-            raise ConfigError(
-                f"PB-C007: test={test!r} of {len(self)} rows leaves train or test empty; give a share such as 0.1"
-            )
-        order, free = np.random.default_rng(seed).permutation(len(self)), np.ones(len(self), dtype=bool)
-        if how == "item-uniform":
-            for codes in (self.user, self.item):
-                free[order[np.unique(codes[order], return_index=True)[1]]] = False
-        chosen = choose_rows(how, order, number, free=free, user=self.user, item=self.item, time=self.time)
-        if not chosen.any() or chosen.all():
-            raise ConfigError(f"PB-C007: the split {how!r} of {len(self)} rows leaves train or test empty")
+        if self.stored is not None:
+            self.stored.require_few("split", "split the files before they are read")
+        chosen = choose_test(how, test, seed, user=self.user, item=self.item, time=self.time)
         train = self.take(np.flatnonzero(~chosen))._cut(self.periods, self.period_by)
         return train, replace(self.take(np.flatnonzero(chosen)), edges=train.edges)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with columns user, item, and where known label, time, period, and the other numeric ones."""
+        if self.stored is not None:
+            self.stored.require_few("to_frame", "read the Parquet files")
         known: dict[str, Any] = {"user": self.users[self.user], "item": self.items[self.item]}
         if self.label is not None:
             known["label"] = self.label.astype(np.int64)
@@ -288,10 +339,3 @@ class Interactions:
 
     def __iter__(self) -> Iterator[Any]:
         raise TypeError("Interactions are not a sequence of rows; use to_frame()")
-
-
-def _codes(column: pd.Series, name: str) -> tuple[np.ndarray, "pd.Index[str]"]:
-    codes, found = pd.factorize(as_text(column, name))
-    ids = pd.Index(found, dtype=str)
-    warn_of_two_forms(ids, name)
-    return codes.astype(np.int32), ids

@@ -7,10 +7,21 @@ import numpy as np
 
 from pyro_popbias.errors import ConfigError, DataWarning
 from pyro_popbias.registry import nearest
+from pyro_popbias.validation import require_integer
 
 PeriodBy = Literal["time", "count"]
 SPARSE = 0.01  # a period with fewer rows than this share of N / T is nearly empty
 SHOWN = 12
+MOST_PERIODS = 10_000
+
+
+def require_periods(value: Any) -> int:
+    """Return a number of periods, or refuse the value.
+
+    Raises:
+        ConfigError: it is not an integer in its range.
+    """
+    return require_integer("periods", value, 1, MOST_PERIODS)
 
 
 def require_period_by(value: Any) -> PeriodBy:
@@ -51,16 +62,15 @@ def spacing(edges: np.ndarray | None) -> PeriodBy:
     return "count"
 
 
-def warn_of_sparse_periods(period: np.ndarray, periods: int, by: PeriodBy) -> None:
+def warn_of_sparse_periods(count: np.ndarray, periods: int, by: PeriodBy) -> None:
     """Warn of periods with next to no rows, as one wrong time makes them.
 
     Args:
-        period: `(N,)` period of each row.
+        count: `(T,)` rows of each.
         periods: T.
         by: how they were cut.
     """
-    count = np.bincount(period, minlength=periods)
-    sparse = int((count < max(1.0, SPARSE * len(period) / periods)).sum())
+    sparse = int((count < max(1.0, SPARSE * count.sum() / periods)).sum())
     if sparse:
         shown = "/".join(map(str, count[:SHOWN])) + ("/..." if periods > SHOWN else "")
         remedy = (

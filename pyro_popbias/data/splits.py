@@ -14,6 +14,7 @@ import numpy as np
 
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.registry import nearest
+from pyro_popbias.validation import require_integer
 
 Split = Literal["random", "temporal", "item-uniform", "leave-last"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -32,6 +33,38 @@ def require_split(how: object, *, has_time: bool) -> Split:
                 raise ConfigError(f"PB-C005: the split {each!r} needs a time column; pass time=")
             return each
     raise ConfigError(f"PB-C006: unknown split {how!r}{nearest(str(how), SPLITS)} Splits: {', '.join(SPLITS)}")
+
+
+def choose_test(
+    how: Split, test: float, seed: int, *, user: np.ndarray, item: np.ndarray, time: np.ndarray | None
+) -> np.ndarray:
+    """Return which rows of a log are its test, `(N,)` truth values, by the arguments of `Interactions.split`.
+
+    Args:
+        how: the split.
+        test: share of the rows.
+        seed: of the random choice.
+        user: `(N,)` codes.
+        item: `(N,)` codes.
+        time: `(N,)` times; None without.
+
+    Raises:
+        ConfigError: `how`, `test` or `seed` is wrong, the split needs times, or one side would be empty.
+    """
+    seed, how = require_integer("seed", seed, 0), require_split(how, has_time=time is not None)
+    number = round(test * len(user)) if isinstance(test, float) and 0 < test < 1 else 0
+    if not 0 < number < len(user):
+        raise ConfigError(
+            f"PB-C007: test={test!r} of {len(user)} rows leaves train or test empty; give a share such as 0.1"
+        )
+    order, free = np.random.default_rng(seed).permutation(len(user)), np.ones(len(user), dtype=bool)
+    if how == "item-uniform":
+        for codes in (user, item):
+            free[order[np.unique(codes[order], return_index=True)[1]]] = False
+    chosen = choose_rows(how, order, number, free=free, user=user, item=item, time=time)
+    if not chosen.any() or chosen.all():
+        raise ConfigError(f"PB-C007: the split {how!r} of {len(user)} rows leaves train or test empty")
+    return chosen
 
 
 def choose_rows(

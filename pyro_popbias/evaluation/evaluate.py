@@ -213,6 +213,8 @@ def _at(metric: Metric, place: np.ndarray) -> Metric:
 
 def _numbers(train: Interactions) -> sparse.csr_array:
     """Return the number of training rows of each pair, `(users, items)`."""
+    if train.stored is not None:
+        train.stored.require_few("evaluate", "evaluate on a sample of it, or recommend and judge the lists")
     shape = len(train.users), len(train.items)
     return sparse.csr_array((np.ones(len(train)), (train.user, train.item)), shape=shape)
 

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.stored_pairs import pairs_of
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import AffinityDistribution, PopularityModel
 from pyro_popbias.models.affinities.latents import Weights
@@ -337,4 +338,6 @@ class Scorer:
 def seen_items(events: Interactions) -> sparse.csr_array:
     """Return which items each user has a row of, `(users, items)` truth values by codes."""
     shape = len(events.users), len(events.items)
+    if events.stored is not None:
+        return pairs_of(events.stored, shape)
     return sparse.csr_array((np.ones(len(events), dtype=bool), (events.user, events.item)), shape=shape)

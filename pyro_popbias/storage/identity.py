@@ -53,11 +53,17 @@ def _of_buffers(module: Module) -> str:
 
 
 def _of_data(events: Interactions, score: str | None) -> str:
+    ids = "\0".join(events.users) + "\1" + "\0".join(events.items)
+    if events.stored is not None:
+        rows = events.stored.fingerprint.encode()
+        return sha256(rows + _of_features(events) + ids.encode())
     columns = [events.user, events.item, events.label, events.time, events.edges]
     if score is not None:
         columns.append(events.columns[score].to_numpy())
     rows = b"".join(np.ascontiguousarray(column).tobytes() for column in columns if column is not None)
-    ids = "\0".join(events.users) + "\1" + "\0".join(events.items)
-    for kind, features in ((b"\2", events.user_features), (b"\3", events.item_features)):
-        rows += b"" if features is None else kind + features.to_bytes()
-    return sha256(rows + ids.encode())
+    return sha256(rows + _of_features(events) + ids.encode())
+
+
+def _of_features(events: Interactions) -> bytes:
+    kinds = ((b"\2", events.user_features), (b"\3", events.item_features))
+    return b"".join(kind + features.to_bytes() for kind, features in kinds if features is not None)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,18 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.periods import spacing
-from pyro_popbias.errors import CorruptCheckpointError, RunFolderError, SchemaVersionError, UnknownNameError
+from pyro_popbias.data.stored_log import StoredLog
+from pyro_popbias.errors import (
+    CorruptCheckpointError,
+    DataWarning,
+    PopBiasError,
+    RunFolderError,
+    SchemaVersionError,
+    UnknownNameError,
+)
 from pyro_popbias.guides import CellStatistics
 from pyro_popbias.storage.card import CHAINS
-from pyro_popbias.storage.run_files import EARLIER, PARAMETERS, PARTS, ROWS, SCORE
+from pyro_popbias.storage.run_files import EARLIER, PARAMETERS, PARTS, ROWS, SCORE, STORED
 from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import COUNTS, Study
 from pyro_popbias.trained import Trained
@@ -53,7 +63,7 @@ def read_run(path: str | Path) -> Trained:
         guide=best.guide,
         iterates=best.iterates,
         history=pd.read_csv(io.BytesIO(contents["history.csv"])),
-        events=_events(contents, study, catalogue) if ROWS in contents else None,
+        events=_events(contents, study, catalogue),
         others=tuple(
             _chain(study, catalogue, _under(str(number), others))
             for number in sorted({int(name.partition(".")[0]) for name in others})
@@ -117,7 +127,12 @@ def _chain(study: Study, catalogue: Catalogue, tensors: dict[str, Tensor]) -> Ch
     return chain
 
 
-def _events(contents: Contents, study: Study, catalogue: Catalogue) -> Interactions:
+def _events(contents: Contents, study: Study, catalogue: Catalogue) -> Interactions | None:
+    """Return the rows of a run; None where it was saved without them."""
+    if STORED in contents:
+        return _on_disk(json.loads(contents[STORED]), catalogue)
+    if ROWS not in contents:
+        return None
     rows = _frame(contents[ROWS])
     columns: dict[str, Any] = {name: rows[name].to_numpy() if name in rows else None for name in ("label", "time")}
     affinity = study.model.affinity
@@ -135,6 +150,22 @@ def _events(contents: Contents, study: Study, catalogue: Catalogue) -> Interacti
         user_features=catalogue.user_features,
         item_features=catalogue.item_features,
     )
+
+
+def _on_disk(place: dict[str, str], catalogue: Catalogue) -> Interactions | None:
+    """Return the rows of a log on disk; None, with a warning, where it is not there as it was."""
+    folder = Path(place["folder"])
+    try:
+        log = StoredLog.open(folder)
+        fault = None if log.fingerprint == place["fingerprint"] else f"{folder} holds another log"
+    except PopBiasError as error:
+        fault = str(error)
+    if fault is not None:
+        message = f"PB-D449: the run is opened without its interactions, which were in {folder}: {fault}"
+        warnings.warn(message, DataWarning, stacklevel=4)
+        return None
+    known, features = Interactions.of_log(log), (catalogue.user_features, catalogue.item_features)
+    return replace(known, items=catalogue.items, user_features=features[0], item_features=features[1])
 
 
 def _earlier(contents: Contents, catalogue: Catalogue) -> Interactions | None:

@@ -1,6 +1,7 @@
 """The files of a finished run as bytes: tables as Parquet or CSV, tensors as safetensors, declarations as TOML."""
 
 import io
+import json
 
 import pandas as pd
 import safetensors.torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from pyro_popbias.assembly.item_counts import count_items, read_counts
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.stored_log import StoredLog
 from pyro_popbias.data.table_files import to_csv
 from pyro_popbias.storage.card import CHAINS, card
 from pyro_popbias.study.sections import FixedAffinityConfig
@@ -19,6 +21,7 @@ from pyro_popbias.training.restarts import Chain
 SCORE = "affinity score"  # column of the interactions, where affinities are given row by row
 PARAMETERS = "parameters.safetensors"
 ROWS = "interactions.parquet"
+STORED = "stored_log.json"  # in place of the rows: where they are
 EARLIER = "earlier.parquet"  # rows of the fits that a fit goes on from
 COUNTED = ("count", "positives", "user_count", "user_positives", "user_items")  # of the catalogue
 PARTS = ("model", "guide", "guide.iterates")  # prefixes of the names of a chain's tensors
@@ -45,7 +48,9 @@ def files_of(fit: Trained, *, data: bool) -> dict[str, bytes]:
     for name, ids in (("user_features", catalogue.users), ("item_features", catalogue.items)):
         if (features := getattr(catalogue, name)) is not None:
             files[f"{name}.parquet"] = _parquet(features.to_frame(ids))
-    if data and fit.events is not None:
+    if data and fit.events is not None and fit.events.stored is not None:
+        files[STORED] = _place(fit.events.stored)
+    elif data and fit.events is not None:
         files[ROWS] = _rows(fit, fit.events)
         if fit.earlier is not None:
             files[EARLIER] = _parquet(pd.DataFrame({"user": fit.earlier.user, "item": fit.earlier.item}))
@@ -95,6 +100,11 @@ def _rows(fit: Trained, events: Interactions) -> bytes:
     if isinstance(affinity, FixedAffinityConfig) and affinity.score in events.columns:
         rows[SCORE] = events.columns[affinity.score].to_numpy()
     return _parquet(pd.DataFrame(rows))
+
+
+def _place(log: StoredLog) -> bytes:
+    """Return where a log on disk is, whose rows are not copied."""
+    return json.dumps({"folder": str(log.folder.absolute()), "fingerprint": log.fingerprint}).encode()
 
 
 def _state(chain: Chain) -> dict[str, Tensor]:

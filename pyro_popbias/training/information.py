@@ -19,8 +19,10 @@ from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.distributions import quantile
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.models.affinities.bayesian_embedding import BayesianEmbeddingAffinity
+from pyro_popbias.progress import log
 from pyro_popbias.training.vectors import Affinities, Vectors, affinities
 
+MOST_STORED = 10_000_000  # rows on disk: what two of them have in common takes a place in memory each
 TAIL = 0.05
 TAIL_SDS = 1.6448536269514722  # a Normal's quantile at 1 - TAIL
 
@@ -47,7 +49,15 @@ class JointInformation:
 
     @classmethod
     def of(cls, pair: Pair) -> Self | None:
-        """Return the information of a pair; None where popularity is a point, or every interaction's own."""
+        """Return the information of a pair; None where popularity is a point, or every interaction's own.
+
+        So it is where rows are on disk, and too many for a table of which cells and users met.
+        """
+        if not pair.rows.keeps_affinities and len(pair.rows) > MOST_STORED:
+            log.info(
+                "the posterior of the intercept is left out: %d rows on disk, above %d", len(pair.rows), MOST_STORED
+            )
+            return None
         with torch.no_grad():
             q = pair.guide.popularity.posterior(torch.arange(pair.events.cells, device=pair.device))
             if isinstance(q, Delta) or pair.rows.latent != "item":

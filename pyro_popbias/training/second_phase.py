@@ -1,12 +1,13 @@
 """Phase two of training: its length, its learning rate, and its batches.
 
 Vectors are held fixed, so that x_ui is a known number, or has a known distribution. Where the data have labels,
-affinities are computed once; where negatives are sampled, for each batch. A Bayesian affinity enters by draws of its
-moments' Normal, one per row and step. An affinity with few parameters, all global, goes on training; so does the conformity of
-users, which moves along with the spread of popularity.
+affinities are computed once; for each batch where negatives are sampled, or rows are on disk. A Bayesian affinity enters by
+draws of its moments' Normal, one per row and step. An affinity with few parameters, all global, goes on training; so does the
+conformity of users, which moves along with the spread of popularity.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -116,14 +117,16 @@ class PhaseTwoBatches:
     def __init__(self, pair: Pair) -> None:
         self._pair, self._rows = pair, pair.rows.with_draws(DRAWS)
         self._weights = pair.guide.weights()
-        self._anew = pair.rows.negatives > 0
+        self._anew = pair.rows.negatives > 0 or not pair.rows.keeps_affinities
         self.kl = self.log_prior = 0.0
         self._size = SAMPLED_BLOCK if self._anew else BLOCK
         if pair.model.affinity.trains_in_phase_two:
             return
         with torch.no_grad():
-            known = [self._counted(batch) for batch in pair.rows.blocks(BLOCK)]
-            if not self._anew:
+            known = (self._counted(batch) for batch in pair.rows.blocks(BLOCK))
+            if self._anew:
+                deque(known, maxlen=0)  # counted, and forgotten
+            else:
                 means, spreads = zip(*known, strict=True)
                 spread = None if spreads[0] is None else torch.cat(spreads)
                 self._rows = self._rows.with_affinity(torch.cat(means), spread)
