@@ -31,7 +31,7 @@ FLOORS = [
     ["training"],
     ["trained"],
     ["checks", "inference_data", "storage"],
-    ["report", "comparison"],
+    ["report", "comparison", "fitting"],
     ["fitted"],
     ["updating"],
     ["cli"],
