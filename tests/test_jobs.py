@@ -108,7 +108,7 @@ def test_what_cannot_be_judged_is_noted_side_by_side_too(study, tmp_path, make_f
 
 def stop_when(folder, found, name):
     """Fit in another process, and send a signal to it, or to one of its workers, once a checkpoint is there."""
-    command = [sys.executable, "-m", "pyro_popbias", "fit", "study.toml", "--out", folder, "--restarts", "2"]
+    command = [Path(sys.executable).with_name("popbias"), "fit", "study.toml", "--out", folder, "--restarts", "2"]
     process = subprocess.Popen(
         [*command, "--jobs", "2", "--set", "training.epochs=400"],
         cwd=found,

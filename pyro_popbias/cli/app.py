@@ -21,6 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
+    rich_markup_mode=None,  # what draws boxes takes longer to import than all the rest
     help="Bayesian treatment of popularity bias in recommender systems.",
 )
 
@@ -45,10 +47,7 @@ Output = Annotated[Path, typer.Option("-o", "--output", help=f"Where to write th
 OptionalOutput = Annotated[
     Path | None, typer.Option("-o", "--output", help=f"Write the table to {TABLE_FILE} instead of printing it.")
 ]
-Jobs = Annotated[
-    int | None,
-    typer.Option(help="Processes at once, one thread each; by default one after another with all threads."),
-]
+Jobs = Annotated[int | None, typer.Option(help="Processes at once, one thread each; without it, none but this one.")]
 
 
 def _emit(frame: "pd.DataFrame", output: Path | None, *, most: int | None = None) -> None:

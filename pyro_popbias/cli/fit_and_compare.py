@@ -20,7 +20,7 @@ from pyro_popbias.storage.folder_state import refuse_full
 from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.storage.run_folder import save
 from pyro_popbias.study.study import Study
-from pyro_popbias.training.restarts import restart_seeds
+from pyro_popbias.training.restarts import Checkpointing, restart_seeds
 from pyro_popbias.training.workers import at_once, require_jobs
 from pyro_popbias.updating import update
 
@@ -117,7 +117,7 @@ def run_fit(
             yield f"{folder} holds no checkpoint yet: starting from the beginning"
         events = read_data(study)
         yield f"{events!r} from {study.data.path}"
-        checkpointing = run.checkpoints
+        checkpointing: Checkpointing = run.checkpoints
         if at_once(jobs, restarts) > 1:
             with warnings.catch_warnings(action="ignore"):  # workers give them
                 checkpointing = run.checkpoints_elsewhere(assemble(events, study))

@@ -82,7 +82,7 @@ def differences_of_draws(systems: Mapping[str, Draws], *, interval: float = 0.9)
         gap = system.value - first.value
         lower, upper = bounds(system.drawn - first.drawn, gap, interval)
         row: dict[str, float] = {}
-        for metric in first.drawn:
+        for metric in map(str, first.drawn.columns):
             of_gap = {"": gap, "_lower": lower, "_upper": upper}
             row |= {metric: system.value[metric]}
             row |= {f"{metric}_difference{end}": each[metric] for end, each in of_gap.items()}
