@@ -2,8 +2,8 @@
 
 Exact is what `fit.predict` calls, `Scorer.scores`: a closed form or quadrature, with the values at quantiles of z. Monte
 Carlo is the mean of P(c=1 | x, z) over draws of z: the same draws for all pairs under "population", draws of each item under
-"posterior". Times grow with the number of pairs, so samples of them stand for all. Both start from the affinities, and have
-vectors that are points.
+"posterior". The draws, which many pairs share, are not timed. Times grow with the number of pairs, so samples of them stand
+for all. Both start from the affinities, and have vectors that are points.
 
 Errors are the largest, over some pairs, from the trapezoidal rule in log z with 20,000 nodes, in float64 by NumPy. The last
 line has the median ratios, Monte Carlo over exact.
@@ -50,14 +50,15 @@ def monte_carlo(pair: Pair, mode: str, x: Tensor, item: Tensor, draws: int) -> C
         item: `(N,)` codes.
         draws: of z.
     """
-
-    @torch.no_grad()
-    def run() -> Tensor:
-        found = []
+    with torch.no_grad():
         if mode == "population":
             z = pair.model.prior.population().sample((draws,))
         else:
             z = pair.guide.popularity.posterior(torch.arange(ITEMS)).sample((draws,)).T
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        found = []
         for begin in range(0, len(x), BLOCK):
             rows = slice(begin, begin + BLOCK)
             of_pairs = z if mode == "population" else z[item[rows]]

@@ -31,6 +31,7 @@ from turns import in_turns, print_command, print_ratio, print_times
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import assemble
+from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.loop import TrainingLoop
 
 PEERS = ("numpyro", "jax", "pyro-ppl", "implicit", "cornac")
@@ -102,7 +103,7 @@ def package_epoch(events: pb.Interactions) -> Callable[[], object]:
         training = TrainingLoop(pair, on_epoch=lambda _: None)
 
     def epoch() -> None:
-        with local_parameters():
+        with local_parameters(), sparse_gradients():
             for batch in pair.batches():
                 training._step(batch)
 

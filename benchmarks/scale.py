@@ -24,6 +24,7 @@ from turns import in_turns, print_command, print_ratio, print_times
 
 from pyro_popbias.assembly.pair import assemble
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.study.study import Study
 
 SMALL, LARGE = (6_040, 3_706), (1_000_000, 100_000)  # users and items
@@ -61,7 +62,13 @@ def step_of(events: Interactions, **affinity: object) -> Callable[[], object]:
         guide={"name": "gamma"},
         training={"batch_size": BATCH, "validation": 0.0, "device": "cpu"},
     )
-    return package_step(assemble(events, study))
+    own = package_step(assemble(events, study))
+
+    def step() -> None:
+        with sparse_gradients():  # as training does
+            own()
+
+    return step
 
 
 def main(

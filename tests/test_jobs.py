@@ -110,7 +110,7 @@ def stop_when(folder, found, name):
     """Fit in another process, and send a signal to it, or to one of its workers, once a checkpoint is there."""
     command = [Path(sys.executable).with_name("popbias"), "fit", "study.toml", "--out", folder, "--restarts", "2"]
     process = subprocess.Popen(
-        [*command, "--jobs", "2", "--set", "training.epochs=100"],
+        [*command, "--jobs", "2", "--set", "training.epochs=40"],
         cwd=found,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -137,7 +137,7 @@ def stop_when(folder, found, name):
 def test_a_stopped_fit_is_resumed(study, tmp_path, name, code, words):
     returned, errors = stop_when("stopped", tmp_path, name)
     assert (returned, words in errors) == (code, True), errors
-    overrides = ["training.epochs=100"]
+    overrides = ["training.epochs=40"]
     list(run_fit(study, tmp_path / "stopped", restarts=2, jobs=2, resume=True, overrides=overrides))
     list(run_fit(study, tmp_path / "whole", restarts=2, jobs=1, overrides=overrides))
     for file in ("parameters.safetensors", "chains.safetensors", "popularity.csv", "study.toml"):
