@@ -13,7 +13,6 @@ from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError
-from pyro_popbias.fitting import train_study
 from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.inference_data.convert import GROUPS, container
 from pyro_popbias.models import PopularityModel
@@ -24,6 +23,7 @@ from pyro_popbias.prediction.scorer import seen_items
 from pyro_popbias.storage.card import card
 from pyro_popbias.storage.reading import read_run
 from pyro_popbias.storage.run_folder import save
+from pyro_popbias.storage.trainings import train_study
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_integer
@@ -312,7 +312,7 @@ def fit(
 
 
 def fit_study(events: Interactions, study: Study, **options: Any) -> Fit:
-    """Train a study; the options are those of `fitting.train_study`."""
+    """Train a study; the options are those of `storage.trainings.train_study`."""
     return fit_of(train_study(events, study, **options))
 
 

@@ -31,7 +31,7 @@ FLOORS = [
     ["training"],
     ["trained"],
     ["checks", "inference_data", "storage"],
-    ["report", "comparison", "fitting"],
+    ["report", "comparison"],
     ["fitted"],
     ["updating"],
     ["cli"],

@@ -15,10 +15,10 @@ from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.readers import read_interactions
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.fitted import Fit, fit_of, fit_study, load
-from pyro_popbias.fitting import Training, train_all
 from pyro_popbias.storage.folder_state import refuse_full
 from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.storage.run_folder import save
+from pyro_popbias.storage.trainings import Training, train_all
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.restarts import Checkpointing, restart_seeds
 from pyro_popbias.training.workers import at_once, require_jobs
