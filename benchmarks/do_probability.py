@@ -3,12 +3,13 @@
 Exact is what `fit.predict` calls, `Scorer.scores`: a closed form or quadrature, with the values at quantiles of z. Monte
 Carlo is the mean of P(c=1 | x, z) over draws of z: the same draws for all pairs under "population", draws of each item under
 "posterior". The draws, which many pairs share, are not timed. Times grow with the number of pairs, so samples of them stand
-for all. Both start from the affinities, and have vectors that are points.
+for all; they are the processor's, on one thread. Both start from the affinities, and have vectors that are points.
 
 Errors are the largest, over some pairs, from the trapezoidal rule in log z with 20,000 nodes, in float64 by NumPy. The last
 line has the median ratios, Monte Carlo over exact.
 """
 
+import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -94,6 +95,7 @@ def main(
     turns: Annotated[int, typer.Option(help="turns of both")] = 5,
 ) -> None:
     """Time both in turns, and print medians, quartiles, ratios and errors."""
+    torch.set_num_threads(1)
     print_command()
     rng = np.random.default_rng(0)
     user, item = (torch.from_numpy(rng.integers(size, size=pairs)) for size in (USERS, ITEMS))
@@ -109,7 +111,7 @@ def main(
             scorer = Scorer(pair.model, pair.guide, pair.events.catalogue, mode, 0.9)
             exact = lambda scorer=scorer, affinity=affinity: scorer.scores(affinity, item).score  # noqa: E731
             few = monte_carlo(pair, mode, affinity.mean[:sampled], item[:sampled], draws)
-            times = in_turns({"exact": exact, "Monte Carlo": few}, turns)
+            times = in_turns({"exact": exact, "Monte Carlo": few}, turns, clock=time.process_time)
             times = {"exact": times["exact"] / pairs, "Monte Carlo": times["Monte Carlo"] / sampled}  # of one pair
             print(f"{model}, {mode}")
             print_times(times, unit="us a pair", per=1e-6)

@@ -10,6 +10,7 @@ vector is the wider the fewer rows it has.
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Annotated
 
@@ -63,7 +64,10 @@ def fit_of(events: pb.Interactions, model: str, posterior: str, dim: int) -> pb.
     """
     affinity = {"name": "embedding", "dim": dim, "scale": SCALE, "posterior": posterior}
     training = {"epochs": 1, "phase_two": 0, "validation": 0.0, "batch_size": 100_000, "device": "cpu"}
-    fit = pb.fit(events, study=pb.Study(model={"name": model, "affinity": affinity}, training=training), progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pb.DataWarning)  # of a batch that has all rows
+        study = pb.Study(model={"name": model, "affinity": affinity}, training=training)
+        fit = pb.fit(events, study=study, progress=False)
     generator = torch.Generator().manual_seed(1)
     users, items = len(events.users), len(events.items)
     for side, count in (("user", np.full(users, ROWS)), ("item", USERS * ROWS * shares(items))):
