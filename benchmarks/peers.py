@@ -99,7 +99,7 @@ def package_epoch(events: pb.Interactions) -> Callable[[], object]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pb.DataWarning)
         pair = assemble(events, study)
-    with local_parameters():
+    with local_parameters(), sparse_gradients():
         training = TrainingLoop(pair, on_epoch=lambda _: None)
 
     def epoch() -> None:

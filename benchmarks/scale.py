@@ -62,10 +62,11 @@ def step_of(events: Interactions, **affinity: object) -> Callable[[], object]:
         guide={"name": "gamma"},
         training={"batch_size": BATCH, "validation": 0.0, "device": "cpu"},
     )
-    own = package_step(assemble(events, study))
+    with sparse_gradients():  # as in training; the optimizer asks once
+        own = package_step(assemble(events, study))
 
     def step() -> None:
-        with sparse_gradients():  # as training does
+        with sparse_gradients():
             own()
 
     return step
