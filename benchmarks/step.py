@@ -12,7 +12,6 @@ counts. With `--all` there are three contestants a model: package, package with 
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Annotated
@@ -28,6 +27,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 from torch.distributions import Gamma, constraints
 from torch.nn.functional import logsigmoid
+from turns import in_turns, print_command, print_ratio, print_times
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair, assemble
@@ -240,15 +240,6 @@ def assert_same(hand: Hand, pair: Pair) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
 
 
-def milliseconds(step: Callable[[], object], steps: int) -> float:
-    """Return the mean time of a step; one more comes before, which finds the other contestants' data in the cache."""
-    step()
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return 1e3 * (time.perf_counter() - began) / steps
-
-
 def warm(package: Callable[[], object], pair: Pair) -> Callable[[], object]:
     """Take the package's first steps, and return the hand-written step from there on, checked to be the same."""
     for _ in range(WARM):
@@ -261,17 +252,6 @@ def warm(package: Callable[[], object], pair: Pair) -> Callable[[], object]:
     return hand_step(hand, pair)
 
 
-def time_in_turns(contestants: dict[str, Callable[[], object]], turns: int, steps: int) -> np.ndarray:
-    """Return milliseconds, `(contestants, turns)`, and print their medians."""
-    for step in contestants.values():
-        milliseconds(step, WARM)
-    times = np.array([[milliseconds(step, steps) for step in contestants.values()] for _ in range(turns)])
-    for name, own in zip(contestants, times.T, strict=True):
-        quartiles = np.quantile(own, (0.25, 0.75))
-        print(f"{name:<34} {np.median(own):7.2f} ms   quartiles {quartiles[0]:.2f} {quartiles[1]:.2f}")
-    return times.T
-
-
 def compare_models(turns: int, steps: int) -> None:
     """Time package, compiled package and hand-written step of every model in turns."""
     contestants = {}
@@ -280,15 +260,12 @@ def compare_models(turns: int, steps: int) -> None:
         contestants[f"package, {model}"] = package = package_step(pair)
         contestants[f"compiled, {model}"] = package_step(make_pair(MIDDLE, model, compiled=True))
         contestants[f"hand-written, {model}"] = warm(package, pair)
-    times = time_in_turns(contestants, turns, steps).reshape(len(MODELS), 3, turns)
-    for model, (package, compiled, hand) in zip(MODELS, times, strict=True):
-        print_ratio(f"{model}: package over hand-written", package / hand)
-        print_ratio(f"{model}: compiled over hand-written", compiled / hand)
-
-
-def print_ratio(name: str, ratio: np.ndarray) -> None:
-    """Print the median and the quartiles of a ratio over turns."""
-    print("{:<52} {:6.2f}   quartiles {:.2f} {:.2f}".format(name, *np.quantile(ratio, (0.5, 0.25, 0.75))))
+    times = in_turns(contestants, turns, repeats=steps, warm=WARM)
+    print_times(times)
+    for model in MODELS:
+        package, compiled, hand = (times[f"{kind}, {model}"] for kind in ("package", "compiled", "hand-written"))
+        print_ratio(f"{model}: package over hand-written", package, hand)
+        print_ratio(f"{model}: compiled over hand-written", compiled, hand)
 
 
 def main(
@@ -298,6 +275,7 @@ def main(
 ) -> None:
     """Time the steps in turns and print medians and ratios."""
     pyro.enable_validation(False)
+    print_command()
     if every:
         compare_models(turns, steps)
         return
@@ -315,11 +293,13 @@ def main(
         f"point vectors, dim {DEFAULT_DIM}": package_step(make_pair(MIDDLE, dim=DEFAULT_DIM, posterior="point")),
         f"start of an epoch, N={LARGE:,}": lambda: next(large.batches(epoch=next(epochs))),
     }
-    middle, hand, naive, few, many, default, point = time_in_turns(contestants, turns, steps)[:7]
-    print_ratio("package over hand-written", middle / hand)
-    print_ratio("naive Pyro over package", naive / middle)
-    print_ratio(f"N={LARGE:,} over N={SMALL:,}", many / few)
-    print_ratio("default study over point vectors", default / point)
+    times = in_turns(contestants, turns, repeats=steps, warm=WARM)
+    print_times(times)
+    middle, hand, naive, few, many, default, point = list(times.values())[:7]
+    print_ratio("package over hand-written", middle, hand)
+    print_ratio("naive Pyro over package", naive, middle)
+    print_ratio(f"N={LARGE:,} over N={SMALL:,}", many, few)
+    print_ratio("default study over point vectors", default, point)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RunLockedError,
         SchemaVersionError,
         UnknownNameError,
+        WorkerError,
     )
     from pyro_popbias.fitted import Fit, fit, load
     from pyro_popbias.guides import GUIDES
@@ -45,7 +46,7 @@ _HOMES = {
     "comparison": "compare",
     "errors": (
         "CheckFailed CheckpointError ConfigError CorruptCheckpointError DataError DataWarning IncompatibleError "
-        "NumericalError PopBiasError RunFolderError RunLockedError SchemaVersionError UnknownNameError"
+        "NumericalError PopBiasError RunFolderError RunLockedError SchemaVersionError UnknownNameError WorkerError"
     ),
     "fitted": "Fit fit load",
     "guides": "GUIDES",

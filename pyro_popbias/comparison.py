@@ -22,7 +22,8 @@ times before the first or after the last edge belong to the nearest period.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,15 @@ from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning
 from pyro_popbias.evaluation.evaluate import lengths_of, require_candidates
-from pyro_popbias.evaluation.paired import differences
+from pyro_popbias.evaluation.paired import Draws, differences_of_draws
 from pyro_popbias.evaluation.trained_rows import refuse_trained, trained_rows
 from pyro_popbias.prediction.intervention import Mode
 from pyro_popbias.prediction.pairs import Pairs, log_probability
 from pyro_popbias.prediction.posterior_tables import check_interval
 from pyro_popbias.prediction.scorer import Scorer
+from pyro_popbias.storage.packed import Packed
 from pyro_popbias.trained import Trained
+from pyro_popbias.training.workers import at_once, one_thread, require_jobs, side_by_side
 
 UNITS = "log_score in nats per row, elbo and kl in nats, seconds in s, memory of parameters in MiB"
 METRICS = ("recall@20", "ndcg@20")
@@ -58,6 +61,7 @@ def compare(
     popularity: str | float | Mapping[Any, float] = "population",
     candidates: str = "all",
     interval: float = 0.9,
+    jobs: int | None = None,
 ) -> pd.DataFrame:
     """Return one row per fit, the highest log_score first; see the module for its columns and their units.
 
@@ -68,6 +72,8 @@ def compare(
         popularity: of the metrics, as in `Fit.predict`.
         candidates: of the metrics, as in `Fit.evaluate`.
         interval: probability between lower and upper of a difference.
+        jobs: how many fits are judged at once, each by a process with one thread: the result is the same for any number.
+            None judges one after another with all threads of this process.
 
     Raises:
         ConfigError: there are no fits, the test has no labels and no metrics are asked for, or there is no such metric.
@@ -79,15 +85,16 @@ def compare(
         raise ConfigError("PB-C162: the test has no labels, so there is nothing to score; read it with label=")
     if test is not None and metrics:
         _refuse(fits, test, popularity, candidates)
-    rows = [{"name": name, **_of_fit(fit, test)} for name, fit in fits.items()]
-    table = pd.DataFrame(rows)
+    answers = _answers(fits, _Asked(test, tuple(metrics), popularity, candidates), jobs)
+    table = pd.DataFrame([row for row, _ in answers])
     if len({_objective_key(fit) for fit in fits.values()}) > 1:
         table["elbo"] = np.nan
         table["note"] = [_joined(note, "no ELBO: models, priors or data differ") for note in table["note"]]
     if test is None and len({_rows_key(fit) for fit in fits.values()}) > 1:
         table["note"] = [_joined(note, "held-out rows differ between fits") for note in table["note"]]
     if test is not None and metrics:
-        table = _with_metrics(table, fits, test, metrics, popularity, candidates, check_interval(interval))
+        judged = {name: draws for name, (_, draws) in zip(fits, answers, strict=True)}
+        table = _with_metrics(table, judged, check_interval(interval))
     ranked = [metric for metric in metrics if metric in table]
     by = ranked[0] if ranked and table["log_score"].isna().all() else "log_score"
     return table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
@@ -107,24 +114,58 @@ def _refuse(fits: Mapping[str, Trained], test: Interactions, popularity: object,
             refuse_trained(trained_rows(test, fit.events), whose=repr(name))
 
 
-def _with_metrics(
-    table: pd.DataFrame,
-    fits: Mapping[str, Trained],
-    test: Interactions,
-    metrics: Sequence[str],
-    popularity: object,
-    candidates: str,
-    interval: float,
-) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What a comparison asks of each fit."""
+
+    test: Interactions | None
+    metrics: tuple[str, ...]
+    popularity: object
+    candidates: str
+
+    def of(self, fit: Trained, name: str) -> tuple[dict[str, Any], Draws | Exception | None]:
+        """Return the row of a fit, and its metrics on the test or why it has none."""
+        row = {"name": name, **_of_fit(fit, self.test)}
+        if self.test is None or not self.metrics:
+            return row, None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataWarning)  # the note says so
+                judged = fit.judge(self.test, lengths_of(self.metrics), self.popularity, self.candidates)
+        except (ConfigError, DataError) as error:
+            return row, error
+        return row, Draws.of(judged, self.metrics, name=name)
+
+
+def _answers(
+    fits: Mapping[str, Trained], asked: _Asked, jobs: int | None
+) -> list[tuple[dict[str, Any], Draws | Exception | None]]:
+    """Return what each fit answers, here or from other processes."""
+    with_all = require_jobs(jobs) is None
+    if with_all or at_once(jobs, len(fits)) == 1:
+        with nullcontext() if with_all else one_thread():
+            return [asked.of(fit, name) for name, fit in fits.items()]
+    pieces = {
+        f"fit {name!r}": (name, asked, Packed.of(fit), fit.catalogue, fit.events, fit.earlier)
+        for name, fit in fits.items()
+    }
+    return side_by_side(_in_worker, pieces, at_once(jobs, len(pieces)), what="fits")
+
+
+def _in_worker(
+    name: str, asked: _Asked, packed: Packed, *known: Any
+) -> tuple[dict[str, Any], Draws | Exception | None]:
+    return asked.of(packed.unpacked(*known), name)
+
+
+def _with_metrics(table: pd.DataFrame, judged: Mapping[str, Draws | Exception | None], interval: float) -> pd.DataFrame:
     """Return the table with the metrics of a test beside it; the note says why there are none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)  # the note says so
-            judged = {name: fit.judge(test, lengths_of(metrics), popularity, candidates) for name, fit in fits.items()}
-    except (ConfigError, DataError) as error:
-        return table.assign(note=[_joined(note, str(error)) for note in table["note"]])
-    beside = differences(judged, metrics, interval=interval)
-    notes = [_joined(note, *judged[name].notes) for name, note in zip(table["name"], table["note"], strict=True)]
+    draws = {name: each for name, each in judged.items() if isinstance(each, Draws)}
+    errors = [each for each in judged.values() if isinstance(each, Exception)]
+    if errors:
+        return table.assign(note=[_joined(note, str(errors[0])) for note in table["note"]])
+    beside = differences_of_draws(draws, interval=interval)
+    notes = [_joined(note, *draws[name].notes) for name, note in zip(table["name"], table["note"], strict=True)]
     return pd.concat([table.drop(columns="note"), beside.reset_index(drop=True)], axis=1).assign(note=notes)
 
 

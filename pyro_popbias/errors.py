@@ -69,6 +69,10 @@ class RunLockedError(RunFolderError):
     """Another process is writing to the run folder."""
 
 
+class WorkerError(PopBiasError, RuntimeError):
+    """A process that worked for this one ended without a result."""
+
+
 class CheckFailed(PopBiasError):
     """A check of a fit failed."""
 

@@ -1,14 +1,14 @@
 """A fit: what a user holds after training. Every result is a frame with the user's own ids."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from pyro_popbias.assembly.pair import assemble, with_names
+from pyro_popbias.assembly.pair import with_names
 from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.interactions import Interactions
@@ -23,9 +23,9 @@ from pyro_popbias.prediction.scorer import seen_items
 from pyro_popbias.storage.card import card
 from pyro_popbias.storage.reading import read_run
 from pyro_popbias.storage.run_folder import save
+from pyro_popbias.storage.trainings import train_study
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
-from pyro_popbias.training.restarts import Checkpointing, best_of, restart_seeds, train_restart
 from pyro_popbias.validation import require_integer
 
 if TYPE_CHECKING:
@@ -281,6 +281,7 @@ def fit(
     guide: str | type[PopularityGuide] | None = None,
     seed: int | EllipsisType | None = ...,
     restarts: int = 1,
+    jobs: int | None = None,
     progress: bool = True,
 ) -> Fit:
     """Train a study, or named model and guide with the study's other defaults, on interactions.
@@ -294,48 +295,30 @@ def fit(
         restarts: number of independent fits, which share the rows held out and differ in starts, batches and draws. The
             one returned is the best by its held-out log-score, or by its objective where no rows are held out; the
             others are chains of `to_arviz`. The first has the study's seed.
+        jobs: how many restarts are fitted at once, each by a process with one thread: the result is the same for any number.
+            None fits one after another with all threads of this process, whose sums may be rounded differently.
         progress: whether to show progress on standard error.
 
     Raises:
         DataError: the data hold one class only, or lack what the study needs.
         ConfigError: the study cannot be carried out here.
         NumericalError: the optimisation met values that are not finite.
+        WorkerError: a process that fitted a restart ended without a result.
     """
     study = with_names(study or Study(), model=model, guide=guide)
     if seed is not ...:
         study = study.with_seed(seed)
-    return fit_study(events, study, restarts=restarts, progress=progress)
+    return fit_study(events, study, restarts=restarts, jobs=jobs, progress=progress)
 
 
-def fit_study(
-    events: Interactions,
-    study: Study,
-    *,
-    restarts: int = 1,
-    progress: bool = True,
-    title: str = "",
-    checkpointing: Checkpointing | None = None,
-) -> Fit:
-    """Train a study: what `fit` and the command line share.
+def fit_study(events: Interactions, study: Study, **options: Any) -> Fit:
+    """Train a study; the options are those of `storage.trainings.train_study`."""
+    return fit_of(train_study(events, study, **options))
 
-    Args:
-        events: interactions.
-        study: the study.
-        restarts: number of independent fits; the first has the study's seed, and all share the rows held out.
-        progress: whether to show progress on standard error.
-        title: what is trained, in front of the progress.
-        checkpointing: from a restart's number and pair to the snapshot to resume from and what saves snapshots.
-    """
-    own, fits = study.training.seed, []
-    for number, seed in enumerate(restart_seeds(own, restarts), start=1):
-        pair = assemble(events, study if seed == own else study.with_seed(seed), split_seed=own)
-        result = train_restart(
-            pair, number, restarts=restarts, progress=progress, title=title, checkpointing=checkpointing
-        )
-        fits.append(Fit(pair.study, events.catalogue, pair.model, pair.guide, result.iterates, result.history, events))
-    best = fits[best_of([each.history for each in fits])]
-    # the study is as it was declared: the seed of the split, whichever restart was the best
-    return replace(best, study=fits[0].study, others=tuple(each.chains[0] for each in fits if each is not best))
+
+def fit_of(trained: Trained) -> Fit:
+    """Return a trained pair as what a user holds."""
+    return Fit(**{each.name: getattr(trained, each.name) for each in fields(trained)})
 
 
 def load(path: str | Path) -> Fit:
@@ -346,5 +329,4 @@ def load(path: str | Path) -> Fit:
         CorruptCheckpointError: a file is not what was written.
         SchemaVersionError: the folder was written by an incompatible version.
     """
-    trained = read_run(path)
-    return Fit(**{each.name: getattr(trained, each.name) for each in fields(trained)})
+    return fit_of(read_run(path))

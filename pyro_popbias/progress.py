@@ -63,6 +63,38 @@ class TrainingProgress:
             log.info("%sphase %d, epoch %d: %s", self._title, int(row["phase"]), number, now)
 
 
+class SideBySide:
+    """Shows work that other processes do: how many pieces of it are done, and their latest line; a context manager.
+
+    Args:
+        total: number of pieces.
+        what: the pieces are.
+        show: False shows nothing.
+    """
+
+    def __init__(self, total: int, what: str, *, show: bool = True) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[now]}"))
+        hidden = not (show and sys.stderr.isatty())
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden)
+        self._task = self._bar.add_task(what, total=total, now="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._bar.stop()
+
+    def line(self, text: str) -> None:
+        """Show a line of one of the processes, and log it."""
+        self._bar.update(self._task, now=text)
+        log.info("%s", text)
+
+    def done(self) -> None:
+        """Count a piece of work that is done."""
+        self._bar.advance(self._task)
+
+
 def counted(total: int, what: str) -> Iterator[int]:
     """Yield 0 to total - 1, with a bar on a terminal, and else a line every few seconds in the log."""
     with measured(total, what) as show:

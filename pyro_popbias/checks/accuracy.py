@@ -214,6 +214,6 @@ def _of_cells(fit: Trained, rows: TrainingRows, cell: np.ndarray, seed: int) -> 
 
 def _at_draws(exact: Exact, z: np.ndarray) -> np.ndarray:
     """Return log p - log q at draws of q, `(S, D)`: interpolated linearly between q's nodes."""
-    t = exact.transform.t(torch.from_numpy(z)).numpy()
+    t = exact.transform.t(torch.from_numpy(z).to(exact.q_t)).cpu().numpy()
     nodes, ratio = exact.q_t.cpu().numpy(), exact.log_ratio.cpu().numpy()
     return np.stack([np.interp(*column) for column in zip(t.T, nodes.T, ratio.T, strict=True)], axis=1)

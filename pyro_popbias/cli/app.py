@@ -21,6 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
+    rich_markup_mode=None,  # what draws boxes takes longer to import than all the rest
     help="Bayesian treatment of popularity bias in recommender systems.",
 )
 
@@ -45,6 +47,7 @@ Output = Annotated[Path, typer.Option("-o", "--output", help=f"Where to write th
 OptionalOutput = Annotated[
     Path | None, typer.Option("-o", "--output", help=f"Write the table to {TABLE_FILE} instead of printing it.")
 ]
+Jobs = Annotated[int | None, typer.Option(help="Processes at once, one thread each; without it, none but this one.")]
 
 
 def _emit(frame: "pd.DataFrame", output: Path | None, *, most: int | None = None) -> None:
@@ -99,6 +102,7 @@ def fit(
         typer.Option("--set", help="Set one key of the study, as in training.epochs=5; may be repeated."),
     ] = None,
     restarts: Annotated[int, typer.Option(help="Number of independent fits: the best is kept, with the others.")] = 1,
+    jobs: Jobs = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint of the run.")] = False,
     no_data: Annotated[bool, typer.Option("--no-data", help="Do not copy the interactions into the run.")] = False,
 ) -> None:
@@ -113,6 +117,7 @@ def fit(
         guide=guide,
         overrides=assignments or [],
         restarts=restarts,
+        jobs=jobs,
         resume=resume,
         keep_data=not no_data,
     )
@@ -233,6 +238,7 @@ def compare(
     paths: Annotated[list[Path], typer.Argument(help="Run folders, or one study file with --guides.")],
     guides: Annotated[str, typer.Option(help="Guides to fit the study with, as in gamma,lognormal.")] = "",
     test: Annotated[Path | None, typer.Option(help="File of labelled interactions that no fit has seen.")] = None,
+    jobs: Jobs = None,
     output: OptionalOutput = None,
 ) -> None:
     """Compare fits side by side, the best held-out log-score first; memory of parameters is in MiB."""
@@ -246,7 +252,7 @@ def compare(
         data = declared(paths[0]).data if names and paths[0].is_file() else None
         read = [] if data is None else [data.path, data.user_features, data.item_features]
         refuse_input_as_output(output, *paths, test, *(Path(file) for file in read if file))
-    table = run_comparison(paths, guides=names, test=test)
+    table = run_comparison(paths, guides=names, test=test, jobs=jobs)
     _emit(table, output)
     for name, note in zip(table["name"], table["note"], strict=True):
         if output is not None and note:  # else it stands in the table

@@ -1,5 +1,6 @@
 """`popbias fit` and `popbias compare`: a study and a file become a run folder, or fits side by side."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,17 +9,19 @@ import pandas as pd
 
 from pyro_popbias.assembly.compatibility import check_fit
 from pyro_popbias.assembly.identification import warning_of
-from pyro_popbias.assembly.pair import with_names
+from pyro_popbias.assembly.pair import assemble, with_names
 from pyro_popbias.comparison import compare
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.readers import read_interactions
 from pyro_popbias.errors import ConfigError
-from pyro_popbias.fitted import Fit, fit_study, load
+from pyro_popbias.fitted import Fit, fit_of, fit_study, load
 from pyro_popbias.storage.folder_state import refuse_full
 from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.storage.run_folder import save
+from pyro_popbias.storage.trainings import Training, train_all
 from pyro_popbias.study.study import Study
-from pyro_popbias.training.restarts import restart_seeds
+from pyro_popbias.training.restarts import Checkpointing, restart_seeds
+from pyro_popbias.training.workers import at_once, require_jobs
 from pyro_popbias.updating import update
 
 
@@ -85,6 +88,7 @@ def run_fit(
     guide: str | None = None,
     overrides: Sequence[str] = (),
     restarts: int = 1,
+    jobs: int | None = None,
     resume: bool = False,
     keep_data: bool = True,
 ) -> Iterator[str]:
@@ -98,6 +102,7 @@ def run_fit(
         guide: name of a guide in place of the study's.
         overrides: assignments such as "training.epochs=5".
         restarts: number of independent fits, of which the folder holds the best, and the others as chains.
+        jobs: how many of them at once, one thread each; None for one after another with all threads.
         resume: whether each restart continues from its last checkpoint; study, data and restarts must be the same.
         keep_data: whether the folder holds the interactions.
 
@@ -106,12 +111,17 @@ def run_fit(
     """
     study = declared(path, data=data, model=model, guide=guide, overrides=overrides)
     restart_seeds(study.training.seed, restarts)  # refused before the data are read
+    require_jobs(jobs)
     with NewRun(folder, restarts=restarts, resume=resume) as run:
         if run.starts_over:
             yield f"{folder} holds no checkpoint yet: starting from the beginning"
         events = read_data(study)
         yield f"{events!r} from {study.data.path}"
-        fitted = fit_study(events, study, restarts=restarts, checkpointing=run.checkpoints)
+        checkpointing: Checkpointing = run.checkpoints
+        if at_once(jobs, restarts) > 1:
+            with warnings.catch_warnings(action="ignore"):  # workers give them
+                checkpointing = run.checkpoints_elsewhere(assemble(events, study))
+        fitted = fit_study(events, study, restarts=restarts, jobs=jobs, checkpointing=checkpointing)
         run.finish(fitted, data=keep_data)
     yield from _summary(fitted)
     yield f"run folder: {folder}"
@@ -167,18 +177,22 @@ def _summary(fitted: Fit) -> Iterator[str]:
         yield f"warning: {sentence}"
 
 
-def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: Path | None = None) -> pd.DataFrame:
+def run_comparison(
+    paths: Sequence[Path], *, guides: Sequence[str] = (), test: Path | None = None, jobs: int | None = None
+) -> pd.DataFrame:
     """Return fits side by side: of run folders, or of one study file under several guides.
 
     Args:
         paths: run folders, or a study file.
         guides: names of guides to fit the study with, in turn; none where paths are run folders.
         test: a file of labelled rows that no fit has seen, read by the keys of the study's [data].
+        jobs: how many fits at once, one thread each; None for one after another with all threads.
 
     Raises:
         ConfigError: guides are named for other than one study file, or a file stands where a run folder should.
         PopBiasError: a study, data or run folder that cannot be used.
     """
+    require_jobs(jobs)
     if guides:
         if len(paths) != 1 or paths[0].is_dir():
             raise ConfigError(f"PB-C163: --guides goes with one study file, not with {', '.join(map(str, paths))}")
@@ -186,7 +200,9 @@ def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: P
         for study in studies.values():  # all of them before the first is fitted
             check_fit(study.model.name, study.model.prior, study.guide.name)
         events = read_data(next(iter(studies.values())))
-        fits = {guide: fit_study(events, study, title=f"guide {guide}, ") for guide, study in studies.items()}
+        trainings = {f"guide {guide}": Training(study, title=f"guide {guide}, ") for guide, study in studies.items()}
+        trained = train_all(events, trainings, jobs=jobs)
+        fits = {guide: fit_of(each) for guide, each in zip(studies, trained.values(), strict=True)}
     else:
         files = [str(path) for path in paths if path.is_file()]
         if files:
@@ -195,7 +211,7 @@ def run_comparison(paths: Sequence[Path], *, guides: Sequence[str] = (), test: P
             )
         fits = {str(path): load(path) for path in dict.fromkeys(paths)}
     rows = None if test is None else read_test(next(iter(fits.values())).study, test)
-    return compare(fits, test=rows)
+    return compare(fits, test=rows, jobs=jobs)
 
 
 def read_test(study: Study, path: Path) -> Interactions:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,7 @@ from pyro_popbias.storage.identity import identity
 from pyro_popbias.storage.lock import locked
 from pyro_popbias.storage.run_folder import write_run
 from pyro_popbias.trained import Trained
+from pyro_popbias.training.restarts import Checkpointing
 from pyro_popbias.training.state import Snapshot
 
 
@@ -32,7 +34,8 @@ class NewRun:
     """
 
     def __init__(self, folder: Path, *, restarts: int = 1, resume: bool = False) -> None:
-        self._folder, self._restarts, self._resume = folder, restarts, resume
+        self._folder, self._resume = folder, resume
+        self._checkpointing = partial(_of_restart, folder, restarts, resume)
         self._scope = ExitStack()
         self._check()
 
@@ -60,11 +63,23 @@ class NewRun:
             CheckpointError: its checkpoints belong to another study or other data.
             RunLockedError: another process fits in the folder.
         """
-        own = Checkpoints(self._folder, identity(pair, restarts=self._restarts), restart=restart)
-        snapshot = own.latest() if self._resume else None
+        found = self._checkpointing(restart, pair)
         if restart == 1:
             self._begin()
-        return snapshot, own.save
+        return found
+
+    def checkpoints_elsewhere(self, pair: Pair) -> Checkpointing:
+        """Return what `checkpoints` is in other processes, for which this one holds the folder from now on.
+
+        Args:
+            pair: of the first restart, before training.
+
+        Raises:
+            CheckpointError: its checkpoints belong to another study or other data.
+            RunLockedError: another process fits in the folder.
+        """
+        self.checkpoints(1, pair)
+        return self._checkpointing
 
     def finish(self, fit: Trained, *, data: bool) -> None:
         """Write the files of the finished run.
@@ -83,6 +98,13 @@ class NewRun:
         self._check()  # again: another fit may have finished while this one read its data
         remove_leftovers(self._folder)
         self._scope.enter_context(_logged(self._folder / LOG))
+
+
+def _of_restart(
+    folder: Path, restarts: int, resume: bool, number: int, pair: Pair
+) -> tuple[Snapshot | None, Callable[[Snapshot], None]]:
+    own = Checkpoints(folder, identity(pair, restarts=restarts), restart=number)
+    return own.latest() if resume else None, own.save
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def read_run(path: str | Path) -> Trained:
     study = _study(contents, folder)
     tensors = safetensors.torch.load(contents[PARAMETERS])
     catalogue = _catalogue(contents, tensors)
-    best = _chain(study, catalogue, tensors)
+    best = chain_of(study, catalogue, tensors)
     others = safetensors.torch.load(contents[CHAINS]) if CHAINS in contents else {}
     return Trained(
         study=study,
@@ -65,7 +65,7 @@ def read_run(path: str | Path) -> Trained:
         history=pd.read_csv(io.BytesIO(contents["history.csv"])),
         events=_events(contents, study, catalogue),
         others=tuple(
-            _chain(study, catalogue, _under(str(number), others))
+            chain_of(study, catalogue, _under(str(number), others))
             for number in sorted({int(name.partition(".")[0]) for name in others})
         ),
         earlier=_earlier(contents, catalogue),
@@ -114,8 +114,14 @@ def _catalogue(contents: Contents, tensors: dict[str, Tensor]) -> Catalogue:
     return Catalogue(users, items, len(count) // len(items), edges, count, positives, **more)
 
 
-def _chain(study: Study, catalogue: Catalogue, tensors: dict[str, Tensor]) -> Chain:
-    """Return the pair that tensors are of."""
+def chain_of(study: Study, catalogue: Catalogue, tensors: dict[str, Tensor]) -> Chain:
+    """Return the pair that tensors are of, as `run_files.tensors_of` gives them.
+
+    Args:
+        study: of the pair, with the defaults that depend on model and data.
+        catalogue: ids and counts.
+        tensors: by name.
+    """
     # what a guide had seen of the training rows is among its parameters
     cells = CellStatistics(catalogue.count, catalogue.positives, catalogue.periods, catalogue.item_features)
     model, guide = build(study, catalogue, cells)

@@ -75,7 +75,7 @@ def _given(fit: Trained) -> dict[str, bytes]:
 def _tensors(fit: Trained) -> dict[str, bytes]:
     """Return the parameters of the best chain, with counts and period edges, and those of the other chains."""
     catalogue = fit.catalogue
-    tensors = _state(fit.chains[0])
+    tensors = tensors_of(fit.chains[0])
     tensors |= {
         name: torch.from_numpy(getattr(catalogue, name).copy())
         for name in COUNTED
@@ -85,7 +85,9 @@ def _tensors(fit: Trained) -> dict[str, bytes]:
         tensors["edges"] = torch.from_numpy(catalogue.edges)
     files = {PARAMETERS: tensor_bytes(tensors)}
     if fit.others:
-        others = {f"{k}.{name}": value for k, chain in enumerate(fit.others) for name, value in _state(chain).items()}
+        others = {
+            f"{k}.{name}": value for k, chain in enumerate(fit.others) for name, value in tensors_of(chain).items()
+        }
         files[CHAINS] = tensor_bytes(others)
     return files
 
@@ -107,8 +109,8 @@ def _place(log: StoredLog) -> bytes:
     return json.dumps({"folder": str(log.folder.absolute()), "fingerprint": log.fingerprint}).encode()
 
 
-def _state(chain: Chain) -> dict[str, Tensor]:
-    """Return the tensors of a chain by name."""
+def tensors_of(chain: Chain) -> dict[str, Tensor]:
+    """Return the tensors of a chain by name; `reading.chain_of` is the way back."""
     modules = zip(PARTS, (chain.model, chain.guide, chain.iterates), strict=True)
     return {f"{part}.{name}": value for part, module in modules for name, value in module.state_dict().items()}
 
