@@ -1,12 +1,13 @@
 """Exact P(c=1 | do(u,i)) of many pairs against Monte Carlo over popularity: how much faster, and how right both are.
 
-Exact is what `fit.predict` calls, `Scorer.scores`: a closed form or quadrature, with the values at quantiles of z. Monte
-Carlo is the mean of P(c=1 | x, z) over draws of z: the same draws for all pairs under "population", draws of each item under
-"posterior". The draws, which many pairs share, are not timed. Times grow with the number of pairs, so samples of them stand
-for all; they are the processor's, on one thread. Both start from the affinities, and have vectors that are points.
+Exact is the model's `mean_probability`, a closed form or quadrature. Monte Carlo is the mean of P(c=1 | x, z) over draws of
+z, in two ways: "own draws" are drawn for each pair, as errors of pairs that share draws are the same; "shared draws" are the
+same for all pairs under "population", and for the pairs of an item under "posterior", and drawing them is not timed. Times
+of Monte Carlo grow with the number of pairs, so that a sample of them stands for all; they are the processor's, on one
+thread. Both start from the affinities, and have vectors that are points.
 
 Errors are the largest, over some pairs, from the trapezoidal rule in log z with 20,000 nodes, in float64 by NumPy. The last
-line has the median ratios, Monte Carlo over exact.
+line has the median ratios, Monte Carlo of own and of shared draws over exact.
 """
 
 import time
@@ -19,12 +20,11 @@ import typer
 from scipy import special, stats
 from step import ITEMS, MODELS, SMALL, USERS, make_pair
 from torch import Tensor
-from turns import in_turns, print_command, print_times
+from turns import in_turns, print_command, print_ratio, print_times
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.models.affinities.distribution import AffinityDistribution
-from pyro_popbias.prediction.scorer import Scorer
 
 MODES = ("population", "posterior")
 BLOCK = 2_000  # pairs of Monte Carlo at once
@@ -41,7 +41,7 @@ def probability(pair: Pair, x: Tensor, z: Tensor) -> Tensor:
     return torch.sigmoid(x + z.log())
 
 
-def monte_carlo(pair: Pair, mode: str, x: Tensor, item: Tensor, draws: int) -> Callable[[], Tensor]:
+def monte_carlo(pair: Pair, mode: str, x: Tensor, item: Tensor, draws: int, *, own: bool) -> Callable[[], Tensor]:
     """Return what averages over draws of popularity.
 
     Args:
@@ -50,6 +50,7 @@ def monte_carlo(pair: Pair, mode: str, x: Tensor, item: Tensor, draws: int) -> C
         x: `(N,)` affinities.
         item: `(N,)` codes.
         draws: of z.
+        own: whether each pair has draws of its own, drawn when it is scored.
     """
     with torch.no_grad():
         if mode == "population":
@@ -62,9 +63,28 @@ def monte_carlo(pair: Pair, mode: str, x: Tensor, item: Tensor, draws: int) -> C
         found = []
         for begin in range(0, len(x), BLOCK):
             rows = slice(begin, begin + BLOCK)
-            of_pairs = z if mode == "population" else z[item[rows]]
+            if own:
+                q = pair.guide.popularity.posterior(item[rows])
+                if mode == "population":
+                    q = pair.model.prior.population().expand(item[rows].shape)
+                of_pairs = q.sample((draws,)).T
+            else:
+                of_pairs = z if mode == "population" else z[item[rows]]
             found.append(probability(pair, x[rows].unsqueeze(-1), of_pairs).mean(-1))
         return torch.cat(found)
+
+    return run
+
+
+def exactly(pair: Pair, mode: str, affinity: AffinityDistribution, item: Tensor) -> Callable[[], Tensor]:
+    """Return what integrates popularity out of the probabilities of pairs, `(N,)`."""
+    everything = torch.arange(ITEMS)
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        if mode == "posterior":
+            return pair.model.mean_probability(affinity, pair.guide.popularity.posterior(everything), item)
+        return pair.model.mean_probability(affinity, pair.model.prior.population())
 
     return run
 
@@ -89,10 +109,10 @@ def reference(pair: Pair, mode: str, x: Tensor, item: Tensor) -> np.ndarray:
 
 
 def main(
-    pairs: Annotated[int, typer.Option(help="pairs that are scored exactly in a turn")] = 20_000,
+    pairs: Annotated[int, typer.Option(help="pairs that are scored exactly in a turn")] = 1_000_000,
     draws: Annotated[int, typer.Option(help="draws of popularity")] = 1_000,
-    sampled: Annotated[int, typer.Option(help="pairs of which Monte Carlo is timed")] = 4_000,
-    turns: Annotated[int, typer.Option(help="turns of both")] = 5,
+    sampled: Annotated[int, typer.Option(help="pairs of which Monte Carlo is timed")] = 2_000,
+    turns: Annotated[int, typer.Option(help="turns of both")] = 3,
 ) -> None:
     """Time both in turns, and print medians, quartiles, ratios and errors."""
     torch.set_num_threads(1)
@@ -108,19 +128,22 @@ def main(
             # as of vectors that were trained, of standard deviation 1; without the intercept's posterior they are points
             affinity = AffinityDistribution(of_pairs.mean + torch.from_numpy(rng.standard_normal(pairs)))
         for mode in MODES:
-            scorer = Scorer(pair.model, pair.guide, pair.events.catalogue, mode, 0.9)
-            exact = lambda scorer=scorer, affinity=affinity: scorer.scores(affinity, item).score  # noqa: E731
-            few = monte_carlo(pair, mode, affinity.mean[:sampled], item[:sampled], draws)
-            times = in_turns({"exact": exact, "Monte Carlo": few}, turns, clock=time.process_time)
-            times = {"exact": times["exact"] / pairs, "Monte Carlo": times["Monte Carlo"] / sampled}  # of one pair
+            exact = exactly(pair, mode, affinity, item)
+            sample = (pair, mode, affinity.mean[:sampled], item[:sampled], draws)
+            shared, own = (monte_carlo(*sample, own=choice) for choice in (False, True))
+            times = in_turns({"exact": exact, "shared draws": shared, "own draws": own}, turns, clock=time.process_time)
+            times = {
+                name: each / (pairs if name == "exact" else sampled) for name, each in times.items()
+            }  # of one pair
             print(f"{model}, {mode}")
             print_times(times, unit="us a pair", per=1e-6)
             right = reference(pair, mode, affinity.mean[:CHECKED], item[:CHECKED])
-            for name, run in (("exact", exact), ("Monte Carlo", few)):
+            for name, run in (("exact", exact), ("own draws", own)):
                 print(f"{name:<44} largest error {np.abs(run()[:CHECKED].detach().numpy() - right).max():.1e}")
-            low, middle, high = np.quantile(times["Monte Carlo"] / times["exact"], (0.25, 0.5, 0.75))
-            print(f"{'Monte Carlo over exact':<44} {middle:9.2f}             quartiles {low:.2f} {high:.2f}")
-            found.append(f"{model}-{mode}={middle:.2g}")
+            ratios = [
+                print_ratio(f"{name} over exact", times[name], times["exact"]) for name in ("own draws", "shared draws")
+            ]
+            found.append(f"{model}-{mode}={ratios[0]:.3g}/{ratios[1]:.3g}")
     print(*found)
 
 
