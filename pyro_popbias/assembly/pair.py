@@ -84,6 +84,7 @@ class Pair:
                 cell = batch.cell.index_select(0, batch.cell_index)
                 total.index_add_(0, cell, mean)
                 number.index_add_(0, cell, torch.ones_like(mean))
+            total, number = self.rows.total(torch.stack([total, number]))
             popularity.set_mean_affinity(total / number.clamp(min=1.0))
 
     def forget_untrained(self) -> None:

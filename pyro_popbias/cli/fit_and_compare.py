@@ -18,6 +18,7 @@ from pyro_popbias.storage.folder_state import refuse_full
 from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.storage.run_folder import save
 from pyro_popbias.study.study import Study
+from pyro_popbias.training.environment import Launch
 from pyro_popbias.training.restarts import restart_seeds
 from pyro_popbias.updating import update
 
@@ -106,6 +107,9 @@ def run_fit(
     """
     study = declared(path, data=data, model=model, guide=guide, overrides=overrides)
     restart_seeds(study.training.seed, restarts)  # refused before the data are read
+    if not Launch.here().leads:
+        fit_study(read_data(study), study, restarts=restarts)
+        return
     with NewRun(folder, restarts=restarts, resume=resume) as run:
         if run.starts_over:
             yield f"{folder} holds no checkpoint yet: starting from the beginning"

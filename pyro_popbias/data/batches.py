@@ -8,7 +8,7 @@ negatives: the positives come first, then m negatives of the first, m of the sec
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -19,6 +19,10 @@ from torch import Tensor
 
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
+
+
+def _of_one(total: Tensor) -> Tensor:
+    return total
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,10 @@ class Batch:
 
 
 class TrainingBatches:
-    """Interactions as tensors, ready to be cut into batches.
+    """Interactions as tensors, ready to be cut into batches: all of a log, or the share of one of several processes.
+
+    The scale and the weights of a share's batches are those of the whole log times the number of shares, so that the mean
+    over processes of their losses estimates the whole loss, terms that each of them has once included.
 
     Args:
         events: the interactions.
@@ -115,6 +122,11 @@ class TrainingBatches:
         cells: whether a batch has the cells of its rows, or all cells of its rows' items, where periods depend on each other,
             or all cells, each of weight 1, for guides that draw all together.
         device: where batches live.
+
+    Attributes:
+        shares: number of processes that the rows are shared among.
+        stream: what tells the random numbers of a share from those of others; empty where there is one.
+        total: from a tensor of sums over the rows held to the sums over all shares.
     """
 
     def __init__(
@@ -130,6 +142,9 @@ class TrainingBatches:
     ) -> None:
         self.periods, self.latent, self._cells = events.periods, latent, cells
         self._negatives, self._draws = negatives, 1
+        self.shares, self._of_all = 1, len(index)
+        self.stream: tuple[int, ...] = ()
+        self.total: Callable[[Tensor], Tensor] = _of_one
         user, cell, period = events.user[index], events.cell[index], events.period[index]
         given = None if negatives is not None else events.label
         label = np.ones(len(index)) if given is None else given[index]
@@ -152,6 +167,36 @@ class TrainingBatches:
     def negatives(self) -> int:
         """Negatives drawn for each row held."""
         return 0 if self._negatives is None else self._negatives.number
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of batches of an epoch, the same in all shares.
+
+        Args:
+            batch_size: upper bound of the rows of a batch of all shares together, sampled negatives included.
+        """
+        return -(-self._of_all // max(1, batch_size // (1 + self.negatives)))
+
+    def share(
+        self, items: np.ndarray, *, number: int, shares: int, total: Callable[[Tensor], Tensor]
+    ) -> "TrainingBatches":
+        """Return the rows of some items, with the counts of all rows.
+
+        Args:
+            items: `(K,)` whether an item's rows belong to the share.
+            number: of the share, from 0.
+            shares: how many there are.
+            total: adds sums over shares.
+        """
+        rows, own = copy.copy(self), torch.from_numpy(items).to(self._table.device)
+        index = own.index_select(0, self._table[:, 1] // self.periods).nonzero().squeeze(-1)
+        rows._table = self._table.index_select(0, index)
+        rows._known = {name: column.index_select(0, index) for name, column in self._known.items()}
+        rows.shares, rows.stream, rows.total = shares, (number,), total
+        return rows
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean over shares of what each of them estimates of the whole log."""
+        return self.total(value) / self.shares
 
     def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return user, item and label of the rows held, `(N,)` each."""
@@ -183,11 +228,11 @@ class TrainingBatches:
         """
         table = self._table.index_select(0, index).long()
         known = {name: column.index_select(0, index) for name, column in self._known.items()}
-        return self._finish(self._extend(table, stream), known, scale=len(self) / len(index))
+        return self._finish(self._extend(table, stream), known, scale=self.shares * len(self) / len(index))
 
     def whole(self) -> Batch:
         """Return all rows as one batch."""
-        return self._finish(self._extend(self._table.long(), (0,)), self._known, scale=1.0)
+        return self._finish(self._extend(self._table.long(), (0,)), self._known, scale=float(self.shares))
 
     def _extend(self, table: Tensor, stream: tuple[int, ...]) -> Tensor:
         """Return rows of user, cell and label, `(B, 3)`, with their negatives after them: `(B (1 + m), 3)`."""
@@ -268,20 +313,20 @@ class TrainingBatches:
         """Yield the batches of one epoch: every row held once, sizes that differ by one at most.
 
         Args:
-            batch_size: upper bound of a batch's rows, sampled negatives included.
+            batch_size: upper bound of a batch's rows, sampled negatives included; of a share's batch times their number.
             seed: with `epoch`, decides the order and the negatives.
             epoch: counted from 0.
         """
         total = len(self)
-        order = np.random.default_rng((seed, epoch))
+        order = np.random.default_rng((seed, epoch, *self.stream))
         offset = int(order.integers(total))
         stride = int(order.integers(1, total + 1))
         while math.gcd(stride, total) != 1:
             stride = stride % total + 1
-        number = -(-total // max(1, batch_size // (1 + self.negatives)))
+        number = self.steps(batch_size)
         for k in range(number):
             position = torch.arange(total * k // number, total * (k + 1) // number, device=self._table.device)
-            yield self.batch((offset + stride * position) % total, stream=(seed, epoch, k))
+            yield self.batch((offset + stride * position) % total, stream=(seed, epoch, k, *self.stream))
 
     def blocks(self, size: int) -> Iterator[Batch]:
         """Yield all rows held in their order, about `size` at a time, for evaluation; negatives are always the same."""

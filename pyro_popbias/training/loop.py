@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pyro_popbias.assembly.components import local_parameters
-from pyro_popbias.assembly.pair import BLOCK, Pair
-from pyro_popbias.data.batches import Batch, TrainingBatches
+from pyro_popbias.assembly.pair import Pair
+from pyro_popbias.data.batches import Batch
 from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.guides import AmortizedGuide
@@ -35,11 +35,13 @@ from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.global_response import find_global_response
+from pyro_popbias.training.held_out import log_score
 from pyro_popbias.training.information import JointInformation
 from pyro_popbias.training.iterates import Iterates, median_r_hat
 from pyro_popbias.training.judge import RankingJudge
 from pyro_popbias.training.linear_response import find_intercept_response
 from pyro_popbias.training.optimizer import RowAdam
+from pyro_popbias.training.processes import Processes, processes_of
 from pyro_popbias.training.quality_response import find_quality_response
 from pyro_popbias.training.residual import find_residual
 from pyro_popbias.training.second_phase import PhaseTwo, PhaseTwoBatches
@@ -63,6 +65,7 @@ class TrainingLoop:
         phase_two: schedule of phase two; the study's by default.
         save: called after every epoch with a snapshot.
         resume: the snapshot to continue from.
+        processes: that train the pair together; one by default.
     """
 
     def __init__(
@@ -73,8 +76,10 @@ class TrainingLoop:
         phase_two: PhaseTwo | None = None,
         save: Callable[[Snapshot], None] | None = None,
         resume: Snapshot | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self._pair = pair
+        self._processes = processes or Processes(pair)
+        self._pair = self._processes.pair
         self._on_epoch = on_epoch
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
@@ -84,7 +89,7 @@ class TrainingLoop:
         sampled = pair.rows.negatives > 0 and rises
         self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two, sampled=sampled)
         self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
-        self._scales = schedule_of(pair)
+        self._scales = schedule_of(self._pair)
         ranks = pair.study.training.held_out.ranks
         self._judge = None if ranks is None else RankingJudge(pair, *ranks)
         self._best: dict[str, Tensor] = {}
@@ -115,6 +120,7 @@ class TrainingLoop:
             held = self._scales is not None and self._scales.holds(name)
             settles_later = name.startswith("guide.popularity.") or CONFORMITY in name
             parameter.requires_grad_(settles_later or (not held and (settles or parameter.dim() == 0)))
+        self._processes.follow(self._loss)
         popularity = (guide.popularity.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
             rate = training.learning_rate * (1.0 if self._scales is None else self._scales.rate)
@@ -147,6 +153,7 @@ class TrainingLoop:
         self._pair.update_mean_affinity()
         factor = self._factor(progress.epoch)
         terms = [self._step(batch, factor) for batch in self._pair.batches(epoch=progress.epoch)]
+        self._processes.share_tables()
         if self._scales is not None and self._scales.update(progress.epoch + 1):
             self._optimizer = self._new_optimizer()
         score = self._record(terms, training.learning_rate * factor, began)
@@ -177,6 +184,8 @@ class TrainingLoop:
                 self._iterates.turn()
             factor = schedule.factor(progress.epoch)
             terms = [self._traced(batch, factor) for batch in islice(batches, schedule.steps)]
+            self._processes.share_tables()
+            self._processes.share_iterates(self._iterates)
             rate = self._pair.study.training.guide_learning_rate * factor
             self._record(terms, rate, began, *progress.settled)
             ended = schedule.begins_cycle(progress.epoch)
@@ -212,7 +221,7 @@ class TrainingLoop:
         """
         progress = self.progress
         progress.epoch += 1
-        mean = Terms(*torch.stack(terms).mean(0))
+        mean = Terms(*self._pair.rows.mean(torch.stack(terms).mean(0)))
         score = math.nan if self._pair.held_out is None else log_score(self._pair, self._pair.held_out)
         progress.history.append(
             {
@@ -228,7 +237,7 @@ class TrainingLoop:
         )
         if self._judge is None:
             return score
-        judged = self._judge()
+        judged = self._processes.judged(self._judge)
         progress.history[-1][f"validation_{self._pair.study.training.held_out.metric}"] = judged
         return judged
 
@@ -238,8 +247,9 @@ class TrainingLoop:
             self._seed(attempt)
             self._optimizer.zero_grad()
             loss = self._loss(batch)
-            loss.backward()
-            if torch.isfinite(loss.detach()) and self._optimizer.is_finite():
+            loss.backward(self._processes.share)
+            finite = bool(torch.isfinite(loss.detach())) and self._optimizer.is_finite()
+            if self._processes.sum_gradients(batch, finite=finite):
                 self._optimizer.step(factor / 2**attempt)
                 self.progress.steps += 1
                 terms = self._pair.objective.latest
@@ -247,7 +257,8 @@ class TrainingLoop:
         raise NumericalError(self._fault(loss))
 
     def _seed(self, attempt: int) -> None:
-        key = (self._pair.study.training.seed, self.progress.phase, self.progress.steps, attempt)
+        stream = self._processes.stream
+        key = (self._pair.study.training.seed, self.progress.phase, self.progress.steps, attempt, *stream)
         seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
         torch.default_generator.manual_seed(seed)  # torch.manual_seed formats a stack trace at each call
         if self._pair.device == "cuda":
@@ -308,11 +319,17 @@ def train(
 
     Raises:
         NumericalError: a batch's loss or gradient stays non-finite.
+        ConfigError: torchrun has started several processes, and they cannot share the pair.
+        LostRankError: another of them does not answer.
     """
     devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
     # the lock of local_parameters first: the random state that is restored must be the caller's
     with local_parameters(), borrowed_generators(devices), sparse_gradients(), pyro.validation_enabled(False):
-        training = TrainingLoop(pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume)
+        shared = processes_of(pair)
+        save, resume = shared.saving(save), shared.resumed(resume)
+        training = TrainingLoop(
+            pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume, processes=shared
+        )
         try:
             result = training.run()
             pair.forget_untrained()
@@ -331,19 +348,3 @@ def find_responses(pair: Pair) -> None:
     if information is not None:
         find_intercept_response(pair, information)
         find_quality_response(pair, information)
-
-
-def log_score(pair: Pair, rows: TrainingBatches) -> float:
-    """Return the mean log P(c) of rows with popularity and affinity integrated over their distributions, in nats per row.
-
-    A popularity of a row's own is drawn anew for every row, so its distribution is the prior and not q.
-    """
-    total, number = torch.zeros((), dtype=torch.float64), 0
-    distribution = pair.guide.popularity.posterior if rows.latent == "item" else pair.model.prior.distribution
-    with torch.no_grad():
-        weights = pair.guide.weights()
-        for batch in rows.blocks(BLOCK):
-            affinity = pair.model.pairs(batch.user, batch.item, batch.score, weights)
-            scores = pair.model.log_score(batch, affinity, distribution(batch.cell))
-            total, number = total + scores.sum().cpu(), number + len(scores)
-    return float(total / number)

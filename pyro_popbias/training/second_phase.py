@@ -123,6 +123,7 @@ class PhaseTwoBatches:
             return
         with torch.no_grad():
             known = [self._counted(batch) for batch in pair.rows.blocks(BLOCK)]
+            self.kl, self.log_prior = pair.rows.mean(torch.tensor([self.kl, self.log_prior]).double()).tolist()
             if not self._anew:
                 means, spreads = zip(*known, strict=True)
                 spread = None if spreads[0] is None else torch.cat(spreads)
@@ -147,12 +148,12 @@ class PhaseTwoBatches:
     def batches(self, step: int) -> Iterator[Batch]:
         """Yield batches from a step of phase two on, pass after pass."""
         seed = self._pair.study.training.seed
-        size = min(self._size, len(self._rows) * (1 + self._rows.negatives))
-        per_pass = -(-len(self._rows) // max(1, size // (1 + self._rows.negatives)))
-        number, done = divmod(step, per_pass)
+        number, done = divmod(step, self._rows.steps(self._size))
         while True:
-            for k, batch in enumerate(islice(self._rows.batches(size, seed=seed, epoch=number), done, None), done):
-                yield self._with_affinity(batch, (seed, 2, number, k))
+            for k, batch in enumerate(
+                islice(self._rows.batches(self._size, seed=seed, epoch=number), done, None), done
+            ):
+                yield self._with_affinity(batch, (seed, 2, number, k, *self._rows.stream))
             number, done = number + 1, 0
 
     def _with_affinity(self, batch: Batch, stream: tuple[int, ...]) -> Batch:
