@@ -20,9 +20,9 @@ from pyro_popbias.data.batches import Batch
 from pyro_popbias.training.ranks import Ranks
 
 CODES: Mapping[str, Callable[[Batch], Tensor]] = {
-    "user": lambda batch: batch.users.code,
-    "item": lambda batch: batch.items.code,
-    "cell": lambda batch: batch.cell.unique(),
+    "user": lambda batch: batch.user,
+    "item": lambda batch: batch.item,
+    "cell": lambda batch: batch.cell,
 }
 SPARE = 1.125  # capacity over the most rows so far
 
@@ -49,9 +49,13 @@ class GradientExchange:
             batch: this rank's.
             finite: whether this rank's loss and gradients are.
         """
-        own = {side: _Rows.of(CODES[side](batch), tables) for side, tables in self._tables.items()}
+        own = {
+            side: _Rows.of(distinct(CODES[side](batch), len(tables[0])), tables)
+            for side, tables in self._tables.items()
+        }
         others = [parameter for parameter in self._others if parameter.grad is not None]
-        numbers = [torch.tensor([float(not finite), *(float(len(rows.code)) for rows in own.values())]).double()]
+        counts_of = [float(not finite), *(float(len(rows.code)) for rows in own.values())]
+        numbers = [torch.tensor(counts_of, dtype=torch.float64)]
         numbers += [_dense(parameter).reshape(-1).double() for parameter in others]
         head = torch.cat([part.to(numbers[-1].device) for part in numbers])
         parts = [rows.message(0, self._capacity[side]) for side, rows in own.items()]
@@ -140,6 +144,18 @@ class _Rows:
             found.append(rows.view(part.dtype).reshape(number, *part.shape[1:]))
             position += _padded(size * _width(part))
         return found
+
+
+def distinct(code: Tensor, size: int) -> Tensor:
+    """Return the distinct codes, in their order.
+
+    Args:
+        code: `(B,)` codes.
+        size: number of codes that there are.
+    """
+    if size > 4 * len(code):  # few rows, many codes: sort the rows
+        return code.unique()
+    return torch.bincount(code, minlength=size).nonzero().squeeze(-1)
 
 
 def _width(part: Tensor) -> int:

@@ -100,7 +100,7 @@ class SeveralProcesses(Processes):
         super().__init__(shared(pair, owner, ranks))
         self._ranks = ranks
         self._replicates = pair.rows.negatives > 0  # whose items are drawn from all of the catalogue
-        self.share = torch.tensor(1 / ranks.number, device=pair.device).double()
+        self.share = torch.tensor(1 / ranks.number, dtype=torch.float64, device=pair.device)
         refuse_few_rows(self.pair, ranks)
         cells = np.repeat(owner, pair.events.periods)
         self._owner = torch.from_numpy(cells)
@@ -146,7 +146,7 @@ class SeveralProcesses(Processes):
     def judged(self, judge: Callable[[], float]) -> float:
         """Return what a judge finds on the first rank."""
         found = judge() if self._ranks.rank == 0 else 0.0
-        return float(self._ranks.total(torch.tensor(found).double()))
+        return float(self._ranks.total(torch.tensor(found, dtype=torch.float64)))
 
     def saving(self, save: Save | None) -> Save | None:
         """Return what gathers the state of all ranks, and saves it on the first one; None where that saves nothing."""

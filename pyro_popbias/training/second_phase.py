@@ -123,7 +123,9 @@ class PhaseTwoBatches:
             return
         with torch.no_grad():
             known = [self._counted(batch) for batch in pair.rows.blocks(BLOCK)]
-            self.kl, self.log_prior = pair.rows.mean(torch.tensor([self.kl, self.log_prior]).double()).tolist()
+            self.kl, self.log_prior = pair.rows.mean(
+                torch.tensor([self.kl, self.log_prior], dtype=torch.float64)
+            ).tolist()
             if not self._anew:
                 means, spreads = zip(*known, strict=True)
                 spread = None if spreads[0] is None else torch.cat(spreads)
