@@ -145,6 +145,7 @@ class TrainingBatches:
         self.shares, self._of_all = 1, len(index)
         self.stream: tuple[int, ...] = ()
         self.total: Callable[[Tensor], Tensor] = _of_one
+        self._turn = 0, 1  # which of how many blocks
         user, cell, period = events.user[index], events.cell[index], events.period[index]
         given = None if negatives is not None else events.label
         label = np.ones(len(index)) if given is None else given[index]
@@ -192,6 +193,18 @@ class TrainingBatches:
         rows._table = self._table.index_select(0, index)
         rows._known = {name: column.index_select(0, index) for name, column in self._known.items()}
         rows.shares, rows.stream, rows.total = shares, (number,), total
+        return rows
+
+    def in_turns(self, *, number: int, shares: int, total: Callable[[Tensor], Tensor]) -> "TrainingBatches":
+        """Return the same rows, of whose blocks every process yields its own, with the negatives that one process draws.
+
+        Args:
+            number: of the process, from 0.
+            shares: how many there are.
+            total: adds sums over processes.
+        """
+        rows = copy.copy(self)
+        rows._turn, rows.total = (number, shares), total
         return rows
 
     def mean(self, value: Tensor) -> Tensor:
@@ -329,8 +342,9 @@ class TrainingBatches:
             yield self.batch((offset + stride * position) % total, stream=(seed, epoch, k, *self.stream))
 
     def blocks(self, size: int) -> Iterator[Batch]:
-        """Yield all rows held in their order, about `size` at a time, for evaluation; negatives are always the same."""
+        """Yield all rows held, or this process's turns of them, in order, about `size` at a time; negatives are always the same."""
         size = max(1, size // (1 + self.negatives))
-        for start in range(0, len(self), size):
+        number, shares = self._turn
+        for start in range(number * size, len(self), shares * size):
             index = torch.arange(start, min(start + size, len(self)), device=self._table.device)
             yield self.batch(index, stream=(start,))

@@ -44,7 +44,14 @@ def shared(pair: Pair, owner: np.ndarray, ranks: Ranks) -> Pair:
     def of(rows: TrainingBatches) -> TrainingBatches:
         return rows.share(owner == ranks.rank, number=ranks.rank, shares=ranks.number, total=ranks.total)
 
-    return replace(pair, rows=of(pair.rows), held_out=None if pair.held_out is None else of(pair.held_out))
+    held_out = pair.held_out
+    if held_out is not None:
+        # negatives may be of items of other ranks, which all ranks then know
+        turns = held_out.negatives > 0
+        held_out = (
+            held_out.in_turns(number=ranks.rank, shares=ranks.number, total=ranks.total) if turns else of(held_out)
+        )
+    return replace(pair, rows=of(pair.rows), held_out=held_out)
 
 
 def side_of(pair: Pair, name: str, parameter: Tensor) -> str | None:

@@ -5,6 +5,7 @@ python ranks_worker.py FACTS FOLDER
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def fitted(name, **training):
     return {"score": scores[-1], "elbo": fit.history["elbo"].iloc[-1], "state": digest}
 
 
+def update():
+    """Go on with a fit that this process has made alone."""
+    environment = {name: os.environ.pop(name) for name in ("WORLD_SIZE", "RANK")}
+    fit = pb.fit(log("product", 2_000), study=study("product", epochs=1, phase_two=1), progress=False)
+    os.environ |= environment
+    pb.update(fit, log("product", 500))
+
+
 def refusal(make):
     """Return the message of the error of what a process does."""
     try:
@@ -120,6 +129,7 @@ FACTS = {
         **{name: gradients(name) for name in ("point", "product, point", "product", "additive")},
         "retries": retries(),
         "other seed": refusal(lambda: pb.fit(log("point"), study=study("point", seed=Launch.here().rank))),
+        "update": refusal(update),
         "few": refusal(lambda: pb.fit(log("point", rows=400), study=study("point", batch_size=1), progress=False)),
     },
     "fits": lambda: {name: fitted(name) for name in STUDIES},
