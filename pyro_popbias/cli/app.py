@@ -193,7 +193,7 @@ def recommend(
 
     refuse_input_as_output(output, run, users)
     part = part_of(shard)
-    ids = None if users is None else read_table(users, text=("user",))["user"]
+    ids = None if users is None else list(read_table(users, text=("user",))["user"])
     mode = popularity_mode(popularity)
     fitted = _load(run)
     if part is not None:

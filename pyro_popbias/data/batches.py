@@ -342,7 +342,7 @@ class TrainingBatches:
             yield self.batch((offset + stride * position) % total, stream=(seed, epoch, k, *self.stream))
 
     def blocks(self, size: int) -> Iterator[Batch]:
-        """Yield all rows held, or this process's turns of them, in order, about `size` at a time; negatives are always the same."""
+        """Yield all rows held, or this process's turns of them, in order, about `size` at a time; negatives are the same ones."""
         size = max(1, size // (1 + self.negatives))
         number, shares = self._turn
         for start in range(number * size, len(self), shares * size):

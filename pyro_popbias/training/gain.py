@@ -67,10 +67,10 @@ def held_out_gains(pair: Pair) -> Tensor:
             sd = (part.sd.square() - variance[:, k]).clamp(min=0.0).sqrt()
             gain[:, k] = whole - _log_score(pair, part, part.mean - mean[:, k], sd)
         found.append(gain)
-    gain, whole = torch.cat(found), pair.rows.total
-    number = int(whole(torch.tensor(len(gain))))
-    total = whole(gain.sum(0))
-    error = whole((gain - total / number).square().sum(0)).div(max(number - 1, 1)).mul(number).sqrt()
+    gain, over_ranks = torch.cat(found), pair.rows.total
+    number = int(over_ranks(torch.tensor(len(gain))))
+    total = over_ranks(gain.sum(0))
+    error = over_ranks((gain - total / number).square().sum(0)).div(max(number - 1, 1)).mul(number).sqrt()
     return torch.where(error > 0.0, total / error, torch.nan)
 
 

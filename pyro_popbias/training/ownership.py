@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from pyro_popbias.errors import ConfigError, IncompatibleError
 from pyro_popbias.guides import MarkovGuide, RowGuide
 from pyro_popbias.training.ranks import Ranks
 
-SIDES = ("user", "item")
+SIDES: tuple[Literal["user", "item"], ...] = ("user", "item")
 
 
 def owners(rows: np.ndarray, ranks: int) -> np.ndarray:

@@ -113,7 +113,7 @@ class SeveralProcesses(Processes):
     def follow(self, loss: nn.Module) -> None:
         """Take note of the parameters of the loss that are trained from here on."""
         tables: dict[str, list[Parameter]] = {"user": [], "item": [], "cell": []}
-        others = []
+        others: list[Parameter] = []
         for name, parameter in loss.named_parameters():
             if parameter.requires_grad:
                 side = side_of(self.pair, name, parameter)
