@@ -184,18 +184,15 @@ def recommend(
         bool, typer.Option("--p-top-k", help="Add the probability of each item to be in the list; takes longer.")
     ] = False,
     calibrated: Calibrated = False,
-    shard: Annotated[
-        str | None, typer.Option(help="i/n, as in 2/8: the second of eight parts of the users, for as many processes.")
-    ] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n, as in 2/8: the second of eight parts of the users.")] = None,
 ) -> None:
     """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
     from pyro_popbias.data.table_files import read_table
 
     refuse_input_as_output(output, run, users)
-    part = part_of(shard)
     ids = None if users is None else list(read_table(users, text=("user",))["user"])
     mode = popularity_mode(popularity)
-    fitted = _load(run)
+    part, fitted = part_of(shard), _load(run)
     if part is not None:
         ids = part.of(list(dict.fromkeys(fitted.catalogue.users if ids is None else ids)))
     _emit(fitted.recommend(ids, k=k, popularity=mode, p_top_k=p_top_k, calibrated=calibrated), output)
