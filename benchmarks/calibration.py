@@ -35,7 +35,8 @@ from pyro_popbias.checks.known_world import known_pair, with_given_affinity
 from pyro_popbias.checks.simulated_ranks import PARTS, SimulatedRanks
 from pyro_popbias.checks.training_rows import TrainingRows
 from pyro_popbias.cli.simulated_calibration import ROWS, calibrated
-from pyro_popbias.data.batches import Batch, TrainingBatches
+from pyro_popbias.data.batch import Batch
+from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.training.restarts import train_restart
 
 POSITIVE = ("gamma", "lognormal")

@@ -20,7 +20,8 @@ import pandas as pd
 import typer
 
 import pyro_popbias as pb
-from pyro_popbias.data.batches import Batch, TrainingBatches
+from pyro_popbias.data.batch import Batch
+from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.report.figure import BLUE, GREY, RED, as_png, new_axes
 from pyro_popbias.training.loop import train
 

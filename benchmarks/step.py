@@ -31,7 +31,7 @@ from turns import in_turns, print_command, print_ratio, print_times
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair, assemble
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.loop import TrainingLoop

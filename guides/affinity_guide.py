@@ -15,7 +15,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.models.affinities.latents import AffinityLatent
 from pyro_popbias.sparse_lookup import adopt_shapes, gather_distinct, set_parameter
 

@@ -16,7 +16,7 @@ from pyro.infer.autoguide import AutoGuide, AutoLowRankMultivariateNormal, AutoN
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.distributions.random_state import borrowed_generators
 from pyro_popbias.guides.lognormal import LogNormalGuide
 from pyro_popbias.guides.normal import NormalGuide

@@ -8,7 +8,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Normal
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.guides.affinity_guide import AffinityGuide
 from pyro_popbias.guides.global_response import GlobalResponse, weight_name
 from pyro_popbias.guides.intercept_response import InterceptResponse

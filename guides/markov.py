@@ -10,7 +10,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.distributions.chains import GaussianChain, LogNormalChain, NormalChain
 from pyro_popbias.distributions.compatibility import closed_kl, kind_of_kl
 from pyro_popbias.guides.lognormal import LogNormalGuide

@@ -16,7 +16,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.compatibility import kind_of_kl
 from pyro_popbias.registry import Registry, Variant

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
 from torch.nn.functional import logsigmoid
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.distributions import LogitBernoulli, expectation
 from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.information import Information

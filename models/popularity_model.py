@@ -25,7 +25,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.distributions.random_slope import RandomSlope
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE, Affinity
 from pyro_popbias.models.affinities.distribution import AffinityDistribution

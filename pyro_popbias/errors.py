@@ -65,6 +65,12 @@ class RunFolderError(PopBiasError, OSError):
     exit_code = 5
 
 
+class LostRankError(PopBiasError, ConnectionError):
+    """Another process of the same fit was killed, ended or does not answer."""
+
+    exit_code = 7
+
+
 class RunLockedError(RunFolderError):
     """Another process is writing to the run folder."""
 

@@ -35,6 +35,7 @@ FLOORS = [
     ["fitted"],
     ["updating"],
     ["cli"],
+    ["__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 MOST_ROOT_FILES = 14
@@ -149,7 +150,8 @@ def test_every_room_has_its_floor():
 
 
 def test_rooms_are_few():
-    root_files = [path for path in (ROOT / "pyro_popbias").glob("*.py") if path.stem != "__init__"]
+    doors = ("__init__", "__main__")  # ways in, and no rooms
+    root_files = [path for path in (ROOT / "pyro_popbias").glob("*.py") if path.stem not in doors]
     folders = {path.parent for path in MODULES.values()} - {ROOT / "pyro_popbias"}
     assert len(root_files) <= MOST_ROOT_FILES
     assert len(root_files) + len(folders) <= MOST_ROOMS

@@ -17,7 +17,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import Normal, constraints
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.distributions.normal_density import log_normal

@@ -11,7 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
-from pyro_popbias.data.batches import Batch, UniqueIds
+from pyro_popbias.data.batch import Batch, UniqueIds
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.normal_density import log_normal_of_squares
 from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, VectorAffinity

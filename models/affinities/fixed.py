@@ -8,7 +8,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.frames import as_frame
 from pyro_popbias.data.ids import as_text

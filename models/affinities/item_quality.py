@@ -14,7 +14,7 @@ from pyro.distributions import Normal
 from scipy import sparse
 from torch import Tensor
 
-from pyro_popbias.data.batches import UniqueIds
+from pyro_popbias.data.batch import UniqueIds
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights

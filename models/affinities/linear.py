@@ -8,7 +8,7 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.errors import DataError

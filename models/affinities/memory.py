@@ -13,7 +13,7 @@ from pyro.distributions import Normal
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
 
 

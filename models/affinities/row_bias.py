@@ -11,7 +11,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_popbias.data.batches import UniqueIds
+from pyro_popbias.data.batch import UniqueIds
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.models.affinities.latents import AffinityLatent
 

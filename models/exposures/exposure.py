@@ -26,7 +26,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, Normal, constraints
 
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.normal_density import log_normal
 from pyro_popbias.distributions.selection import take

@@ -19,7 +19,8 @@ from pyro_popbias.assembly.training_data import (
     rows_of_training,
     training_negatives,
 )
-from pyro_popbias.data.batches import Batch, TrainingBatches
+from pyro_popbias.data.batch import Batch
+from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.data.stored_batches import batches_of
@@ -85,6 +86,7 @@ class Pair:
                 cell = batch.cell.index_select(0, batch.cell_index)
                 total.index_add_(0, cell, mean)
                 number.index_add_(0, cell, torch.ones_like(mean))
+            total, number = self.rows.total(torch.stack([total, number]))
             popularity.set_mean_affinity(total / number.clamp(min=1.0))
 
     def forget_untrained(self) -> None:

@@ -1,5 +1,7 @@
 """The rows of a training as tensors: which are held out, their given scores, and where they live."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import torch
@@ -95,7 +97,10 @@ def choose_device(name: str) -> str:
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise ConfigError("PB-C087: device = 'cuda', but torch finds no CUDA device; use device = 'auto' or 'cpu'")
-    return "cuda" if there and name != "cpu" else "cpu"
+    chosen = "cuda" if there and name != "cpu" else "cpu"
+    if chosen == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: a device for each process of a machine
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return chosen
 
 
 def split_rows(events: Interactions, study: Study, *, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pyro_popbias.cli.calibrate import calibrate
-from pyro_popbias.cli.choices import Candidates, Unseen, popularity_mode
+from pyro_popbias.cli.choices import Candidates, Unseen, part_of, popularity_mode
 from pyro_popbias.cli.outputs import log_on_stderr, refuse_input_as_output, say
 
 if TYPE_CHECKING:
@@ -189,14 +189,18 @@ def recommend(
         bool, typer.Option("--p-top-k", help="Add the probability of each item to be in the list; takes longer.")
     ] = False,
     calibrated: Calibrated = False,
+    shard: Annotated[str | None, typer.Option(help="i/n, as in 2/8: the second of eight parts of the users.")] = None,
 ) -> None:
     """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
     from pyro_popbias.data.table_files import read_table
 
     refuse_input_as_output(output, run, users)
-    ids = None if users is None else read_table(users, text=("user",))["user"]
+    ids = None if users is None else list(read_table(users, text=("user",))["user"])
     mode = popularity_mode(popularity)
-    _emit(_load(run).recommend(ids, k=k, popularity=mode, p_top_k=p_top_k, calibrated=calibrated), output)
+    part, fitted = part_of(shard), _load(run)
+    if part is not None:
+        ids = part.of(list(dict.fromkeys(fitted.catalogue.users if ids is None else ids)))
+    _emit(fitted.recommend(ids, k=k, popularity=mode, p_top_k=p_top_k, calibrated=calibrated), output)
 
 
 @app.command()
@@ -335,14 +339,16 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line; an error of the package is one line on standard error and its own exit code."""
+    from pyro_popbias.cli.several_processes import one_of_several
     from pyro_popbias.errors import PopBiasError
 
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"
+    opening = ""
     try:
-        with log_on_stderr():
+        with log_on_stderr(), one_of_several(sys.argv[1:]) as opening:
             app()
     except PopBiasError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"{opening}error: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; continue with --resume\n")

@@ -1,6 +1,11 @@
 """Choices of options of the command line."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, final
+
+from pyro_popbias.errors import ConfigError
 
 
 class Unseen(StrEnum):
@@ -25,3 +30,39 @@ def popularity_mode(mode: str) -> str | float | dict[str, float]:
         return {"forecast": float(share)} if sign and name == "forecast" else float(mode)
     except ValueError:
         return mode
+
+
+@final
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of a list, one behind the other and as long as each other but for one.
+
+    Attributes:
+        number: of the part, from 1.
+        parts: how many there are.
+    """
+
+    number: int
+    parts: int
+
+    def of(self, values: Sequence[Any]) -> list[Any]:
+        """Return the part of some values, in their order."""
+        first, end = (len(values) * k // self.parts for k in (self.number - 1, self.number))
+        return list(values[first:end])
+
+
+def part_of(shard: str | None) -> Part | None:
+    """Return the part that i/n names; None for none.
+
+    Raises:
+        ConfigError: it is not i/n with 1 <= i <= n.
+    """
+    if shard is None:
+        return None
+    number, sign, parts = shard.partition("/")
+    is_right = bool(sign) and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)
+    if not is_right:
+        raise ConfigError(
+            f"PB-C475: --shard {shard!r} is not i/n with 1 <= i <= n, such as 2/8: the second of eight parts of the users"
+        )
+    return Part(int(number), int(parts))

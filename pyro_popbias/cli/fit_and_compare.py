@@ -20,6 +20,7 @@ from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.storage.run_folder import save
 from pyro_popbias.storage.trainings import Training, train_all
 from pyro_popbias.study.study import Study
+from pyro_popbias.training.environment import Launch
 from pyro_popbias.training.restarts import Checkpointing, restart_seeds
 from pyro_popbias.training.workers import at_once, require_jobs
 from pyro_popbias.updating import update
@@ -112,6 +113,12 @@ def run_fit(
     study = declared(path, data=data, model=model, guide=guide, overrides=overrides)
     restart_seeds(study.training.seed, restarts)  # refused before the data are read
     require_jobs(jobs)
+    launch = Launch.here()
+    if launch.processes > 1 and jobs is not None:
+        raise ConfigError("PB-C476: --jobs is for fits that have a process each; under torchrun leave it out")
+    if not launch.leads:
+        fit_study(read_data(study), study, restarts=restarts)
+        return
     with NewRun(folder, restarts=restarts, resume=resume) as run:
         if run.starts_over:
             yield f"{folder} holds no checkpoint yet: starting from the beginning"

@@ -1,4 +1,4 @@
-"""Batches: what a Pyro program sees of the interactions, sliced from tensors.
+"""Training rows as tensors, and the batches that are sliced from them.
 
 An epoch visits every row once, without a permutation: rows are stored in random order, and epoch e
 reads them with a random stride and offset, row (offset + stride k) mod N for k = 0..N-1. So neither a step nor an epoch
@@ -8,15 +8,14 @@ negatives: the positives come first, then m negatives of the first, m of the sec
 
 import copy
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 
@@ -24,117 +23,15 @@ Latent = Literal["item", "interaction"]
 BatchCells = Literal["of batch", "of items", "all"]
 
 
-@dataclass(frozen=True)
-class UniqueIds:
-    """The distinct users, or items, of a batch.
-
-    | field | shape | meaning |
-    | --- | --- | --- |
-    | code | (G,) | distinct codes |
-    | cell_index | (B,) | position of each interaction's code in `code` |
-    | weight | (G,) | how often each is in the batch over how often in the data, times N/B |
-    """
-
-    code: Tensor
-    cell_index: Tensor
-    weight: Tensor
-
-    @classmethod
-    def of(cls, codes: Tensor, weight: Tensor) -> "UniqueIds":
-        """Return the distinct codes of interactions, with the sums of their weights `(B,)`."""
-        code, cell_index = torch.unique(codes, return_inverse=True)
-        return cls(
-            code,
-            cell_index,
-            torch.zeros(len(code), dtype=weight.dtype, device=weight.device).index_add(0, cell_index, weight),
-        )
-
-
-@dataclass(frozen=True)
-class CellDraws:
-    """The distinct cells of a batch, which may have several draws each.
-
-    | field | shape | meaning |
-    | --- | --- | --- |
-    | code | (G,) | distinct cells |
-    | first | (G,) | position of one draw of each |
-    | index | (D,) | position of each draw's cell in `code` |
-    """
-
-    code: Tensor
-    first: Tensor
-    index: Tensor
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some interactions and their cells; B interactions, D draws of popularity, N rows in all.
-
-    For a guide that draws all cells together every batch has them all, each of weight 1. Where the cells of an item depend on
-    each other it has all cells of its rows' items, item by item, with the weight of their item.
-
-    | field | shape | meaning |
-    | --- | --- | --- |
-    | user, item | (B,) | codes of each interaction |
-    | cell | (D,) | (item, period) cells, item * periods + period: distinct, but where a cell has several draws |
-    | cell_index | (B,) | position of each interaction's draw in `cell` |
-    | weight | (D,) | (N/B) b_j / n_j: how often cell j is in the batch over how often in an epoch, on average |
-    | label | (B,) | 0 or 1; None lets the model draw it |
-    | scale | | N/B |
-    | user_weight, item_weight | (B,) | (N/B) / n: summed over the batch, each user's and item's share as in `weight` |
-    | score | (B,) | given score of each interaction, where the data have one |
-    | affinity | (B,) | x - b0 of each interaction, where vectors are held fixed and it is known already |
-    | affinity_spread | (B,) | its standard deviation, where vectors are Bayesian |
-    | conformity | (B,) | mean of d_u of each interaction's user, where it is known already |
-    | offset | (B,) | what the draw of negatives adds to the log odds of each label, where it is not uniform |
-    | negatives | | m, sampled negatives per positive; 0 where labels are the data's own |
-    | draws | | upper bound of the draws of a cell |
-    """
-
-    user: Tensor
-    item: Tensor
-    cell: Tensor
-    cell_index: Tensor
-    weight: Tensor
-    label: Tensor | None
-    scale: float
-    user_weight: Tensor
-    item_weight: Tensor
-    score: Tensor | None = None
-    affinity: Tensor | None = None
-    affinity_spread: Tensor | None = None
-    conformity: Tensor | None = None
-    offset: Tensor | None = None
-    negatives: int = 0
-    draws: int = 1
-
-    @property
-    def positives(self) -> int:
-        """Number of leading rows that are positives, where negatives are sampled."""
-        return len(self.user) // (1 + self.negatives)
-
-    @cached_property
-    def cells(self) -> CellDraws:
-        """Distinct cells."""
-        every = torch.arange(len(self.cell), device=self.cell.device)
-        if self.draws == 1:
-            return CellDraws(self.cell, every, every)
-        code, index = self.cell.unique(return_inverse=True)
-        return CellDraws(code, torch.empty_like(code).scatter_(0, index, every), index)
-
-    @cached_property
-    def users(self) -> UniqueIds:
-        """Distinct users."""
-        return UniqueIds.of(self.user, self.user_weight)
-
-    @cached_property
-    def items(self) -> UniqueIds:
-        """Distinct items."""
-        return UniqueIds.of(self.item, self.item_weight)
+def _of_one(total: Tensor) -> Tensor:
+    return total
 
 
 class TrainingBatches:
-    """Interactions as tensors, ready to be cut into batches.
+    """Interactions as tensors, ready to be cut into batches: all of a log, or the share of one of several processes.
+
+    The scale and the weights of a share's batches are those of the whole log times the number of shares, so that the mean
+    over processes of their losses estimates the whole loss, terms that each of them has once included.
 
     Args:
         events: the interactions.
@@ -148,6 +45,9 @@ class TrainingBatches:
 
     Attributes:
         keeps_affinities: whether what is known of each row may be kept beside it.
+        shares: number of processes that the rows are shared among.
+        stream: what tells the random numbers of a share from those of others; empty where there is one.
+        total: from a tensor of sums over the rows held to the sums over all shares.
     """
 
     keeps_affinities: ClassVar[bool] = True
@@ -165,6 +65,10 @@ class TrainingBatches:
     ) -> None:
         self.periods, self.latent, self._cells = events.periods, latent, cells
         self._negatives, self._draws = negatives, 1
+        self.shares, self._of_all = 1, len(index)
+        self.stream: tuple[int, ...] = ()
+        self.total: Callable[[Tensor], Tensor] = _of_one
+        self._turn = 0, 1  # which of how many blocks
         user, cell, period = events.user[index], events.cell[index], events.period[index]
         given = None if negatives is not None else events.label
         label = np.ones(len(index)) if given is None else given[index]
@@ -191,6 +95,48 @@ class TrainingBatches:
     def negatives(self) -> int:
         """Negatives drawn for each row held."""
         return 0 if self._negatives is None else self._negatives.number
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of batches of an epoch, the same in all shares.
+
+        Args:
+            batch_size: upper bound of the rows of a batch of all shares together, sampled negatives included.
+        """
+        return -(-self._of_all // max(1, batch_size // (1 + self.negatives)))
+
+    def share(
+        self, items: np.ndarray, *, number: int, shares: int, total: Callable[[Tensor], Tensor]
+    ) -> "TrainingBatches":
+        """Return the rows of some items, with the counts of all rows.
+
+        Args:
+            items: `(K,)` whether an item's rows belong to the share.
+            number: of the share, from 0.
+            shares: how many there are.
+            total: adds sums over shares.
+        """
+        rows, own = copy.copy(self), torch.from_numpy(items).to(self._table.device)
+        index = own.index_select(0, self._table[:, 1] // self.periods).nonzero().squeeze(-1)
+        rows._table = self._table.index_select(0, index)
+        rows._known = {name: column.index_select(0, index) for name, column in self._known.items()}
+        rows.shares, rows.stream, rows.total = shares, (number,), total
+        return rows
+
+    def in_turns(self, *, number: int, shares: int, total: Callable[[Tensor], Tensor]) -> "TrainingBatches":
+        """Return the same rows, of whose blocks every process yields its own, with the negatives that one process draws.
+
+        Args:
+            number: of the process, from 0.
+            shares: how many there are.
+            total: adds sums over processes.
+        """
+        rows = copy.copy(self)
+        rows._turn, rows.total = (number, shares), total
+        return rows
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean over shares of what each of them estimates of the whole log."""
+        return self.total(value) / self.shares
 
     def codes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return user, item and label of the rows held, `(N,)` each."""
@@ -222,11 +168,11 @@ class TrainingBatches:
         """
         table = self._table.index_select(0, index).long()
         known = {name: column.index_select(0, index) for name, column in self._known.items()}
-        return self._finish(self._extend(table, stream), known, scale=len(self) / len(index))
+        return self._finish(self._extend(table, stream), known, scale=self.shares * len(self) / len(index))
 
     def whole(self) -> Batch:
         """Return all rows as one batch."""
-        return self._finish(self._extend(self._table.long(), (0,)), self._known, scale=1.0)
+        return self._finish(self._extend(self._table.long(), (0,)), self._known, scale=float(self.shares))
 
     def _extend(self, table: Tensor, stream: tuple[int, ...]) -> Tensor:
         """Return rows of user, cell and label, `(B, 3)`, with their negatives after them: `(B (1 + m), 3)`."""
@@ -308,24 +254,25 @@ class TrainingBatches:
         """Yield the batches of one epoch: every row held once, sizes that differ by one at most.
 
         Args:
-            batch_size: upper bound of a batch's rows, sampled negatives included.
+            batch_size: upper bound of a batch's rows, sampled negatives included; of a share's batch times their number.
             seed: with `epoch`, decides the order and the negatives.
             epoch: counted from 0.
         """
         total = len(self)
-        order = np.random.default_rng((seed, epoch))
+        order = np.random.default_rng((seed, epoch, *self.stream))
         offset = int(order.integers(total))
         stride = int(order.integers(1, total + 1))
         while math.gcd(stride, total) != 1:
             stride = stride % total + 1
-        number = -(-total // max(1, batch_size // (1 + self.negatives)))
+        number = self.steps(batch_size)
         for k in range(number):
             position = torch.arange(total * k // number, total * (k + 1) // number, device=self._table.device)
-            yield self.batch((offset + stride * position) % total, stream=(seed, epoch, k))
+            yield self.batch((offset + stride * position) % total, stream=(seed, epoch, k, *self.stream))
 
     def blocks(self, size: int) -> Iterator[Batch]:
-        """Yield all rows held in their order, about `size` at a time, for evaluation; negatives are always the same."""
+        """Yield all rows held, or this process's turns of them, in order, about `size` at a time; negatives are the same ones."""
         size = max(1, size // (1 + self.negatives))
-        for start in range(0, len(self), size):
+        number, shares = self._turn
+        for start in range(number * size, len(self), shares * size):
             index = torch.arange(start, min(start + size, len(self)), device=self._table.device)
             yield self.batch(index, stream=(start,))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyro_popbias.data.batches import Batch, CellDraws, UniqueIds
+from pyro_popbias.data.batch import Batch, CellDraws, UniqueIds
 
 
 def pad(batch: Batch, *, draws: int, cells: int, users: int, items: int) -> Batch:

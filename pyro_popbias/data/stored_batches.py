@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_popbias.data.batches import Batch, BatchCells, Latent, TrainingBatches
+from pyro_popbias.data.batch import Batch
+from pyro_popbias.data.batches import BatchCells, Latent, TrainingBatches
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.data.stored_rows import StoredRows

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
 
+import numpy as np
 import torch
 
 ONE_THREAD = RLock()
@@ -18,3 +19,16 @@ def borrowed_generators(devices: Sequence[int] | None = None) -> Iterator[None]:
     """
     with ONE_THREAD, torch.random.fork_rng(devices):
         yield
+
+
+def seed_generators(key: Sequence[int], device: str) -> None:
+    """Seed the default generators.
+
+    Args:
+        key: numbers of which each combination has a stream of its own.
+        device: "cpu", or "cuda" for the generator of the present device as well.
+    """
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed formats a stack trace at each call
+    if device == "cuda":
+        torch.cuda.manual_seed(seed)

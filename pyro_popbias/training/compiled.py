@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import Parameter
 
 from pyro_popbias.assembly.pair import Pair
-from pyro_popbias.data.batches import Batch, CellDraws, UniqueIds
+from pyro_popbias.data.batch import Batch, CellDraws, UniqueIds
 from pyro_popbias.data.padded import fill, pad
 from pyro_popbias.distributions.traced import values_unknown
 from pyro_popbias.errors import ConfigError, NumericalError
@@ -90,12 +90,13 @@ class CompiledLoss:
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._codes: dict[str, str] = {}  # of each large table, whose rows it has
 
-    def backward(self, batch: Batch, tables: Sequence[RowTable] = ()) -> Tensor:
+    def backward(self, batch: Batch, tables: Sequence[RowTable] = (), share: Tensor | None = None) -> Tensor:
         """Return the loss of a batch, a scalar, and leave its gradient with the parameters and with the rows of large tables.
 
         Args:
             batch: the batch.
             tables: the large tables, whose rows it reads.
+            share: of the loss, whose gradient is taken; None for all.
 
         Raises:
             NumericalError: compiled code differs from what the programs return.
@@ -115,7 +116,8 @@ class CompiledLoss:
         if function is None:
             function = self._functions[key] = self._compile(padded, list(parameters), values, list(tensors.values()))
         loss, terms, *gradients = function(values, list(tensors.values()))
-        for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
+        for (name, parameter), whole in zip(parameters.items(), gradients, strict=True):
+            gradient = whole if share is None else whole.mul_(share)
             if name in rows:
                 rows[name].grad = gradient[: len(rows[name])]
             else:

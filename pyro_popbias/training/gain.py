@@ -49,7 +49,7 @@ def gains(pair: Pair) -> tuple[Tensor, Tensor]:
         for k in range(len(found)):
             sd = (part.sd.square() - variance[:, k]).clamp(min=0.0).sqrt()
             found[k] += whole - expected_log_likelihood(pair, part, part.mean - mean[:, k], sd)
-    return found * (len(pair.rows) / rows), kl(vectors)
+    return pair.rows.total(found * (len(pair.rows) / rows)), kl(vectors)
 
 
 def held_out_gains(pair: Pair) -> Tensor:
@@ -67,9 +67,11 @@ def held_out_gains(pair: Pair) -> Tensor:
             sd = (part.sd.square() - variance[:, k]).clamp(min=0.0).sqrt()
             gain[:, k] = whole - _log_score(pair, part, part.mean - mean[:, k], sd)
         found.append(gain)
-    gain = torch.cat(found)
-    error = (gain - gain.mean(0)).square().sum(0).div(max(len(gain) - 1, 1)).mul(len(gain)).sqrt()
-    return torch.where(error > 0.0, gain.sum(0) / error, torch.nan)
+    gain, over_ranks = torch.cat(found), pair.rows.total
+    number = int(over_ranks(torch.tensor(len(gain))))
+    total = over_ranks(gain.sum(0))
+    error = over_ranks((gain - total / number).square().sum(0)).div(max(number - 1, 1)).mul(number).sqrt()
+    return torch.where(error > 0.0, total / error, torch.nan)
 
 
 def _log_score(pair: Pair, part: Affinities, mean: Tensor, sd: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Iterates(nn.Module):
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         super().__init__()
-        size = len(_some(parameters))
+        size = len(traced(parameters))
         self.register_buffer("number", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(2, size, dtype=torch.float64))
         self.register_buffer("squares", torch.zeros(2, size, dtype=torch.float64))
@@ -49,7 +49,7 @@ class Iterates(nn.Module):
     def record(self, parameters: Iterable[Parameter]) -> None:
         """Take note of the parameters after a step."""
         # Welford's update
-        value = _some(parameters)
+        value = traced(parameters)
         self.number[1] += 1
         distance = value - self.mean[1]
         self.mean[1] += distance / self.number[1]
@@ -76,14 +76,14 @@ def median_r_hat(iterates: Iterates) -> float:
     return float(each.median()) if len(each) else math.nan
 
 
-def _some(parameters: Iterable[Parameter]) -> Tensor:
+def traced(parameters: Iterable[Tensor]) -> Tensor:
     """Return evenly spaced numbers of parameters, `(n,)`."""
     return torch.cat(
         [_of_table(each) if each.dim() == 2 else _evenly(each.detach().reshape(-1)) for each in parameters]
     )
 
 
-def _of_table(table: Parameter) -> Tensor:
+def _of_table(table: Tensor) -> Tensor:
     place = _evenly(torch.arange(table.numel(), device=table.device)).long()
     row, column = place // table.shape[1], place % table.shape[1]
     distinct, among = row.unique_consecutive(return_inverse=True)

@@ -1,17 +1,16 @@
 """Training in two phases: model and guide together, then the guide and the model's scalars until both are stationary.
 
-Phase one runs epoch by epoch. Where the scales of vectors are learned it runs all its epochs, between which
-`VectorScales` sets scales, variances and the number of dimensions; otherwise it stops early on the held-out log-score,
-or on the ranking metric that the study names, and returns to its best epoch. Phase two holds the vectors fixed, so
-that affinities are numbers or have known distributions and batches can be large, and trains q and the few scalars
-(intercept, concentration, slope) further: scalars converge only after q has, and a few of them do not overfit. It runs
-in cycles over which the learning rate falls, until a cycle gains next to nothing (where negatives are sampled also until R-hat of
-q's iterates is small); on real ratings this takes the exact
-KL of an item's posterior from about a nat to a hundredth. The rows of a cell share several draws: with a single one q
-scatters about its optimum, scalars mistake the scatter for spread of popularity, and slope and concentration end too
-low. All random numbers come from (seed, phase, step), so that a resumed run continues bit for bit from the snapshot of
-its last epoch. At the very end linear response gives the intercept its posterior, and a spectrum shows what dropped dimensions
-would have added.
+Phase one runs epoch by epoch. Where the scales of vectors are learned it runs all its epochs, between which `VectorScales` sets
+scales, variances and the number of dimensions; otherwise it stops early on the held-out log-score, or on the ranking metric
+that the study names, and returns to its best epoch. Phase two holds the vectors fixed, so that affinities are numbers or have
+known distributions and batches can be large, and trains q and the few scalars (intercept, concentration, slope) further:
+scalars converge only after q has, and a few of them do not overfit. It runs in cycles over which the learning rate falls, until
+a cycle gains next to nothing (where negatives are sampled also until R-hat of q's iterates is small); on real ratings this
+takes the exact KL of an item's posterior from about a nat to a hundredth. The rows of a cell share several draws: with a single
+one q scatters about its optimum, scalars mistake the scatter for spread of popularity, and slope and concentration end too low.
+All random numbers come from (seed, phase, step), so that a resumed run continues bit for bit from the snapshot of its last
+epoch. At the very end linear response gives the intercept its posterior, and a spectrum shows what dropped dimensions would
+have added.
 """
 
 import math
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable
 from itertools import islice
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -27,17 +25,18 @@ from torch.nn import Parameter
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair
-from pyro_popbias.data.batches import Batch
-from pyro_popbias.distributions.random_state import borrowed_generators
+from pyro_popbias.data.batch import Batch
+from pyro_popbias.distributions.random_state import borrowed_generators, seed_generators
 from pyro_popbias.errors import NumericalError
 from pyro_popbias.guides import AmortizedGuide
 from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import rows_read_by
+from pyro_popbias.training.held_out import log_score
 from pyro_popbias.training.iterates import Iterates, median_r_hat
 from pyro_popbias.training.judge import RankingJudge
-from pyro_popbias.training.log_score import log_score
 from pyro_popbias.training.optimizer import RowAdam
+from pyro_popbias.training.processes import Processes, processes_of
 from pyro_popbias.training.residual import find_residual
 from pyro_popbias.training.responses import find_responses
 from pyro_popbias.training.row_adam import separately
@@ -62,6 +61,7 @@ class TrainingLoop:
         phase_two: schedule of phase two; the study's by default.
         save: called after every epoch with a snapshot.
         resume: the snapshot to continue from.
+        processes: that train the pair together; one by default.
     """
 
     def __init__(
@@ -72,8 +72,10 @@ class TrainingLoop:
         phase_two: PhaseTwo | None = None,
         save: Callable[[Snapshot], None] | None = None,
         resume: Snapshot | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self._pair = pair
+        self._processes = processes or Processes(pair)
+        self._pair = self._processes.pair
         self._on_epoch = on_epoch
         self._save = save
         self._loss = pair.objective(pair.model, pair.guide)
@@ -88,7 +90,7 @@ class TrainingLoop:
         sampled = pair.rows.negatives > 0 and rises
         self._phase_two = phase_two or PhaseTwo.of(pair.study.training.phase_two, sampled=sampled)
         self._iterates = Iterates(pair.guide.popularity.parameters()).to(pair.device)
-        self._scales = schedule_of(pair)
+        self._scales = schedule_of(self._pair)
         ranks = pair.study.training.held_out.ranks
         self._judge = None if ranks is None else RankingJudge(pair, *ranks)
         self._best: dict[str, Tensor] = {}
@@ -119,6 +121,7 @@ class TrainingLoop:
             held = self._scales is not None and self._scales.holds(name)
             settles_later = name.startswith("guide.popularity.") or CONFORMITY in name
             parameter.requires_grad_(settles_later or (not held and (settles or parameter.dim() == 0)))
+        self._processes.follow(self._loss)
         popularity = (guide.popularity.parameters(), training.guide_learning_rate, GUIDE_MEMORY)
         if phase == 1:
             rate = training.learning_rate * (1.0 if self._scales is None else self._scales.rate)
@@ -151,6 +154,7 @@ class TrainingLoop:
         factor = self._factor(progress.epoch)
         terms = [self._step(batch, factor) for batch in self._pair.batches(epoch=progress.epoch)]
         self._optimizer.settle()
+        self._processes.share_tables()
         if self._scales is not None and self._scales.update(progress.epoch + 1):
             self._optimizer = self._new_optimizer()
         score = self._record(terms, training.learning_rate * factor, began)
@@ -182,6 +186,8 @@ class TrainingLoop:
             factor = schedule.factor(progress.epoch)
             terms = [self._traced(batch, factor) for batch in islice(batches, schedule.steps)]
             self._optimizer.settle()
+            self._processes.share_tables()
+            self._processes.share_iterates(self._iterates)
             rate = self._pair.study.training.guide_learning_rate * factor
             self._record(terms, rate, began, *progress.settled)
             ended = schedule.begins_cycle(progress.epoch)
@@ -218,7 +224,7 @@ class TrainingLoop:
         """
         progress = self.progress
         progress.epoch += 1
-        mean = Terms(*torch.stack(terms).mean(0))
+        mean = Terms(*self._pair.rows.mean(torch.stack(terms).mean(0)))
         score = math.nan if self._pair.held_out is None else log_score(self._pair, self._pair.held_out)
         progress.history.append(
             {
@@ -234,7 +240,7 @@ class TrainingLoop:
         )
         if self._judge is None:
             return score
-        judged = self._judge()
+        judged = self._processes.judged(self._judge)
         progress.history[-1][f"validation_{self._pair.study.training.held_out.metric}"] = judged
         return judged
 
@@ -244,7 +250,8 @@ class TrainingLoop:
             self._seed(attempt)
             self._optimizer.zero_grad()
             loss = self._backward(batch)
-            if torch.isfinite(loss.detach()) and self._optimizer.is_finite():
+            finite = bool(torch.isfinite(loss.detach())) and self._optimizer.is_finite()
+            if self._processes.sum_gradients(batch, self._optimizer.tables, finite=finite):
                 self._optimizer.step(factor / 2**attempt)
                 self.progress.steps += 1
                 terms = self._pair.objective.latest
@@ -254,18 +261,16 @@ class TrainingLoop:
     def _backward(self, batch: Batch) -> Tensor:
         """Return the loss of a batch, and leave its gradient with the parameters and with the rows that were read."""
         if self._compiled is not None:
-            return self._compiled.backward(batch, self._optimizer.tables)
+            return self._compiled.backward(batch, self._optimizer.tables, self._processes.share)
         with rows_read_by(self._optimizer.readers):
             loss: Tensor = self._loss(batch)
-        loss.backward()
+        loss.backward(self._processes.share)
         return loss
 
     def _seed(self, attempt: int) -> None:
-        key = (self._pair.study.training.seed, self.progress.phase, self.progress.steps, attempt)
-        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed formats a stack trace at each call
-        if self._pair.device == "cuda":
-            torch.cuda.manual_seed(seed)
+        stream = self._processes.stream
+        key = (self._pair.study.training.seed, self.progress.phase, self.progress.steps, attempt, *stream)
+        seed_generators(key, self._pair.device)
 
     def _fault(self, loss: Tensor) -> str:
         broken = [
@@ -322,11 +327,17 @@ def train(
 
     Raises:
         NumericalError: a batch's loss or gradient stays non-finite.
+        ConfigError: torchrun has started several processes, and they cannot share the pair.
+        LostRankError: another of them does not answer.
     """
     devices = [torch.cuda.current_device()] if pair.device == "cuda" else []
     # the lock of local_parameters first: the random state that is restored must be the caller's
     with local_parameters(), borrowed_generators(devices), pyro.validation_enabled(False):
-        training = TrainingLoop(pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume)
+        shared = processes_of(pair)
+        save, resume = shared.saving(save), shared.resumed(resume)
+        training = TrainingLoop(
+            pair, on_epoch=on_epoch, phase_two=phase_two, save=save, resume=resume, processes=shared
+        )
         try:
             result = training.run()
             pair.forget_untrained()

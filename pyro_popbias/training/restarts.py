@@ -11,6 +11,7 @@ from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.progress import TrainingProgress
+from pyro_popbias.training.environment import Launch
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.state import Snapshot, TrainingResult, TrainingState
@@ -66,7 +67,8 @@ def train_restart(
     """
     resume, save = (None, None) if checkpointing is None else checkpointing(number, pair)
     of_restart = f"{title}restart {number} of {restarts}, " if restarts > 1 else title
-    with TrainingProgress(pair.study.training.epochs, show=progress, title=of_restart) as bar:
+    shows = progress and Launch.here().leads
+    with TrainingProgress(pair.study.training.epochs, show=shows, title=of_restart) as bar:
         return train(pair, on_epoch=partial(_show, bar), save=save, resume=resume)
 
 

@@ -92,6 +92,21 @@ class RowTable:
         reach = self._sums.index_select(0, last - self._first).to(rows.dtype).reshape(shape)
         return self._fused(_caught_up)(rows, moments, reach, FIRST_MEMORY**missed, self._memory**missed)
 
+    def sparse_gradient(self) -> Tensor | None:
+        """Return the gradient of the rows that were read as one of the table, in the order of their codes; None without."""
+        reads = [(code, rows.grad) for code, rows in self.reads if rows.grad is not None]
+        if not reads:
+            return None
+        index, values = (torch.cat(parts) for parts in zip(*reads, strict=True))
+        whole = torch.sparse_coo_tensor(index.unsqueeze(0), values, self.parameter.shape, check_invariants=False)
+        return whole.coalesce()
+
+    def set_sparse_gradient(self, gradient: Tensor) -> None:
+        """Let the next step have a gradient of the table, `(R, ...)` sparse, in place of those of the rows that were read."""
+        self.forget()
+        rows = self.read(gradient.indices()[0])
+        rows.grad = gradient.values()
+
     def forget(self) -> None:
         """Forget what was read."""
         self.reads, self._caught = [], []

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.assembly.pair import BLOCK, Pair
-from pyro_popbias.data.batches import Batch
+from pyro_popbias.data.batch import Batch
 from pyro_popbias.training.iterates import STATIONARY
 
 DRAWS = 16  # of a cell's popularity in a batch: scalars that move along a ridge need gradients of little noise
@@ -130,6 +130,8 @@ class PhaseTwoBatches:
                 means, spreads = zip(*known, strict=True)
                 spread = None if spreads[0] is None else torch.cat(spreads)
                 self._rows = self._rows.with_affinity(torch.cat(means), spread)
+            counted = torch.tensor([self.kl, self.log_prior], dtype=torch.float64)
+            self.kl, self.log_prior = pair.rows.mean(counted).tolist()
 
     def _distribution(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return x - b0 of a batch, `(B,)`, and its standard deviation, None where it is a point."""
@@ -150,12 +152,12 @@ class PhaseTwoBatches:
     def batches(self, step: int) -> Iterator[Batch]:
         """Yield batches from a step of phase two on, pass after pass."""
         seed = self._pair.study.training.seed
-        size = min(self._size, len(self._rows) * (1 + self._rows.negatives))
-        per_pass = -(-len(self._rows) // max(1, size // (1 + self._rows.negatives)))
-        number, done = divmod(step, per_pass)
+        number, done = divmod(step, self._rows.steps(self._size))
         while True:
-            for k, batch in enumerate(islice(self._rows.batches(size, seed=seed, epoch=number), done, None), done):
-                yield self._with_affinity(batch, (seed, 2, number, k))
+            for k, batch in enumerate(
+                islice(self._rows.batches(self._size, seed=seed, epoch=number), done, None), done
+            ):
+                yield self._with_affinity(batch, (seed, 2, number, k, *self._rows.stream))
             number, done = number + 1, 0
 
     def _with_affinity(self, batch: Batch, stream: tuple[int, ...]) -> Batch:

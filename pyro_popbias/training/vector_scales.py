@@ -144,6 +144,8 @@ def curved(pair: Pair, *, linear_response: bool = False) -> Vectors:
             total.index_add_(0, own, w * (squares if linear_response else squares + rows.variance))
         for site, side in sides.items():
             of_biases[site].index_add_(0, batch.user if side == "user" else batch.item, w)
+    user, item, of_cells, both = (pair.rows.total(each) for each in (user, item, of_cells, both))
+    of_biases = {site: pair.rows.total(each) for site, each in of_biases.items()}
     prior = vectors.scale**-2
     biases = {
         # rows that no label is of are as one expects them: training has left them where they started
@@ -229,7 +231,8 @@ def step_of_sizes(pair: Pair) -> None:
     """Take a Newton step in the sizes of all dimensions and in the intercept, popularity held."""
     vectors, intercept = Vectors.of(pair), pair.model.affinity.intercept
     dim = len(vectors.scale)
-    slope, curvature = torch.zeros(1 + dim, dtype=torch.float64, device=intercept.device), None
+    slope = torch.zeros(1 + dim, dtype=torch.float64, device=intercept.device)
+    curvature = torch.zeros(1 + dim, 1 + dim, dtype=torch.float64, device=intercept.device)
     for part in affinities(pair):
         mean, variance = vectors.products(part.batch)
         regressors = torch.cat([mean.new_ones(len(mean), 1), mean], dim=1)
@@ -239,8 +242,8 @@ def step_of_sizes(pair: Pair) -> None:
         slope[1:] += second @ variance
         of_part = regressors.T @ (w.unsqueeze(-1) * regressors)
         of_part.diagonal()[1:] += w @ variance
-        curvature = of_part if curvature is None else curvature + of_part
-    assert curvature is not None  # noqa: S101  there are rows
+        curvature += of_part
+    slope, curvature = pair.rows.total(slope), pair.rows.total(curvature)
     slope[0] -= intercept / INTERCEPT_SCALE**2
     curvature[0, 0] += INTERCEPT_SCALE**-2
     step: Tensor = torch.linalg.solve(curvature, slope).clamp(-LARGEST_STEP, LARGEST_STEP)

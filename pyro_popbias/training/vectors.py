@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair
-from pyro_popbias.data.batches import Batch, TrainingBatches
+from pyro_popbias.data.batch import Batch
+from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.guides import AffinityGuide
 from pyro_popbias.models import BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.item_quality import FEATURES
