@@ -81,13 +81,18 @@ def refuse_differences(pair: Pair, ranks: Ranks) -> None:
         ranks: the processes.
 
     Raises:
-        IncompatibleError: the pair goes on from an earlier fit.
+        IncompatibleError: the pair goes on from an earlier fit, or its log is on disk.
         ConfigError: a process has another study or other data.
     """
     if pair.model.affinity.memory is not None:
         raise IncompatibleError(
             "PB-C471: an update of an earlier fit takes its steps over all rows of a user at once and runs in one process; "
             "start it without torchrun"
+        )
+    if pair.events.stored is not None:
+        raise IncompatibleError(
+            "PB-C477: a log on disk is read in an order of its own, which processes cannot share by item; fit it in one process, "
+            "or read the rows into memory with from_frame"
         )
     study = pair.study.model_dump_json(include={"model", "guide", "training"}, serialize_as_any=True, fallback=str)
     rows = pair.rows

@@ -16,7 +16,7 @@ import torch
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import assemble
-from pyro_popbias.sparse_lookup import sparse_gradients
+from pyro_popbias.training import optimizer
 from pyro_popbias.training.environment import Launch
 from pyro_popbias.training.loop import TrainingLoop
 from pyro_popbias.training.processes import processes_of
@@ -62,7 +62,7 @@ def gradient_of(name, scaled):
     """Return terms and gradient of all rows near the start: of the whole log, or the sum over processes of their shares."""
     pair = assemble(log(name), study(name))
     processes = processes_of(pair) if scaled else None
-    with local_parameters(), sparse_gradients():
+    with local_parameters():
         loop = TrainingLoop(pair, on_epoch=lambda _: None, processes=processes)
         elsewhere = torch.Generator().manual_seed(1)  # at the start KLs are 0
         for parameter in loop._loss.parameters():
@@ -107,6 +107,12 @@ def fitted(name, **training):
     return {"score": scores[-1], "elbo": fit.history["elbo"].iloc[-1], "state": digest}
 
 
+def large_tables(name):
+    """Return what `fitted` does of a fit whose tables are all updated row by row."""
+    optimizer.LARGE = 100
+    return fitted(name)
+
+
 def update():
     """Go on with a fit that this process has made alone."""
     environment = {name: os.environ.pop(name) for name in ("WORLD_SIZE", "RANK")}
@@ -133,6 +139,7 @@ FACTS = {
         "few": refusal(lambda: pb.fit(log("point", rows=400), study=study("point", batch_size=1), progress=False)),
     },
     "fits": lambda: {name: fitted(name) for name in STUDIES},
+    "large tables": lambda: {name: large_tables(name) for name in ("product", "learned scales", "negatives")},
 }
 
 if __name__ == "__main__":

@@ -104,6 +104,14 @@ def test_two_processes_score_as_one(fits, worker, name):
 
 
 @pytest.mark.slow
+def test_tables_that_are_updated_row_by_row_are_shared_too(fits, tmp_path):
+    found = facts("large tables", tmp_path, 2)
+    assert found[0] == found[1]
+    for name, own in found[0].items():
+        assert own["elbo"] == pytest.approx(fits[0][name]["elbo"], rel=1e-5), name
+
+
+@pytest.mark.slow
 def test_two_processes_score_as_one_with_sampled_negatives(fits, worker):
     alone, together = worker.fitted("negatives"), fits[0]["negatives"]
     assert together["score"] == pytest.approx(alone["score"], abs=2e-3)  # trained on other negatives
