@@ -148,7 +148,7 @@ def test_a_stopped_fit_is_resumed(study, tmp_path, name, code, words):
 def test_a_study_that_cannot_be_fitted_leaves_nothing(study, tmp_path):
     rows = pd.read_csv(tmp_path / "rows.csv").assign(label=1)
     rows.to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(pb.DataError):
+    with pytest.raises(pb.DataError, match="PB-D"):
         list(run_fit(study, tmp_path / "run", restarts=2, jobs=2))
     assert not (tmp_path / "run").exists()
 

@@ -9,11 +9,9 @@ import typer
 
 from pyro_popbias.cli.calibrate import calibrate
 from pyro_popbias.cli.choices import Candidates, Unseen, part_of, popularity_mode
-from pyro_popbias.cli.outputs import log_on_stderr, refuse_input_as_output, say
+from pyro_popbias.cli.outputs import emit, log_on_stderr, refuse_input_as_output, say
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pyro_popbias.fitted import Fit
 
 
@@ -48,19 +46,6 @@ OptionalOutput = Annotated[
     Path | None, typer.Option("-o", "--output", help=f"Write the table to {TABLE_FILE} instead of printing it.")
 ]
 Jobs = Annotated[int | None, typer.Option(help="Processes at once, one thread each; without it, none but this one.")]
-
-
-def _emit(frame: "pd.DataFrame", output: Path | None, *, most: int | None = None) -> None:
-    """Write a table, or print it: all rows and columns, or the first `most` rows and how many more there are."""
-    if output is None:
-        typer.echo(frame.head(len(frame) if most is None else most).to_string(index=False, max_rows=None))
-        if most is not None and len(frame) > most:
-            typer.echo(f"... {len(frame) - most} more of {len(frame)} rows; write them all with -o FILE")
-    else:
-        from pyro_popbias.data.table_files import write_table
-
-        write_table(frame, output)
-        typer.echo(f"{len(frame)} rows -> {output}")
 
 
 @app.command()
@@ -148,14 +133,14 @@ def _load(run: Path) -> "Fit":
 def popularity(run: Run, output: OptionalOutput = None) -> None:
     """Show the posterior of each item's popularity: mean, sd and 90 % interval."""
     refuse_input_as_output(output, run)
-    _emit(_load(run).popularity(), output, most=PRINTED)
+    emit(_load(run).popularity(), output, most=PRINTED)
 
 
 @app.command()
 def items(run: Run, output: OptionalOutput = None) -> None:
     """Show each item's quality beside its popularity, with 90 % intervals, and what share of its clicks is quality."""
     refuse_input_as_output(output, run)
-    _emit(_load(run).items(), output, most=PRINTED)
+    emit(_load(run).items(), output, most=PRINTED)
 
 
 @app.command()
@@ -175,7 +160,7 @@ def predict(
     refuse_input_as_output(output, run, pairs)
     frame = read_table(pairs, text=("user", "item"))
     mode = popularity_mode(popularity)
-    _emit(_load(run).predict(frame, popularity=mode, unseen=unseen.value, calibrated=calibrated), output)
+    emit(_load(run).predict(frame, popularity=mode, unseen=unseen.value, calibrated=calibrated), output)
 
 
 @app.command()
@@ -200,7 +185,7 @@ def recommend(
     part, fitted = part_of(shard), _load(run)
     if part is not None:
         ids = part.of(list(dict.fromkeys(fitted.catalogue.users if ids is None else ids)))
-    _emit(fitted.recommend(ids, k=k, popularity=mode, p_top_k=p_top_k, calibrated=calibrated), output)
+    emit(fitted.recommend(ids, k=k, popularity=mode, p_top_k=p_top_k, calibrated=calibrated), output)
 
 
 @app.command()
@@ -221,7 +206,7 @@ def evaluate(
     fitted = _load(run)
     rows = read_test(fitted.study, test)
     found = fitted.evaluate(rows, k=k or [20], popularity=popularity_mode(popularity), candidates=candidates.value)
-    _emit(found, output)
+    emit(found, output)
     for note in found.attrs["notes"]:
         typer.echo(note)
 
@@ -257,7 +242,7 @@ def compare(
         read = [] if data is None else [data.path, data.user_features, data.item_features]
         refuse_input_as_output(output, *paths, test, *(Path(file) for file in read if file))
     table = run_comparison(paths, guides=names, test=test, jobs=jobs)
-    _emit(table, output)
+    emit(table, output)
     for name, note in zip(table["name"], table["note"], strict=True):
         if output is not None and note:  # else it stands in the table
             typer.echo(f"{name}: {note}")
@@ -325,7 +310,7 @@ def variants() -> None:
     """List every combination of model, prior and guide, and why some are refused."""
     from pyro_popbias.assembly.compatibility import variants as table
 
-    _emit(table(), None)
+    emit(table(), None)
 
 
 @app.command()

@@ -6,10 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from pyro_popbias.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def refuse_missing_folder(*outputs: Path | None) -> None:
@@ -83,3 +87,22 @@ def log_on_stderr() -> Iterator[None]:
     finally:  # the stream may be closed when the log is next written to
         log.removeHandler(handler)
         log.setLevel(level)
+
+
+def emit(frame: "pd.DataFrame", output: Path | None, *, most: int | None = None) -> None:
+    """Write a table, or print it.
+
+    Args:
+        frame: the table.
+        output: its file; None prints all rows and columns, or the first `most` rows and how many more there are.
+        most: rows to print; None for all.
+    """
+    if output is None:
+        typer.echo(frame.head(len(frame) if most is None else most).to_string(index=False, max_rows=None))
+        if most is not None and len(frame) > most:
+            typer.echo(f"... {len(frame) - most} more of {len(frame)} rows; write them all with -o FILE")
+    else:
+        from pyro_popbias.data.table_files import write_table
+
+        write_table(frame, output)
+        typer.echo(f"{len(frame)} rows -> {output}")
