@@ -49,18 +49,19 @@ def events_of(rows: int, users: int, items: int) -> Interactions:
     return Interactions(*ids, user=user, item=item, label=label)
 
 
-def step_of(events: Interactions, **affinity: object) -> Callable[[], object]:
+def step_of(events: Interactions, *, compiled: bool = False, **affinity: object) -> Callable[[], object]:
     """Return the package's own step on interactions.
 
     Args:
         events: the interactions.
+        compiled: whether steps are compiled.
         affinity: keys of the affinity; point vectors have no counts as data beside them.
     """
     exposure = "none" if affinity.get("posterior") == "point" else "auto"
     study = Study(
         model={"name": "product", "exposure": exposure, "affinity": {"name": "embedding", **affinity}},
         guide={"name": "gamma"},
-        training={"batch_size": BATCH, "validation": 0.0, "device": "cpu"},
+        training={"batch_size": BATCH, "validation": 0.0, "device": "cpu", "compile": compiled},
     )
     return package_step(assemble(events, study))
 
@@ -69,6 +70,9 @@ def main(
     turns: Annotated[int, typer.Option(help="turns of all contestants")] = 15,
     steps: Annotated[int, typer.Option(help="timed steps of each in a turn")] = 4,
     rows: Annotated[int, typer.Option(help="rows of the logs that compare catalogues")] = 5_000_000,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="compiled steps in the comparison of catalogues")
+    ] = False,
     large: Annotated[bool, typer.Option("--large", help="a log of 100,000,000 rows too")] = False,
 ) -> None:
     """Time steps in turns, and print medians, quartiles and ratios."""
@@ -76,10 +80,10 @@ def main(
     print_command()
     few, many = (events_of(rows, *sizes) for sizes in (SMALL, LARGE))
     tables = {
-        "point vectors, 6,040 x 3,706": step_of(few, **POINT),
-        "point vectors, 1,000,000 x 100,000": step_of(many, **POINT),
-        "default, 6,040 x 3,706": step_of(few),
-        "default, 1,000,000 x 100,000": step_of(many),
+        "point vectors, 6,040 x 3,706": step_of(few, **POINT, compiled=compiled),
+        "point vectors, 1,000,000 x 100,000": step_of(many, **POINT, compiled=compiled),
+        "default, 6,040 x 3,706": step_of(few, compiled=compiled),
+        "default, 1,000,000 x 100,000": step_of(many, compiled=compiled),
     }
     times = in_turns(tables, turns, repeats=steps, warm=WARM)
     print_times(times)

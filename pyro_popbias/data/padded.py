@@ -8,7 +8,7 @@ from torch import Tensor
 from pyro_popbias.data.batch import Batch, CellDraws, UniqueIds
 
 
-def pad(batch: Batch, *, draws: int, cells: int, users: int, items: int) -> Batch:
+def pad(batch: Batch, *, draws: int, cells: int, users: int | None, items: int | None) -> Batch:
     """Return a batch with the same rows and the same loss, whose tensors have shapes that do not depend on the rows.
 
     What is added has weight 0: code 0, without rows.
@@ -17,7 +17,7 @@ def pad(batch: Batch, *, draws: int, cells: int, users: int, items: int) -> Batc
         batch: whose cells are all distinct, or have several draws.
         draws: of cells in all, at least as many as there are.
         cells: distinct ones, at least as many as there are.
-        users: likewise.
+        users: likewise; None where nobody asks for the distinct ones.
         items: likewise.
     """
     padded = replace(batch, cell=fill(batch.cell, draws), weight=fill(batch.weight, draws))
@@ -25,6 +25,8 @@ def pad(batch: Batch, *, draws: int, cells: int, users: int, items: int) -> Batc
         own = batch.cells
         padded.__dict__["cells"] = CellDraws(*(fill(each, size) for each, size in _sizes(own, cells, draws)))
     for name, size in (("users", users), ("items", items)):
+        if size is None:
+            continue
         group: UniqueIds = getattr(batch, name)
         filled = UniqueIds(fill(group.code, size), group.cell_index, fill(group.weight, size))
         padded.__dict__[name] = filled  # where the cached property keeps it

@@ -17,6 +17,7 @@ from typing import Any, final
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import Parameter
 
@@ -43,6 +44,25 @@ def _describe_gamma_gradient() -> None:
     has = torch._C._dispatch_has_kernel_for_dispatch_key("aten::_standard_gamma_grad", "Meta")
     if not has:
         _SHAPES.impl("_standard_gamma_grad", lambda value, output: torch.empty_like(value), "Meta")
+
+
+@torch.library.custom_op("pyro_popbias::index_add", mutates_args=())
+def _index_add(into: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """Return the sums of torch's own `index_add`, which compiled code would add up in no fixed order, with locks."""
+    return into.index_add(dim, index, source)
+
+
+@_index_add.register_fake
+def _index_add_like(into: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    return torch.empty_like(into)
+
+
+def _keep_sums(record: GraphModule) -> None:
+    """Leave the sums of rows in a record to torch."""
+    for node in record.graph.nodes:
+        if node.target is torch.ops.aten.index_add.default:
+            node.target = torch.ops.pyro_popbias.index_add.default
+    record.recompile()
 
 
 def require_compiler(device: str) -> None:
@@ -89,6 +109,7 @@ class CompiledLoss:
         self._pair, self._loss = pair, loss
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._codes: dict[str, str] = {}  # of each large table, whose rows it has
+        self._groups: dict[tuple[bool, ...], set[str]] = {}  # what the programs ask batches of each kind for
 
     def backward(self, batch: Batch, tables: Sequence[RowTable] = (), share: Tensor | None = None) -> Tensor:
         """Return the loss of a batch, a scalar, and leave its gradient with the parameters and with the rows of large tables.
@@ -102,7 +123,7 @@ class CompiledLoss:
             NumericalError: compiled code differs from what the programs return.
             ConfigError: the programs cannot be compiled.
         """
-        padded = self._padded(batch)
+        padded = self._padded(batch, tables)
         parameters = {name: each for name, each in self._loss.named_parameters() if each.requires_grad}
         rows = self._read(batch, parameters, tables)
         values = [
@@ -156,18 +177,28 @@ class CompiledLoss:
             "neither by user nor by item; leave compile out"
         )
 
-    def _padded(self, batch: Batch) -> Batch:
+    def _padded(self, batch: Batch, tables: Sequence[RowTable]) -> Batch:
         rows, events = self._pair.rows, self._pair.events
         number = len(batch.cell_index)
-        distinct = min(events.cells, number)
         fixed = self._pair.guide.popularity.draws_all_cells or rows.latent == "interaction"
+        asked = self._groups_of(batch) | ({"users", "items"} if tables else set())
         return pad(
             batch,
             draws=len(batch.cell) if fixed else min(events.cells * batch.draws, number),
-            cells=distinct,
-            users=min(len(events.users), number),
-            items=min(len(events.items), number),
+            cells=min(events.cells, number),
+            users=min(len(events.users), number) if "users" in asked else None,
+            items=min(len(events.items), number) if "items" in asked else None,
         )
+
+    def _groups_of(self, batch: Batch) -> set[str]:
+        """Return which distinct codes the programs ask a batch for: all cached properties but these are tensors of its own."""
+        kind = tuple(value is None for value in vars(batch).values() if not isinstance(value, int | float))
+        if kind not in self._groups:
+            fresh = replace(batch)
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self._loss(fresh)
+            self._groups[kind] = set(GROUPS) & set(vars(fresh))
+        return self._groups[kind]
 
     def _compile(self, batch: Batch, names: list[str], values: list[Tensor], tensors: list[Tensor]) -> Compiled:
         def evaluate(values: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:
@@ -187,7 +218,7 @@ class CompiledLoss:
         _compare(["loss", "terms", *names], found, expected)
         return function
 
-    def _record(self, evaluate: Compiled, values: list[Tensor], tensors: list[Tensor]) -> nn.Module:
+    def _record(self, evaluate: Compiled, values: list[Tensor], tensors: list[Tensor]) -> GraphModule:
         """Return what the programs do to tensors of some shapes.
 
         Raises:
@@ -195,13 +226,16 @@ class CompiledLoss:
         """
         try:
             with values_unknown(), pyro.validation_enabled(False):
-                found: nn.Module = make_fx(evaluate, tracing_mode="fake", _allow_non_fake_inputs=True)(values, tensors)
+                found: GraphModule = make_fx(evaluate, tracing_mode="fake", _allow_non_fake_inputs=True)(
+                    values, tensors
+                )
         except (RuntimeError, NotImplementedError) as error:
             study = self._pair.study
             raise ConfigError(
                 f"PB-C491: [training] compile = true cannot compile model {study.model.name!r} with guide {study.guide.name!r} "
                 f"here: {type(error).__name__} {str(error).partition(chr(10))[0]}; leave compile out"
             ) from error
+        _keep_sums(found)
         return found
 
     def _evaluate(self, batch: Batch, names: Sequence[str], values: Sequence[Tensor]) -> list[Tensor]:
