@@ -180,10 +180,7 @@ def _caught_up(rows: Tensor, moments: Tensor, reach: Tensor, first: Tensor, seco
         second: likewise.
     """
     m, v = moments.unbind(1)
-    moved = rows.addcmul_(m * reach, v.clamp(min=LEAST).rsqrt_(), value=-1.0)
-    m.mul_(first)
-    v.mul_(second)
-    return moved, moments
+    return rows - m * reach * v.clamp(min=LEAST).rsqrt(), torch.stack([m * first, v * second], dim=1)
 
 
 def _updated(rows: Tensor, moments: Tensor, gradient: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,9 +194,9 @@ def _updated(rows: Tensor, moments: Tensor, gradient: Tensor, numbers: Tensor) -
     """
     memory, epsilon, rate = numbers.unbind()
     m, v = moments.unbind(1)
-    m.lerp_(gradient, 1 - FIRST_MEMORY)
-    v.mul_(memory).add_(gradient * gradient * (1 - memory))
-    return rows.sub_(rate * m / (v.sqrt() + epsilon)), moments
+    m = m + (1 - FIRST_MEMORY) * (gradient - m)
+    v = memory * v + (1 - memory) * gradient.square()
+    return rows - rate * m / (v.sqrt() + epsilon), torch.stack([m, v], dim=1)
 
 
 def _in_large_pages(table: Tensor) -> Tensor:
