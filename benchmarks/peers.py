@@ -164,7 +164,11 @@ def main(
     print_command()
     installed, found = print_versions(), {}
     pair = make_pair(MIDDLE)
-    contestants = {"package": package_step(pair), "plain Pyro": naive_step(pair.events)}
+    contestants = {
+        "package": package_step(pair),
+        "package, compiled": package_step(make_pair(MIDDLE, compiled=True)),
+        "plain Pyro": naive_step(pair.events),
+    }
     if "numpyro" in installed:
         contestants["NumPyro, jitted"] = numpyro_step(pair.events)
     print(f"a step of {BATCH:,} of {MIDDLE:,} rows")

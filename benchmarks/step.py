@@ -11,7 +11,10 @@ vectors have a posterior and learned scales and whose counts are data, over poin
 counts. With `--all` there are three contestants a model: package, package with `[training] compile = true`, and hand-written.
 """
 
+import cProfile
 import math
+import pstats
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Annotated
@@ -27,7 +30,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 from torch.distributions import Gamma, constraints
 from torch.nn.functional import logsigmoid
-from turns import in_turns, print_command, print_ratio, print_times
+from turns import in_turns, print_command, print_ratio, print_times, seconds
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair, assemble
@@ -268,14 +271,49 @@ def compare_models(turns: int, steps: int) -> None:
         print_ratio(f"{model}: compiled over hand-written", compiled, hand)
 
 
+def part_of(file: str, function: str) -> str:
+    """Return the part of a step that a profiled function belongs to."""
+    if file == "~":
+        own = {
+            "run_backward": "gradient",
+            "_fused_adam_": "Adam",
+            "_foreach_add_": "Adam",
+            "kernel": "compiled kernels",
+        }
+        return next((part for name, part in own.items() if name in function), "operations of torch")
+    names = {"/pyro/": "Python of Pyro", "/torch/": "Python of torch"}
+    return next((part for name, part in names.items() if name in file), "the package, infix operations included")
+
+
+def profile(model: str, *, steps: int = 200) -> None:
+    """Print the share of each part in the time of a step, eager and compiled, by Python's profiler."""
+    for compiled in (False, True):
+        step = package_step(make_pair(MIDDLE, model, compiled=compiled))
+        for _ in range(WARM):
+            step()
+        plain = seconds(lambda step=step: [step() for _ in range(steps)]) / steps
+        profiler = cProfile.Profile()
+        profiler.runcall(lambda step=step: [step() for _ in range(steps)])
+        shares: Counter[str] = Counter()
+        for (file, _, function), (_, _, own, _, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+            shares[part_of(file, function)] += own
+        print(f"{'compiled' if compiled else 'eager'}, {model}: {1e3 * plain:.2f} ms a step; under the profiler")
+        for part, time in shares.most_common():
+            print(f"    {part:<36} {1e3 * time / steps:6.2f} ms   {time / shares.total():4.0%}")
+
+
 def main(
     turns: Annotated[int, typer.Option(help="turns of all contestants")] = 15,
     steps: Annotated[int, typer.Option(help="timed steps of each in a turn")] = 4,
     every: Annotated[bool, typer.Option("--all", help="every model with a hand-written twin")] = False,
+    parts: Annotated[bool, typer.Option("--profile", help="where the time of a step goes, and no turns")] = False,
 ) -> None:
     """Time the steps in turns and print medians and ratios."""
     pyro.enable_validation(False)
     print_command()
+    if parts:
+        profile("product")
+        return
     if every:
         compare_models(turns, steps)
         return
