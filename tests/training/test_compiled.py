@@ -57,7 +57,9 @@ def eagerly(batch):
 
 
 @pytest.mark.parametrize("guide", pb.GUIDES)
-@pytest.mark.parametrize("model", pb.MODELS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=[] if name == "product" else [pytest.mark.slow]) for name in pb.MODELS]
+)
 def test_the_record_is_what_the_programs_do(events, model, guide, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda record, **_: record)
     try:
@@ -99,8 +101,9 @@ def histories(events, model, guide, affinity):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("affinity", [POINT, MEAN_FIELD], ids=["point", "mean-field"])
-@pytest.mark.parametrize("model", ["product", "additive", "inverse-logistic"])
+@pytest.mark.parametrize(
+    ("model", "affinity"), [("product", POINT), ("additive", MEAN_FIELD)], ids=["point", "mean-field"]
+)
 def test_a_compiled_training_is_that_of_the_programs(events, model, affinity):
     eager, own = histories(events, model, "gamma", affinity)
     pd.testing.assert_frame_equal(own, eager, rtol=1e-5)
