@@ -65,10 +65,7 @@ class TrainingBatches:
     ) -> None:
         self.periods, self.latent, self._cells = events.periods, latent, cells
         self._negatives, self._draws = negatives, 1
-        self.shares, self._of_all = 1, len(index)
-        self.stream: tuple[int, ...] = ()
-        self.total: Callable[[Tensor], Tensor] = _of_one
-        self._turn = 0, 1  # which of how many blocks
+        self._hold_all(len(index))
         user, cell, period = events.user[index], events.cell[index], events.period[index]
         given = None if negatives is not None else events.label
         label = np.ones(len(index)) if given is None else given[index]
@@ -90,6 +87,18 @@ class TrainingBatches:
 
     def __len__(self) -> int:
         return len(self._table)
+
+    @property
+    def has_whole_items(self) -> bool:
+        """Whether a batch has all cells of its rows' items."""
+        return self._cells == "of items"
+
+    def _hold_all(self, number: int) -> None:
+        """Take note that these are all rows, and not a share of them."""
+        self.shares, self._of_all = 1, number
+        self.stream: tuple[int, ...] = ()
+        self.total: Callable[[Tensor], Tensor] = _of_one
+        self._turn = 0, 1  # which of how many blocks
 
     @property
     def negatives(self) -> int:

@@ -8,10 +8,10 @@ from torch import Tensor
 from pyro_popbias.data.batch import Batch, CellDraws, UniqueIds
 
 
-def pad(batch: Batch, *, draws: int, cells: int, users: int | None, items: int | None) -> Batch:
+def pad(batch: Batch, *, draws: int, cells: int, users: int | None, items: int | None, periods: int = 1) -> Batch:
     """Return a batch with the same rows and the same loss, whose tensors have shapes that do not depend on the rows.
 
-    What is added has weight 0: code 0, without rows.
+    What is added has weight 0: user 0 and item 0, without rows.
 
     Args:
         batch: whose cells are all distinct, or have several draws.
@@ -19,8 +19,11 @@ def pad(batch: Batch, *, draws: int, cells: int, users: int | None, items: int |
         cells: distinct ones, at least as many as there are.
         users: likewise; None where nobody asks for the distinct ones.
         items: likewise.
+        periods: of what is added, all cells of an item, as guides take them that join periods.
     """
-    padded = replace(batch, cell=fill(batch.cell, draws), weight=fill(batch.weight, draws))
+    cell, number = fill(batch.cell, draws), len(batch.cell)
+    cell[number:] = torch.arange(draws - number, device=cell.device) % periods
+    padded = replace(batch, cell=cell, weight=fill(batch.weight, draws))
     if batch.draws > 1:
         own = batch.cells
         padded.__dict__["cells"] = CellDraws(*(fill(each, size) for each, size in _sizes(own, cells, draws)))

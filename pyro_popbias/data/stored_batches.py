@@ -43,6 +43,7 @@ class StoredBatches(TrainingBatches):
         self.periods, self.latent, self._cells = events.periods, latent, cells
         self._negatives, self._draws, self._known = None, 1, {}
         self._rows, self._device = rows, device
+        self._hold_all(len(rows))
         counts = rows.counts
         of_cells = np.pad(counts.count, (0, events.cells - len(counts.count)))
         self._set_counts(of_cells.astype(np.float64), counts.user_count.astype(np.float64), device)

@@ -69,7 +69,7 @@ class _UnderGamma(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, offset: Tensor, power: Tensor) -> Tensor:
         """Return the value, and keep what the gradient needs."""
-        found = _in_blocks(a, b, offset, power) if are_known() else _sums(a, b, offset, power, NODES)
+        found = _in_blocks(a, b, offset, power) if are_known() else _by_both(a, b, offset, power)
         value, slope, of_shape = found
         ctx.save_for_backward(of_shape + power * slope / a, -power * slope / b, slope)
         return value
@@ -84,13 +84,21 @@ class _UnderGamma(Function):
 
 def _in_blocks(a: Tensor, b: Tensor, offset: Tensor, power: Tensor) -> Tensor:
     """Return `_sums` of all cells, `(3, D)`, each with as many nodes as it needs, and no more at once than a cache holds."""
-    found = a.new_empty(3, len(a))
-    long = (a < FEWER_FROM) | (power < 1)
+    found, long = a.new_empty(3, len(a)), _is_long(a, power)
     for rows, nodes in ((long, NODES), (~long, FEWER)):
         for part in rows.nonzero().squeeze(-1).split(BLOCK // nodes):
             of_part = a.index_select(0, part), b.index_select(0, part), offset.index_select(0, part)
             found[:, part] = _sums(*of_part, power, nodes)
     return found
+
+
+def _by_both(a: Tensor, b: Tensor, offset: Tensor, power: Tensor) -> Tensor:
+    """Return what `_in_blocks` does, without a look at values."""
+    return torch.where(_is_long(a, power), *(_sums(a, b, offset, power, nodes) for nodes in (NODES, FEWER)))
+
+
+def _is_long(a: Tensor, power: Tensor) -> Tensor:
+    return (a < FEWER_FROM) | (power < 1)
 
 
 def _sums(a: Tensor, b: Tensor, offset: Tensor, power: Tensor, nodes: int) -> Tensor:

@@ -2,11 +2,13 @@
 
 Under dense Adam a row without a gradient goes on moving by its momentum, while both of its moments decay:
 
-    p_T = p_t - m_t / sqrt(v_t) * sum_{j = t + 1..T} rate_j (b1 / sqrt(b2))^(j - t) sqrt(1 - b2^j) / (1 - b1^j)
+    p_T = p_t - sum_{j = t + 1..T} rate_j b1^(j - t) m_t / (1 - b1^j) / (sqrt(b2^(j - t) v_t / (1 - b2^j)) + epsilon)
+        = p_t - m_t A^2 / (A sqrt(v_t) + epsilon B)    to the second order in epsilon over sqrt(v_t)
+    A = sum_j rate_j (b1 / sqrt(b2))^(j - t) sqrt(1 - b2^j) / (1 - b1^j)
+    B = sum_j rate_j (b1 / b2)^(j - t) (1 - b2^j) / (1 - b1^j)
 
-The sum belongs to t and not to the row, so that each step adds a term to some hundreds of sums, whatever the size of the
-table, and a row catches up with all steps that it missed when it is next read. Adam's epsilon stands beside sqrt(v_t)
-here, and decays with it: a difference of the order of epsilon over the size of a gradient.
+Both sums belong to t and not to the row, so that each step adds a term to some hundreds of sums, whatever the size of the
+table, and a row catches up with all steps that it missed when it is next read.
 
 What such a step costs is the reading and writing of rows that no cache holds. On a CPU the tables are in large pages, which NumPy
 asks for and torch does not, and rows are written by NumPy, which copies them whole: together that halves the time.
@@ -23,7 +25,7 @@ from torch.nn import Parameter
 
 FIRST_MEMORY = 0.9  # the first of Adam's betas
 EPSILON = 1e-8
-LEAST = 1e-30  # second moment of a row that never had a gradient
+LEAST = 1e-30  # in place of 0, where no step was missed
 VANISHED = 1e-18  # share of a first move, below which later ones do not count
 Fusion = Callable[[Callable[..., tuple[Tensor, Tensor]]], Callable[..., tuple[Tensor, Tensor]]]
 BLOCK = 65_536  # rows that catch up at once where all do
@@ -52,10 +54,10 @@ class RowTable:
         self.parameter = parameter
         self.reads: list[tuple[Tensor, Tensor]] = []
         self._rate, self._memory, self._fused = rate, memory, fused
-        self._decay = FIRST_MEMORY / math.sqrt(memory)
-        self._horizon = math.ceil(math.log(VANISHED) / math.log(self._decay))
-        ages = torch.arange(self._horizon, 0, -1, dtype=torch.float64, device=parameter.device)
-        self._powers = self._decay**ages
+        decays = torch.tensor([FIRST_MEMORY / math.sqrt(memory), FIRST_MEMORY / memory], dtype=torch.float64)
+        self._horizon = math.ceil(math.log(VANISHED) / math.log(decays.max()))
+        ages = torch.arange(self._horizon, 0, -1, dtype=torch.float64).unsqueeze(-1)
+        self._powers = (decays**ages).to(parameter.device)
         parameter.data = _in_large_pages(parameter.detach())
         # both moments of a row beside each other, so that a read of them is one
         self._moments = _in_large_pages(parameter.new_zeros(1).expand(len(parameter), 2, *parameter.shape[1:]))
@@ -68,7 +70,9 @@ class RowTable:
         device = self.parameter.device
         self._first = self._steps
         self._last = torch.full((len(self.parameter),), self._steps, device=device)
-        self._sums = torch.zeros(1_024, dtype=torch.float64, device=device)  # of each step from the first on, with room
+        self._sums = torch.zeros(
+            1_024, 2, dtype=torch.float64, device=device
+        )  # A and B of each step from the first on, with room
 
     def read(self, code: Tensor) -> Tensor:
         """Return the rows of distinct codes, `(G, ...)` as dense Adam would have them now, a leaf for the next step's gradient.
@@ -89,7 +93,7 @@ class RowTable:
         last = self._last.index_select(0, code)
         shape = -1, *[1] * (rows.dim() - 1)
         missed = (self._steps - last).to(rows.dtype).reshape(shape)
-        reach = self._sums.index_select(0, last - self._first).to(rows.dtype).reshape(shape)
+        reach = self._sums.index_select(0, last - self._first).to(rows.dtype).reshape(-1, 2, *shape[1:])
         return self._fused(_caught_up)(rows, moments, reach, FIRST_MEMORY**missed, self._memory**missed)
 
     def sparse_gradient(self) -> Tensor | None:
@@ -143,10 +147,11 @@ class RowTable:
 
     def _add_move(self, rate: float) -> None:
         """Add what the present step moves a row without gradient, over m / sqrt(v) of its last step, to the sum of that step."""
-        bias = math.sqrt(1 - self._memory**self._steps) / (1 - FIRST_MEMORY**self._steps)
+        second = 1 - self._memory**self._steps
+        terms = torch.tensor([math.sqrt(second), second], dtype=torch.float64, device=self._sums.device)
         number = self._steps - self._first
         recent = self._sums[max(0, number - self._horizon) : number]
-        recent += rate * bias * self._powers[-len(recent) :]
+        recent += rate / (1 - FIRST_MEMORY**self._steps) * terms * self._powers[-len(recent) :]
         if number + 1 == len(self._sums):
             self._sums = torch.cat([self._sums, torch.zeros_like(self._sums)])
 
@@ -175,12 +180,13 @@ def _caught_up(rows: Tensor, moments: Tensor, reach: Tensor, first: Tensor, seco
     Args:
         rows: `(G, ...)`.
         moments: `(G, 2, ...)`.
-        reach: `(G, 1)` what the steps move, over m / sqrt(v).
+        reach: `(G, 2, 1)` A and B.
         first: `(G, 1)` what is left of the first moment.
         second: likewise.
     """
-    m, v = moments.unbind(1)
-    return rows - m * reach * v.clamp(min=LEAST).rsqrt(), torch.stack([m * first, v * second], dim=1)
+    (m, v), (a, b) = moments.unbind(1), reach.unbind(1)
+    moved = rows - m * (a.square() / (a * v.sqrt() + (EPSILON * b + LEAST)))
+    return moved, torch.stack([m * first, v * second], dim=1)
 
 
 def _updated(rows: Tensor, moments: Tensor, gradient: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:

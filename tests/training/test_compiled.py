@@ -106,6 +106,40 @@ def test_a_compiled_training_is_that_of_the_programs(events, model, affinity):
     pd.testing.assert_frame_equal(own, eager, rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [64, 500])
+def test_walks_are_compiled_with_all_cells_of_their_items(batch_size, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda record, **_: record)
+    walking = pb.simulate(
+        users=40, items=12, interactions=1_000, periods=7, prior="lognormal", drift=0.3, seed=1
+    ).events
+    training = {"epochs": 2, "batch_size": batch_size, "phase_two": 1, "device": "cpu", "compile": True}
+    prior = {"name": "lognormal", "drift": "random-walk"}
+    study = pb.Study(
+        model={"name": "product", "prior": prior, "affinity": POINT}, guide={"name": "markov"}, training=training
+    )
+    history = train(pair(walking, study=study)).history  # the record is compared with the programs
+    assert history["elbo"].notna().all()
+
+
+def test_a_compiler_that_does_not_work_is_refused(events, monkeypatch):
+    def broken(record, **_):
+        def run(*given):
+            raise RuntimeError("no headers")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(ConfigError, match=r"PB-C493: .*RuntimeError no headers; leave compile out"):
+        train(made(events, "product", "gamma", POINT, compile=True))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_compiled_code_that_is_not_finite_is_refused(events, monkeypatch, value):
+    monkeypatch.setattr(torch, "compile", lambda record, **_: lambda *given: [value * each for each in record(*given)])
+    with pytest.raises(NumericalError, match="PB-N020"):
+        train(made(events, "product", "gamma", POINT, compile=True))
+
+
 def test_compiled_code_that_differs_is_refused(events, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda record, **_: lambda *given: [1.001 * each for each in record(*given)])
     with pytest.raises(NumericalError, match="PB-N020: compiled code is off"):

@@ -35,14 +35,14 @@ def batches(seed):
         yield torch.from_numpy(np.append(code, ROWS - 1 - step % 5) if step % 120 < 5 else code)
 
 
-def steps_of(adam, table, *, settle=()):
-    """Take all steps towards random targets, at rates that vary."""
+def steps_of(adam, table, *, settle=(), weight=10.0):
+    """Take all steps towards random targets, at rates that vary; gradients are as large as the weight."""
     generator = torch.Generator().manual_seed(3)
     for step, code in enumerate(batches(1)):
         target = torch.randn(len(code), COLUMNS, generator=generator, dtype=torch.float64)
         adam.zero_grad()
         with rows_read_by(adam.readers):
-            loss = (gather(table, code) - target).square().sum() * 10
+            loss = (gather(table, code) - target).square().sum() * weight
         loss.backward()
         adam.step(1.0 - 0.5 * (step % 7) / 7)
         if step in settle:
@@ -61,6 +61,15 @@ def test_rows_end_where_dense_adam_leaves_them(memory, settle, monkeypatch):
     adam = RowAdam([([table], 0.05, memory)])
     assert len(adam.tables) == 1
     torch.testing.assert_close(steps_of(adam, table, settle=settle), expected, rtol=0, atol=1e-7)
+
+
+def test_gradients_near_epsilon_move_rows_as_in_dense_adam(monkeypatch):
+    dense = table_of(0)
+    expected = steps_of(RowAdam([([dense], 0.05, 0.99)]), dense, weight=0.001)
+    monkeypatch.setattr(optimizer, "LARGE", 10)
+    table = table_of(0)
+    found = steps_of(RowAdam([([table], 0.05, 0.99)]), table, weight=0.001)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_a_row_without_gradient_moves_by_its_momentum(monkeypatch):
