@@ -65,7 +65,7 @@ class RunFolderError(PopBiasError, OSError):
     exit_code = 5
 
 
-class LostRankError(PopBiasError, ConnectionError):
+class LostRankError(PopBiasError, RuntimeError):
     """Another process of the same fit was killed, ended or does not answer."""
 
     exit_code = 7

@@ -174,7 +174,7 @@ def recommend(
         bool, typer.Option("--p-top-k", help="Add the probability of each item to be in the list; takes longer.")
     ] = False,
     calibrated: Calibrated = False,
-    shard: Annotated[str | None, typer.Option(help="i/n, as in 2/8: the second of eight parts of the users.")] = None,
+    shard: Annotated[str | None, typer.Option(help="Part of the users to answer: 2/8 is the second of eight.")] = None,
 ) -> None:
     """Write each user's top items by P(c=1 | do(u,i)), without those already seen."""
     from pyro_popbias.data.table_files import read_table
@@ -324,8 +324,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line; an error of the package is one line on standard error and its own exit code."""
-    from pyro_popbias.cli.several_processes import one_of_several
-    from pyro_popbias.errors import PopBiasError
+    from pyro_popbias.cli.several_processes import leave, one_of_several
+    from pyro_popbias.errors import LostRankError, PopBiasError
 
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"
     opening = ""
@@ -334,6 +334,8 @@ def main() -> None:
             app()
     except PopBiasError as error:
         sys.stderr.write(f"{opening}error: {error}\n")
+        if isinstance(error, LostRankError):
+            leave(error.exit_code)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; continue with --resume\n")

@@ -94,7 +94,8 @@ def _in_blocks(a: Tensor, b: Tensor, offset: Tensor, power: Tensor) -> Tensor:
 
 def _by_both(a: Tensor, b: Tensor, offset: Tensor, power: Tensor) -> Tensor:
     """Return what `_in_blocks` does, without a look at values."""
-    return torch.where(_is_long(a, power), *(_sums(a, b, offset, power, nodes) for nodes in (NODES, FEWER)))
+    long, short = (_sums(a, b, offset, power, nodes) for nodes in (NODES, FEWER))
+    return torch.where(_is_long(a, power), long, short)
 
 
 def _is_long(a: Tensor, power: Tensor) -> Tensor:

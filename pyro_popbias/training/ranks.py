@@ -97,6 +97,8 @@ def _connected(when: str) -> Iterator[None]:
     """Say what has happened where another rank does not answer."""
     try:
         yield
+    except LostRankError:
+        raise
     except RuntimeError as error:  # torch's own of the network are among these
         reason = str(error).strip().splitlines()[0]
         raise LostRankError(

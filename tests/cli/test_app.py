@@ -14,6 +14,7 @@ from pyro_popbias.assembly.identification import REMEDY
 from pyro_popbias.checks import check as checking
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.cli import app as cli
+from pyro_popbias.cli import outputs
 from pyro_popbias.progress import TrainingProgress
 
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -226,7 +227,7 @@ def test_variants(popbias):
 @pytest.mark.parametrize(("rows", "last"), [(40, 39), (45, 39)])
 def test_a_long_table_says_how_many_rows_more(capsys, rows, last):
     table = pd.DataFrame({f"column {name}": range(rows) for name in range(30)})
-    cli._emit(table, None, most=40)
+    outputs.emit(table, None, most=40)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].count("column") == 30
     assert lines[40].split() == [str(last)] * 30

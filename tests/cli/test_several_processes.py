@@ -73,7 +73,7 @@ def test_a_process_that_torchrun_ends_says_why(folder):
     for process in (first, second):
         process.terminate()
     errors = [process.communicate(timeout=600)[1] for process in (first, second)]
-    assert [first.returncode, second.returncode] == [7, 7]
+    assert [first.returncode, second.returncode] == [7, 7], "\n".join(errors)
     assert "\nerror: PB-R15" in errors[0]
     assert "process 1: error: PB-R15" in errors[1]
 
