@@ -1,5 +1,7 @@
 """`[training] compile`: the compiled objective is that of the programs, for every model and guide, and trains as they do."""
 
+import shutil
+
 import pandas as pd
 import pyro
 import pytest
@@ -16,6 +18,10 @@ from pyro_popbias.training.loop import train
 
 POINT = {"name": "embedding", "dim": 4, "scale": 0.5, "posterior": "point"}
 MEAN_FIELD = {"name": "embedding", "dim": 4, "scale": 0.5}
+
+pytestmark = pytest.mark.skipif(
+    not any(shutil.which(name) for name in compiled.COMPILERS), reason="there is no C++ compiler to compile with"
+)
 
 
 @pytest.fixture(scope="module")
