@@ -165,6 +165,7 @@ class _SentLines(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Send a line, unless nobody listens any more."""
         with suppress(OSError):
             self._send.send(("line", record.getMessage()))
 
