@@ -103,7 +103,7 @@ class Interactions:
     @classmethod
     def of_log(cls, log: StoredLog) -> "Interactions":
         """Return the interactions of a log on disk."""
-        user, item, label = log.table.T[:3]  # nothing is read yet
+        user, item, label = log.mapped.T[:3]  # nothing is read yet
         labels = label if log.has_label else None
         return cls(log.users, log.items, user, item, labels, None, log.periods, log.edges, stored=log)
 
@@ -178,7 +178,7 @@ class Interactions:
     def period(self) -> np.ndarray:
         """`(N,)` period of each row, 0..T-1; times outside the edges fall into the first or last period."""
         if self.stored is not None and self.periods > 1:
-            return self.stored.table[:, 3]
+            return self.stored.mapped[:, 3]
         if self.edges is None or self.time is None:
             return np.zeros(len(self), dtype=np.int32)
         return np.searchsorted(self.edges[1:-1], self.time, side="right").astype(np.int32)

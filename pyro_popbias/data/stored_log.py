@@ -92,7 +92,7 @@ class StoredLog:
         )
 
     @cached_property
-    def table(self) -> np.ndarray:
+    def mapped(self) -> np.ndarray:
         """`(N, 3)` or `(N, 4)` rows, mapped from the file: only what is looked at is read."""
         return np.memmap(self.folder / ROWS, dtype=CODE, mode="r", shape=(self.rows, self.width))
 

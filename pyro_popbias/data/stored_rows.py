@@ -84,7 +84,7 @@ class StoredRows:
         for start, stop in _cut(self.stretches, size):
             yield self._read(start, stop)
         for start in range(0, len(self.more), size):
-            yield self.log.table[self.more[start : start + size]]
+            yield self.log.mapped[self.more[start : start + size]]
 
     def epoch(self, sizes: Iterator[int], order: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield all rows once, in random order.
@@ -111,7 +111,7 @@ class StoredRows:
             found = []
             for number in turn[first : first + MIXED]:
                 part = parts[number]
-                found.append(self._read(*part) if isinstance(part, tuple) else self.log.table[part])
+                found.append(self._read(*part) if isinstance(part, tuple) else self.log.mapped[part])
             rows = np.concatenate(found)
             yield rows[order.permutation(len(rows))]
 
@@ -136,7 +136,7 @@ class StoredRows:
             found[own] = start + rank + np.searchsorted(out - np.arange(len(out)), rank, side="right")
             begun += number
         position[index < within] = found
-        return self.log.table[position]
+        return self.log.mapped[position]
 
     def table_of(self, rows: np.ndarray) -> np.ndarray:
         """Return user, cell and label of rows, `(B, 3)`."""

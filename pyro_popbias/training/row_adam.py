@@ -1,6 +1,6 @@
 """Adam on a large table whose steps read and write the rows of their batch only, and end where dense Adam ends.
 
-Under dense Adam a row without a gradient goes on moving by its momentum, while both of its moments decay:
+Under dense Adam a row without a gradient goes on moving by its momentum, while both of its moments decay::
 
     p_T = p_t - sum_{j = t + 1..T} rate_j b1^(j - t) m_t / (1 - b1^j) / (sqrt(b2^(j - t) v_t / (1 - b2^j)) + epsilon)
         = p_t - m_t A^2 / (A sqrt(v_t) + epsilon B)    to the second order in epsilon over sqrt(v_t)

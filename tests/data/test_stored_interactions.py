@@ -293,8 +293,8 @@ def test_files_that_cannot_be_used(frame, tmp_path):
 def test_held_out_rows(files, tmp_path, share, seed):
     log = read(files, tmp_path / "log", time="time", periods=3).stored
     train, held_out = StoredRows.hold_out(log, share, seed)
-    one, other = (list(np.concatenate([log.table[:0], *each.blocks(50)])) for each in (train, held_out))
-    assert sorted(map(tuple, one + other)) == sorted(map(tuple, log.table))
+    one, other = (list(np.concatenate([log.mapped[:0], *each.blocks(50)])) for each in (train, held_out))
+    assert sorted(map(tuple, one + other)) == sorted(map(tuple, log.mapped))
     assert (len(train), len(held_out)) == (len(one), len(other))
     assert len(other) == min(round(share * 400), 400 - len(log.first))
     assert (train.counts.user_count[log.user_count > 0] > 0).all()
@@ -335,7 +335,7 @@ def visited(batches):
 @pytest.mark.filterwarnings("ignore:PB-C402")
 def test_an_epoch_visits_every_row_once(pair):
     held = visited(pair.rows.blocks(1_000))
-    assert sorted(held + visited(pair.held_out.blocks(7))) == sorted(map(tuple, pair.events.stored.table.tolist()))
+    assert sorted(held + visited(pair.held_out.blocks(7))) == sorted(map(tuple, pair.events.stored.mapped.tolist()))
     epochs = [visited(pair.batches(epoch=epoch)) for epoch in range(3)]
     assert all(sorted(each) == sorted(held) for each in epochs)
     assert len({tuple(each) for each in epochs}) == 3
