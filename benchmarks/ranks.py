@@ -24,7 +24,6 @@ from step import MIDDLE, endless, make_pair
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair
-from pyro_popbias.sparse_lookup import sparse_gradients
 from pyro_popbias.training.loop import TrainingLoop
 from pyro_popbias.training.processes import Processes, processes_of
 from pyro_popbias.training.ranks import Ranks
@@ -38,7 +37,7 @@ def step_of(pair: Pair, processes: Processes) -> Callable[[], object]:
         training, batches = TrainingLoop(pair, on_epoch=lambda _: None, processes=processes), endless(processes.pair)
 
     def step() -> None:
-        with local_parameters(), sparse_gradients():
+        with local_parameters():
             training._step(next(batches))
 
     return step
