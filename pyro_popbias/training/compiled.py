@@ -10,6 +10,7 @@ with what the programs themselves return.
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any, final
@@ -167,7 +168,7 @@ class CompiledLoss:
             read.append(code)
             return table.parameter.detach().index_select(0, code)
 
-        with torch.no_grad(), rows_read_by({id(table.parameter): reader}), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), rows_read_by({id(table.parameter): reader}), self._random_state_kept():
             self._loss(batch)
         for group in ("users", "items"):
             if read and all(code is getattr(batch, group).code for code in read):
@@ -206,7 +207,7 @@ class CompiledLoss:
         kind = tuple(value is None for value in vars(batch).values() if not isinstance(value, int | float))
         if kind not in self._groups:
             fresh = replace(batch)
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with torch.no_grad(), self._random_state_kept():
                 self._loss(fresh)
             self._groups[kind] = set(GROUPS) & set(vars(fresh))
         return self._groups[kind]
@@ -215,7 +216,7 @@ class CompiledLoss:
         def evaluate(values: list[Tensor], tensors: list[Tensor]) -> list[Tensor]:
             return self._evaluate(_with_tensors(batch, tensors), names, values)
 
-        record, state = self._record(evaluate, values, tensors), torch.get_rng_state()
+        record = self._record(evaluate, values, tensors)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of torch, about torch
             from torch._inductor import config
@@ -223,17 +224,21 @@ class CompiledLoss:
             with config.patch(fallback_random=True):  # the same draws as the programs'
                 function: Compiled = torch.compile(record, dynamic=False)
                 try:
-                    found = function(values, tensors)
+                    with self._random_state_kept():
+                        found = function(values, tensors)
                 except RuntimeError as error:
                     raise ConfigError(
                         "PB-C493: [training] compile = true, and torch cannot compile here: "
                         f"{type(error).__name__} {str(error).partition(chr(10))[0]}; leave compile out"
                     ) from error
-        torch.set_rng_state(state)
-        expected = evaluate(values, tensors)
-        torch.set_rng_state(state)
+        with self._random_state_kept():
+            expected = evaluate(values, tensors)
         _compare(["loss", "terms", *names], found, expected)
         return function
+
+    def _random_state_kept(self) -> AbstractContextManager[None]:
+        """Leave random generators as they are, that of the device too, so that the next draws are the same again."""
+        return torch.random.fork_rng([torch.cuda.current_device()] if self._pair.device == "cuda" else [])
 
     def _record(self, evaluate: Compiled, values: list[Tensor], tensors: list[Tensor]) -> GraphModule:
         """Return what the programs do to tensors of some shapes.
