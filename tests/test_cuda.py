@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
+from pyro_popbias.errors import NumericalError
 from pyro_popbias.storage.packed import Packed
 
 DEVICE = "cuda"
@@ -103,3 +104,14 @@ def test_the_same_twice(make_frame, posterior):
     finally:
         torch.use_deterministic_algorithms(before)
     pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+@pytest.mark.parametrize("posterior", AFFINITIES)
+def test_compiled_code_that_draws_other_numbers_is_refused(make_frame, posterior):
+    events = pb.Interactions.from_frame(make_frame(), label="label")
+    study = pb.Study(
+        model={"affinity": {"name": "embedding", "dim": 2, "posterior": posterior}},
+        training={"epochs": 2, "batch_size": 200, "device": DEVICE, "compile": True},
+    )
+    with pytest.raises(NumericalError, match="PB-N020: compiled code is off by"):
+        pb.fit(events, study=study, progress=False)
