@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.ids import as_text, column_of
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.prediction.pairs import SCORE_COLUMNS, cold_items, score_columns
 from pyro_popbias.prediction.scorer import Scorer
@@ -84,7 +84,7 @@ def user_codes(known: "pd.Index[str]", users: Iterable[Any] | None) -> np.ndarra
     listed = list(users)
     if not listed:
         return np.arange(0)
-    ids = pd.Index(as_text(pd.Series(listed), "users")).unique()
+    ids = pd.Index(as_text(column_of(listed), "users")).unique()
     codes = known.get_indexer(ids)
     if (codes < 0).any():
         unknown = ids[codes < 0]
