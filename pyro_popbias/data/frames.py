@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pyro_popbias.data.ids import examples
+from pyro_popbias.data.time_span import check_span
 from pyro_popbias.errors import DataError
 from pyro_popbias.registry import nearest
 
@@ -52,6 +53,20 @@ def check_roles(user: str, item: str) -> None:
     """
     if user == item:
         raise DataError(f"PB-D043: user and item are the same column, {user!r}; name two columns")
+
+
+def checked_times(column: pd.Series, name: str) -> np.ndarray:
+    """Return what `as_times` does, of times that may be meant.
+
+    Raises:
+        DataError: as in `as_times`; or times are in two units, or more than 50 years apart.
+
+    Warns:
+        DataWarning: times are in the future, or at the epoch.
+    """
+    times = as_times(column, name)
+    check_span(times, name)
+    return times
 
 
 def as_times(column: pd.Series, name: str) -> np.ndarray:

@@ -17,9 +17,9 @@ from pyro_popbias.errors import DataError, DataWarning
 EXACT_FLOAT = 2**53  # from here on, different integers share one float
 
 
-def examples(rows: pd.Series, limit: int = 3) -> str:
+def examples(rows: "pd.Series[bool] | np.ndarray", limit: int = 3) -> str:
     """Return the positions of the first true rows, as messages show them: "rows 3, 17, 20"."""
-    positions = rows.to_numpy().nonzero()[0]
+    positions = np.asarray(rows).nonzero()[0]
     shown = ", ".join(str(position) for position in positions[:limit])
     return f"row{'s' if len(positions) > 1 else ''} {shown}{', ...' if len(positions) > limit else ''}"
 
