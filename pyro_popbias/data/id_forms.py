@@ -100,7 +100,7 @@ def refuse_long_integers(column: "pd.Series[Any]", name: str) -> None:
     """
     broken = [value for value in column.unique() if abs(value) >= 10**LONGEST]
     if broken:  # which may be too long to be shown in decimals at all
-        raise DataError(_too_long(name, f"{len(broken)} integers in {int(column.isin(broken).sum())} of {len(column)} rows"))
+        raise DataError(_too_long(name, f"{_number(len(broken), 'integer')} in {int(column.isin(broken).sum())} of {len(column)} rows"))
 
 
 def _too_long(name: str, where: str) -> str:
@@ -112,10 +112,17 @@ def _too_long(name: str, where: str) -> str:
 
 def _where(broken: list[str], column: "pd.Series[str]") -> str:
     """Return how many ids and rows are broken, and the first of them."""
-    rows = column.isin(broken)
-    first = ", ".join(map(shown_id, broken[:SHOWN])) + (", ..." if len(broken) > SHOWN else "")
-    position = ", ".join(map(str, rows.to_numpy().nonzero()[0][:SHOWN]))
-    return f"{len(broken)} ids in {rows.sum()} of {len(column)} rows ({first}; first at rows {position})"
+    rows = column.isin(broken).to_numpy().nonzero()[0]
+    position = ", ".join(map(str, rows[:SHOWN])) + (", ..." if len(rows) > SHOWN else "")
+    return f"{_number(len(broken), 'id')} in {len(rows)} of {len(column)} rows ({_shown(broken)}; first at rows {position})"
+
+
+def _shown(ids: list[str]) -> str:
+    return ", ".join(map(shown_id, ids[:SHOWN])) + (", ..." if len(ids) > SHOWN else "")
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def _arrow(ids: Iterable[str]) -> pa.Array:

@@ -112,10 +112,9 @@ def _other_values(values: pd.Series, other: pd.Series, name: str) -> str:
 
 def _advice(values: pd.Series) -> str:
     """Return what to do about values other than 0 and 1, with a rule that makes some rows positive and some not."""
-    numbers = values[np.isfinite(values)]
-    above_least = np.unique(numbers)[1:]
+    above_least = np.unique(values)[1:]
     if not len(above_least):
         return "All rows have one value, which tells nothing apart: leave label out for a log of positives"
-    middle = min(int(np.searchsorted(above_least, numbers.median())), len(above_least) - 1)
+    middle = min(int(np.searchsorted(above_least, values.median())), len(above_least) - 1)
     threshold = np.format_float_positional(above_least[middle], trim="-")
     return f"Map them, or for ratings say what is a positive, for example positive_if='>={threshold}'"
