@@ -3,7 +3,6 @@
 import gzip
 import io
 import os
-
 import tempfile
 import threading
 import warnings
@@ -123,7 +122,9 @@ ROWS = [
     of_file(6, "column in capitals", LINES.replace(b"user", b"USER"), r"PB-D005: .*did you mean 'USER'\?"),
     of_file(6, "column with spaces", LINES.replace(b"user", b" user "), r"PB-D005: .*did you mean ' user '\?"),
     of_file(7, "column twice", LINES.replace(b"label", b"item"), "PB-D007: duplicate column names: item"),
-    of_file(8, "semicolons", LINES.replace(b",", b";"), "PB-D008: .*one column 'user;item;label'; is its delimiter ';'"),
+    of_file(
+        8, "semicolons", LINES.replace(b",", b";"), "PB-D008: .*one column 'user;item;label'; is its delimiter ';'"
+    ),
     of_file(9, "byte order mark", b"\xef\xbb\xbf" + LINES, "", answer=None, exit_code=0),
     of_file(10, "UTF-16", LINES.decode().encode("utf-16"), "PB-D010: .*is UTF-16 text; convert it to UTF-8"),
     of_file(10, "UTF-16 without a mark", LINES.decode().encode("utf-16-be"), "PB-D010: .*is UTF-16 text"),
@@ -133,7 +134,9 @@ ROWS = [
     ),
     of_file(11, "Latin-1 in the header", LINES.replace(b"label", b"lab\xe9l"), r"PB-D011: .*offset 13 \(line 1\)"),
     of_file(12, "gzip named csv", gzip.compress(LINES), r"PB-D315: .*gzip data; rename it to \.csv\.gz"),
-    of_file(12, "zip named csv", b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "PB-D459: .*a zip archive or an Excel workbook"),
+    of_file(
+        12, "zip named csv", b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "PB-D459: .*a zip archive or an Excel workbook"
+    ),
     of_file(13, "text named gz", LINES, r"PB-D013: .*rename it to \.csv", name=GZIPPED),
     of_file(14, "truncated gzip", gzip.compress(LINES)[:-12], "PB-D014: .*ends inside its gzip data", name=GZIPPED),
     of_file(
@@ -151,13 +154,21 @@ ROWS = [
     of_file(20, "NUL in an id", LINES.replace(b"a,x", b"a\0,x"), r"PB-D452: column 'user' has control .*'a\\x00'"),
     of_file(21, "newlines of old Macs", LINES.replace(b"\n", b"\r"), "", answer=None, exit_code=0),
     of_file(
-        *(21, "newline in quotes", LINES.replace(b"label\n", b"label,title\n").replace(b"0\n", b'0,"x\ny"\n').replace(b"1\n", b"1,z\n")),
+        *(
+            21,
+            "newline in quotes",
+            LINES.replace(b"label\n", b"label,title\n").replace(b"0\n", b'0,"x\ny"\n').replace(b"1\n", b"1,z\n"),
+        ),
         "",
         answer=None,
         exit_code=0,
     ),
-    of_file(22, "folder", lambda path: path.mkdir(), "PB-R022: cannot read .*directory", answer=RunFolderError, exit_code=5),
-    of_file(22, "missing file", lambda path: None, "PB-R022: cannot read .*No such file", answer=RunFolderError, exit_code=5),
+    of_file(
+        22, "folder", lambda path: path.mkdir(), "PB-R022: cannot read .*directory", answer=RunFolderError, exit_code=5
+    ),
+    of_file(
+        22, "missing file", lambda path: None, "PB-R022: cannot read .*No such file", answer=RunFolderError, exit_code=5
+    ),
     of_file(23, "unreadable file", unreadable, "PB-R022: cannot read .*rows.csv", answer=RunFolderError, exit_code=5),
     of_file(24, "pipe", os.mkfifo, "PB-D456: .*not a regular file but a pipe"),
     of_file(24, "pipe named parquet", os.mkfifo, "PB-D456: .*not a regular file but a pipe", name=PARQUET),

@@ -154,7 +154,9 @@ IDS = [
         call=kept(str(2**64 - 1), "1"),
     ),
     of_ids(35, "floats from 2^53", users(2.0**53, 1.0), "PB-D035: .*too large .*dtype=str", name=PARQUET),
-    of_ids(36, "mixed types", users(1, "1", 1.0, dtype=object), "PB-D036: .*mixed id types: float, int, str", name=None),
+    of_ids(
+        36, "mixed types", users(1, "1", 1.0, dtype=object), "PB-D036: .*mixed id types: float, int, str", name=None
+    ),
     of_ids(36, "booleans", users(True, False), "PB-D036: .*booleans", name=PARQUET),
     of_ids(37, "floats", users(1.0, 3.5, np.inf), "PB-D037: .*5 ids that are not integers.*rows 1, 2", name=PARQUET),
     of_ids(37, "integral floats", users(1.0, 2.0), "", answer=None, name=PARQUET, exit_code=0, call=kept("1", "2")),
@@ -209,7 +211,13 @@ DATA = [
     Row(46, "item without rows", items_without_rows, None, "", lambda folder: with_features(FEATURES, folder), FIT),
     of_ids(47, "item with one row", lambda: frame_with(item=list("xxxyyz")), "", answer=None, exit_code=0, call=fit_it),
     Row(
-        *(48, "unseen user", predict, DataError, r"PB-D048: 1 rows of unseen users \(nobody\) in 2 pairs; unseen='prior'"),
+        *(
+            48,
+            "unseen user",
+            predict,
+            DataError,
+            r"PB-D048: 1 rows of unseen users \(nobody\) in 2 pairs; unseen='prior'",
+        ),
         *(run_and_pairs(user=["a", "nobody"]), PREDICT, 3),
     ),
     Row(
@@ -221,7 +229,13 @@ DATA = [
         *(run_and_pairs(item=["x", "nothing"]), (*PREDICT, "--unseen", "prior")),
     ),
     Row(
-        *(50, "catalogue with an id twice", read_features, DataError, "PB-D111: item_features has 1 duplicate ids, first x"),
+        *(
+            50,
+            "catalogue with an id twice",
+            read_features,
+            DataError,
+            "PB-D111: item_features has 1 duplicate ids, first x",
+        ),
         *(lambda folder: with_features(FEATURES.rename({"new": "x"}), folder), FIT, 3),
     ),
     Row(51, "ten million users", many_users, DataError, "PB-D051: .* GiB"),

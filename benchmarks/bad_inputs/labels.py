@@ -133,7 +133,14 @@ def of_score(number: int, what: str, score: list[float], answer: type[Exception]
     """Return a row of given affinities."""
     given = '{ name = "fixed", score = "score" }'
     return Row(
-        *(number, what, fit_score, answer, message, lambda folder: written(frame_with(score=score), folder, "rows.parquet")),
+        *(
+            number,
+            what,
+            fit_score,
+            answer,
+            message,
+            lambda folder: written(frame_with(score=score), folder, "rows.parquet"),
+        ),
         *((*FIT, "--set", f"model.affinity={given}"), 0 if answer is None else 3),
     )
 
@@ -209,8 +216,12 @@ NUMBERS = [
         "unknown key 'weight'.*Keys: path, user",
         *(lambda folder: (folder / "study.toml").write_text(WEIGHTS), FIT, 2),
     ),
-    of_score(68, "score missing", [0.1, np.nan, 0.3, 0.4, 0.5, 0.6], DataError, "PB-D068: .*1 scores that are missing or not"),
-    of_score(68, "score infinite", [0.1, np.inf, 0.3, 0.4, 0.5, 0.6], DataError, "PB-D068: column 'score' has 1 scores"),
+    of_score(
+        68, "score missing", [0.1, np.nan, 0.3, 0.4, 0.5, 0.6], DataError, "PB-D068: .*1 scores that are missing or not"
+    ),
+    of_score(
+        68, "score infinite", [0.1, np.inf, 0.3, 0.4, 0.5, 0.6], DataError, "PB-D068: column 'score' has 1 scores"
+    ),
     of_score(68, "score outside of 0 to 1", [-7.0, 9.0, 0.3, 0.4, 0.5, 0.6], None, ""),
     of_score(69, "score 0 with label 1", [0.1, 0.0, 0.3, 0.0, 0.0, 0.6], None, ""),
     of_score(70, "score 1", [1.0] * 6, None, ""),

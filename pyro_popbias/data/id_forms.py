@@ -100,7 +100,11 @@ def refuse_long_integers(column: "pd.Series[Any]", name: str) -> None:
     """
     broken = [value for value in column.unique() if abs(value) >= 10**LONGEST]
     if broken:  # which may be too long to be shown in decimals at all
-        raise DataError(_too_long(name, f"{_number(len(broken), 'integer')} in {int(column.isin(broken).sum())} of {len(column)} rows"))
+        raise DataError(
+            _too_long(
+                name, f"{_number(len(broken), 'integer')} in {int(column.isin(broken).sum())} of {len(column)} rows"
+            )
+        )
 
 
 def _too_long(name: str, where: str) -> str:
@@ -195,5 +199,3 @@ def warn_of_look_alikes(ids: "pd.Index[str]", name: str) -> None:
 def _form_between(one: str, other: str) -> str:
     """Return in which of the forms two ids differ."""
     return next((name for name, form in FORMS.items() if form(one) == form(other)), "several of these")
-
-

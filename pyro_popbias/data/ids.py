@@ -137,9 +137,9 @@ def _warn_of_unused(column: pd.Series, ids: "pd.Index[str]", name: str) -> None:
     unused = categories[~categories.isin(column.unique())]
     if len(unused):
         message = (
-            f"PB-D455: column {name!r} has {len(unused)} of {len(categories)} categories without rows, such as {str(unused[0])!r}; "
-            "they are left out. For items without rows give item_features and new_items=True; else drop them with "
-            "frame[column].cat.remove_unused_categories()"
+            f"PB-D455: column {name!r} has {len(unused)} of {len(categories)} categories without rows, such as "
+            f"{str(unused[0])!r}; they are left out. For items without rows give item_features and new_items=True; else drop "
+            "them with frame[column].cat.remove_unused_categories()"
         )
         warnings.warn(message, DataWarning, stacklevel=4)
 

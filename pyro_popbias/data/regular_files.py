@@ -19,7 +19,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         DataError: it is not a regular file, or was changed while it was read.
     """
     try:
-        with open(path, "rb", opener=_at_once) as file:  # noqa: PTH123  a Path takes no opener
+        with open(path, "rb", opener=_at_once) as file:  # a Path takes no opener
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise DataError(

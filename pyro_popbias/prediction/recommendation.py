@@ -75,8 +75,8 @@ def refuse_one_item(catalogue: Catalogue) -> None:
     """
     if len(catalogue.items) == 1:
         raise DataError(
-            f"PB-D466: the fit knows one item, {shown_id(catalogue.items[0])}, and a ranking of one says nothing; fit several items, "
-            "or use predict"
+            f"PB-D466: the fit knows one item, {shown_id(catalogue.items[0])}, and a ranking of one says nothing; fit several "
+            "items, or use predict"
         )
 
 

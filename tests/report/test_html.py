@@ -110,7 +110,11 @@ def test_hostile_ids_are_text_in_every_export(hostile, make_frame, tmp_path):
             pb.Interactions.from_frame(frame, label="label")
         refused |= set(filter(wrong, hostile))
         frame = frame[~frame["item"].isin(refused)]
-    assert len(refused) == sum(not (each.replace("\u202e", "").isprintable() and len(each) < 1000) for each in hostile) > 15
+    assert (
+        len(refused)
+        == sum(not (each.replace("\u202e", "").isprintable() and len(each) < 1000) for each in hostile)
+        > 15
+    )
     fit = pb.fit(pb.Interactions.from_frame(frame, label="label"), study=study_of(), progress=False)
     assert_inert(render(fit, {}, fit_checks(fit)))
     fit.save(tmp_path / "run")
