@@ -140,7 +140,7 @@ ROWS = [
     of_file(13, "text named gz", LINES, r"PB-D013: .*rename it to \.csv", name=GZIPPED),
     of_file(14, "truncated gzip", gzip.compress(LINES)[:-12], "PB-D014: .*ends inside its gzip data", name=GZIPPED),
     of_file(
-        *(15, "gzip bomb", lambda path: path.write_bytes(gzip.compress(bytes(80 * 2**20)))),
+        *(15, "gzip bomb", lambda path: path.write_bytes(gzip.compress(bytes(2**20)) * 80)),
         "PB-D458: .*more than 250 bytes for each of its own",
         name=GZIPPED,
     ),

@@ -21,7 +21,9 @@ item = "item"
 label = "label"
 {more}
 [model]
-affinity = {{ name = "embedding", dim = 2 }}
+affinity = {{ name = "embedding", dim = 2, posterior = "point", user_bias = false }}
+[guide]
+name = "point"
 [training]
 epochs = 1
 phase_two = 0
@@ -44,7 +46,8 @@ def short_study(dim: int = 2) -> pb.Study:
         dim: length of vectors.
     """
     training = {"epochs": 1, "phase_two": 0, "validation": 0.0, "device": "cpu"}
-    return pb.Study(model={"affinity": {"name": "embedding", "dim": dim}}, training=training)
+    affinity = {"name": "embedding", "dim": dim, "posterior": "point", "user_bias": False}
+    return pb.Study(model={"affinity": affinity}, training=training)
 
 
 def written(frame: pd.DataFrame, folder: Path, name: str = "rows.csv", more: str = "") -> pd.DataFrame:
