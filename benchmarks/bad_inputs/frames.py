@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from bad_inputs.labels import FIT, fit_it, frame_with, read, written
 from bad_inputs.row import Row
@@ -69,6 +70,12 @@ def parquet_bytes() -> bytes:
     buffer = io.BytesIO()
     frame_with().to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def arrow_table() -> pa.Table:
+    """Return an Arrow table whose users are not UTF-8 text."""
+    _, offsets, data = pa.array([b"a", b"caf\xe9"]).buffers()
+    return pa.table({"user": pa.StringArray.from_buffers(2, offsets, data), "item": ["x", "y"], "label": [0, 1]})
 
 
 def unreadable(path: Path) -> None:
@@ -133,6 +140,7 @@ ROWS = [
         r"PB-D011: .*perhaps Latin-1 .*byte 0xe9 at offset 19 \(line 2\); convert",
     ),
     of_file(11, "Latin-1 in the header", LINES.replace(b"label", b"lab\xe9l"), r"PB-D011: .*offset 13 \(line 1\)"),
+    of_frame(11, "Arrow table of other bytes", arrow_table, DataError, "PB-D468: the table cannot be used"),
     of_file(12, "gzip named csv", gzip.compress(LINES), r"PB-D315: .*gzip data; rename it to \.csv\.gz"),
     of_file(
         12, "zip named csv", b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "PB-D459: .*a zip archive or an Excel workbook"

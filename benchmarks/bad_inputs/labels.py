@@ -233,6 +233,7 @@ NUMBERS = [
         "PB-D071: .*object values, not times.*pandas.to_datetime",
         file=False,
     ),
+    of_times(71, "complex", [1j, 2, 3, 4, 5, 6], "PB-D071: .*complex128 values, not times", file=False),
     of_times(
         *(72, "seconds and milliseconds", [YEAR_2020, *[1e3 * YEAR_2020 + n for n in range(5)]]),
         "PB-D072: .*mixes units of Unix times in 6 rows: 1 in seconds, 5 in milliseconds",
@@ -240,6 +241,10 @@ NUMBERS = [
     of_times(
         *(72, "over 50 years", [-YEAR_2020, *[YEAR_2020 + n for n in range(5)]]),
         "PB-D460: .*times 101 years apart, .*first at row 0",
+    ),
+    of_times(
+        *(72, "year 9999", np.array(["2020-01-01"] * 5 + ["9999-01-01"], dtype="datetime64[s]")),
+        "PB-D469: .*from 2020-01-01 00:00:00 to 9999-01-01",
     ),
     of_times(73, "NaT", pd.to_datetime(["2020-01-01", None] * 3), "PB-D073: .*3 missing times", answer=DataError),
     of_times(73, "infinite time", [1.0, np.inf, 3.0, 4.0, 5.0, 6.0], "PB-D073: .*1 infinite times in 6 rows"),

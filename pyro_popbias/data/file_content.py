@@ -83,6 +83,6 @@ def _guess(content: bytes) -> str | None:
     """Return the encoding of text without a mark in which most characters have bytes of zero; None for any other."""
     start = content[:BEGINNING]
     share = start.count(0) / max(1, len(start))
-    if share < 0.3:
+    if not 0.3 <= share <= 0.9:
         return None
     return "UTF-16" if share < 0.6 else "UTF-32"

@@ -149,7 +149,7 @@ class Interactions:
         """
         frame = as_frame(frame)
         named = {"user": user, "item": item, "label": label, "time": time}
-        wanted = {role: name for role, name in named.items() if name is not None}
+        wanted = {role: name for role, name in named.items() if name is not None or role in ("user", "item")}
         check_columns(frame, wanted.values())
         check_roles(user, item)
         if not len(frame):

@@ -69,7 +69,10 @@ def _lines(file: Path, separator: str) -> pd.DataFrame:
             f"PB-D372: {len(wrong)} lines of {file} are not {separator.join(COLUMNS)}, first line {wrong[0]}"
         )
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.assign(rating=pd.to_numeric(frame["rating"]), timestamp=pd.to_numeric(frame["timestamp"]))
+    try:
+        return frame.assign(rating=pd.to_numeric(frame["rating"]), timestamp=pd.to_numeric(frame["timestamp"]))
+    except ValueError as error:
+        raise DataError(f"PB-D372: {file} has ratings or times that are not numbers: {error}") from None
 
 
 def read_adressa(folder: str | Path) -> tuple[Interactions, Interactions]:
