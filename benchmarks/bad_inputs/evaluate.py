@@ -118,6 +118,7 @@ def _command(row: Row, folder: Path, said: dict[str, Any]) -> list[str]:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("always")
+            warnings.showwarning = _show  # a test would keep them from being printed
             try:
                 main()
             except SystemExit as end:
@@ -129,6 +130,11 @@ def _command(row: Row, folder: Path, said: dict[str, Any]) -> list[str]:
         sys.argv, warnings.formatwarning = arguments, shown
     said["printed"] = error.getvalue()
     return _lost(before, _contents(folder), refused=bool(said["exit_code"]))
+
+
+def _show(message, category, filename, lineno, file=None, line=None) -> None:
+    """Print a warning as Python does."""
+    (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _classes(found: type) -> tuple[str, ...]:
