@@ -62,7 +62,7 @@ def warn_of_duplicates(columns: Mapping[str, np.ndarray], users: "pd.Index[str]"
 
 def _warn_of_copies(keys: pd.DataFrame, shown: Callable[[pd.DataFrame], str]) -> None:
     """Warn of repeated rows without times, unless pairs come back with either label, as exposures do."""
-    if "label" not in keys:
+    if "label" not in keys or keys["label"].nunique() < 2:  # every repeat may be a play
         return
     pair = keys["user"].astype(np.int64) * (int(keys["item"].max()) + 1) + keys["item"]
     comes_back = pair.duplicated().to_numpy()
