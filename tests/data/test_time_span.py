@@ -51,6 +51,6 @@ def test_unlikely_times_are_told(scale):
 
 
 def test_first_and_last_tell_files_of_two_units():
-    with pytest.raises(DataError, match="PB-D072: .*1 in seconds, 1 in milliseconds"):
+    with pytest.raises(DataError, match=r"PB-D072: .*1 in seconds, 1 in milliseconds"):
         refuse_two_units(np.array([1.2e9, 1.6e12]), "time")
     refuse_two_units(np.array([1.0, 1e12]), "time")
