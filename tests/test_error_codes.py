@@ -52,7 +52,7 @@ def test_messages_are_read_as_written(codes):
     message = codes.messages().set_index("code").loc["PB-D013"]
     assert message.tolist() == [
         "{path} does not hold gzip data; rename it to .csv",
-        "pyro_popbias/data/table_files.py",
+        "pyro_popbias/data/file_content.py",
     ]
 
 

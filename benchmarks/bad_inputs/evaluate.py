@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bad_inputs.row import Row
 
+MOST_SECONDS = 120  # of a row, after which it counts as one that hangs
 TABLES = ("frames", "ids", "labels", "config", "run_folders")
 
 
@@ -52,11 +54,28 @@ def evaluate(row: Row, folder: Path) -> Outcome:
     """Return what a row does in a new folder, given from Python and on the command line."""
     said: dict[str, Any] = {}
     lost: list[str] = []
-    if row.call is not None:
-        lost += _call(row, _new(folder / "python"), said)
-    if row.arguments is not None:
-        lost += _command(row, _new(folder / "command"), said)
+    with _no_hang():
+        if row.call is not None:
+            lost += _call(row, _new(folder / "python"), said)
+        if row.arguments is not None:
+            lost += _command(row, _new(folder / "command"), said)
     return Outcome(**said, lost=tuple(lost))
+
+
+@contextlib.contextmanager
+def _no_hang():
+    """Raise a TimeoutError, which is no answer of the package, where a row takes too long."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"no answer in {MOST_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _new(folder: Path) -> Path:
@@ -99,6 +118,7 @@ def _command(row: Row, folder: Path, said: dict[str, Any]) -> list[str]:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("always")
+            warnings.showwarning = _show  # a test would keep them from being printed
             try:
                 main()
             except SystemExit as end:
@@ -110,6 +130,11 @@ def _command(row: Row, folder: Path, said: dict[str, Any]) -> list[str]:
         sys.argv, warnings.formatwarning = arguments, shown
     said["printed"] = error.getvalue()
     return _lost(before, _contents(folder), refused=bool(said["exit_code"]))
+
+
+def _show(message, category, filename, lineno, file=None, line=None) -> None:
+    """Print a warning as Python does."""
+    (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _classes(found: type) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import warnings
 from pyro_popbias.assembly.compatibility import check_given
 from pyro_popbias.assembly.identification import with_exposure
 from pyro_popbias.assembly.ridges import warn_of_ridges
+from pyro_popbias.assembly.smallest_data import warn_of_one
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.guides import GUIDES, MarkovGuide
@@ -41,6 +42,7 @@ def with_defaults(study: Study, events: Interactions) -> Study:
         study = study.replace("model", saturation={"name": SATURATIONS.name_of(model.default_saturation)})
     study = _enough_steps(with_exposure(_without_biases(study), events), events)
     warn_of_ridges(study, events)
+    warn_of_one(events)
     return study
 
 

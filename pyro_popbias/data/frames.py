@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pyro_popbias.data.ids import examples
+from pyro_popbias.data.time_span import check_span
 from pyro_popbias.errors import DataError
 from pyro_popbias.registry import nearest
 
@@ -15,16 +16,26 @@ def as_frame(frame: Any) -> pd.DataFrame:
     """Return a table as a pandas DataFrame.
 
     Raises:
-        DataError: it is neither a pandas DataFrame nor anything with `__arrow_c_stream__`.
+        DataError: it is neither a pandas DataFrame nor anything with `__arrow_c_stream__`, or its text is not UTF-8.
     """
     if isinstance(frame, pd.DataFrame):
         return frame
     if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pd.Series):
-        return pa.table(frame).to_pandas(date_as_object=False)
+        return _from_arrow(pa.table(frame))
     raise DataError(
         f"PB-D001: expected a DataFrame, got {type(frame).__name__}; pass a pandas DataFrame or a table with "
         "__arrow_c_stream__ (polars, pyarrow)"
     )
+
+
+def _from_arrow(table: pa.Table) -> pd.DataFrame:
+    try:
+        table.validate(full=True)  # text that is not UTF-8 would fail later, where it is used
+        frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    except (pa.ArrowException, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"PB-D468: the table cannot be used: {reason}; make it again") from error
+    return frame
 
 
 def check_columns(frame: pd.DataFrame, names: Any) -> None:
@@ -54,6 +65,20 @@ def check_roles(user: str, item: str) -> None:
         raise DataError(f"PB-D043: user and item are the same column, {user!r}; name two columns")
 
 
+def checked_times(column: pd.Series, name: str) -> np.ndarray:
+    """Return what `as_times` does, of times that may be meant.
+
+    Raises:
+        DataError: as in `as_times`; or times are in two units, or more than 50 years apart.
+
+    Warns:
+        DataWarning: times are in the future, or at the epoch.
+    """
+    times = as_times(column, name)
+    check_span(times, name)
+    return times
+
+
 def as_times(column: pd.Series, name: str) -> np.ndarray:
     """Return a column of times as numbers `(N,)`: seconds of dates, numbers as they are.
 
@@ -67,9 +92,9 @@ def as_times(column: pd.Series, name: str) -> np.ndarray:
             f"{examples(missing)}; fill or drop these rows"
         )
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        epoch = pd.Timestamp(0, tz=getattr(column.dtype, "tz", None))
-        return ((column - epoch) / pd.Timedelta(seconds=1)).to_numpy(dtype="float64")
-    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return _seconds(column, name)
+    is_real = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(column.dtype)
+    if not is_real or pd.api.types.is_bool_dtype(column.dtype):
         raise DataError(
             f"PB-D071: column {name!r} holds {column.dtype} values, not times; give numbers, or convert with "
             "pandas.to_datetime"
@@ -82,3 +107,15 @@ def as_times(column: pd.Series, name: str) -> np.ndarray:
             f"{examples(pd.Series(infinite))}; fix or drop these rows"
         )
     return times
+
+
+def _seconds(column: pd.Series, name: str) -> np.ndarray:
+    """Return dates as seconds since 1970, `(N,)`."""
+    epoch = pd.Timestamp(0, tz=getattr(column.dtype, "tz", None))
+    try:
+        return ((column - epoch) / pd.Timedelta(seconds=1)).to_numpy(dtype="float64")
+    except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta, OverflowError) as error:
+        raise DataError(
+            f"PB-D469: column {name!r} has dates from {column.min()} to {column.max()}, which nanoseconds since 1970 do not "
+            "reach; fix or drop those before 1678 or after 2261"
+        ) from error

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pyro_popbias.data.ids import as_text, warn_of_two_forms
+from pyro_popbias.data.ids import as_text, warn_of_forms
 from pyro_popbias.errors import DataError
 
 
@@ -59,9 +59,9 @@ class IdCodes:
         return "".join(f"{json.dumps(text)}\n" for text in new).encode()
 
     def warn(self) -> None:
-        """Warn where ids hold one number in two forms.
+        """Warn where ids that a reader takes for one are different.
 
         Warns:
-            DataWarning: they do.
+            DataWarning: as `ids.warn_of_forms`.
         """
-        warn_of_two_forms(pd.Index(list(self._codes), dtype=str), self._name)
+        warn_of_forms(pd.Index(list(self._codes), dtype=str), self._name)

@@ -4,19 +4,22 @@ Two different ids must never become one (2^53 and 2^53 + 1 as floats), and a mis
 """
 
 import warnings
+from collections.abc import Iterable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.data.id_forms import refuse_long_integers, refuse_surrogates, refuse_unusable, warn_of_look_alikes
 from pyro_popbias.errors import DataError, DataWarning
 
 EXACT_FLOAT = 2**53  # from here on, different integers share one float
 
 
-def examples(rows: pd.Series, limit: int = 3) -> str:
+def examples(rows: "pd.Series[bool] | np.ndarray", limit: int = 3) -> str:
     """Return the positions of the first true rows, as messages show them: "rows 3, 17, 20"."""
-    positions = rows.to_numpy().nonzero()[0]
+    positions = np.asarray(rows).nonzero()[0]
     shown = ", ".join(str(position) for position in positions[:limit])
     return f"row{'s' if len(positions) > 1 else ''} {shown}{', ...' if len(positions) > limit else ''}"
 
@@ -29,8 +32,26 @@ def as_text(column: pd.Series, name: str) -> pd.Series:
         name: the column's name for messages.
 
     Raises:
-        DataError: ids are missing, empty, of mixed types, not integral, or too large to be exact.
+        DataError: ids are missing, empty, of mixed types, not integral, too large to be exact or too long, or have control
+            characters or lone surrogates.
     """
+    text = _as_text(column, name)
+    if pd.api.types.is_string_dtype(column.dtype) or column.dtype == object:
+        refuse_unusable(pd.Index(text.unique(), dtype=str), text, name)
+    return text
+
+
+def column_of(ids: Iterable[Any]) -> "pd.Series[Any]":
+    """Return a list of ids as a column, for `as_text`."""
+    listed = list(ids)
+    try:
+        return pd.Series(listed, dtype=None if listed else str)
+    except UnicodeEncodeError:  # lone surrogates, which `as_text` refuses
+        return pd.Series(listed, dtype=object)
+
+
+def _as_text(column: pd.Series, name: str) -> pd.Series:
+    """Return what `as_text` does, without a look at the characters of ids."""
     column = column.reset_index(drop=True)
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
@@ -70,6 +91,7 @@ def _text(column: pd.Series, name: str) -> pd.Series:
     if column.dtype == object:
         kinds = sorted({type(value).__name__ for value in column})
         if all(isinstance(value, Integral) and not isinstance(value, bool) for value in column):
+            refuse_long_integers(column, name)
             return column.map(str).astype(str)
         if kinds != ["str"]:
             raise DataError(
@@ -80,6 +102,8 @@ def _text(column: pd.Series, name: str) -> pd.Series:
     empty = column == ""
     if empty.any():
         raise DataError(f"PB-D039: column {name!r} has {empty.sum()} empty ids, first at {examples(empty)}")
+    if column.dtype == object or getattr(column.dtype, "storage", "") == "python":
+        refuse_surrogates(column, name)
     return column.astype(str)
 
 
@@ -92,11 +116,47 @@ def as_codes(column: pd.Series, name: str) -> tuple[np.ndarray, "pd.Index[str]"]
 
     Raises:
         DataError: ids cannot be used.
+
+    Warns:
+        DataWarning: ids look alike, or a categorical has categories without rows.
     """
-    codes, found = pd.factorize(as_text(column, name))
+    text = _as_text(column, name)
+    codes, found = pd.factorize(text)
     ids = pd.Index(found, dtype=str)
-    warn_of_two_forms(ids, name)
+    refuse_unusable(ids, text, name)
+    _warn_of_unused(column, ids, name)
+    warn_of_forms(ids, name)
     return codes.astype(np.int32), ids
+
+
+def _warn_of_unused(column: pd.Series, ids: "pd.Index[str]", name: str) -> None:
+    """Warn of categories without rows, which are left out and do not become ids."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return
+    categories = column.cat.categories
+    unused = categories[~categories.isin(column.unique())]
+    if len(unused):
+        message = (
+            f"PB-D455: column {name!r} has {len(unused)} of {len(categories)} categories without rows, such as "
+            f"{str(unused[0])!r}; they are left out. For items without rows give item_features and new_items=True; else drop "
+            "them with frame[column].cat.remove_unused_categories()"
+        )
+        warnings.warn(message, DataWarning, stacklevel=4)
+
+
+def warn_of_forms(ids: "pd.Index[str]", name: str) -> None:
+    """Warn where ids that a reader takes for one are different.
+
+    Args:
+        ids: distinct ids.
+        name: the column's name for messages.
+
+    Warns:
+        DataWarning: two hold one number as an integer and as a float, or differ by case, space, characters without width or
+            normal form.
+    """
+    warn_of_two_forms(ids, name)
+    warn_of_look_alikes(ids, name)
 
 
 def warn_of_two_forms(ids: "pd.Index[str]", name: str) -> None:

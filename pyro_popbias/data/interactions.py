@@ -13,8 +13,8 @@ from scipy import sparse
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.duplicates import warn_of_duplicates
 from pyro_popbias.data.features import Features
-from pyro_popbias.data.frames import as_frame, as_times, check_columns, check_roles
-from pyro_popbias.data.ids import as_codes, as_text
+from pyro_popbias.data.frames import as_frame, check_columns, check_roles, checked_times
+from pyro_popbias.data.ids import as_codes, as_text, warn_of_forms
 from pyro_popbias.data.labels import as_labels
 from pyro_popbias.data.log_columns import LogColumns
 from pyro_popbias.data.log_reading import read_log
@@ -95,7 +95,7 @@ class Interactions:
             RunFolderError: there are no files, or the folder holds something else or cannot be written.
 
         Warns:
-            DataWarning: periods are nearly empty, or a column of ids holds two forms of one number.
+            DataWarning: periods are nearly empty, times are unlikely, or a column of ids holds ids that look alike.
         """
         columns = LogColumns(user, item, label, positive_if, time, periods, period_by)
         return cls.of_log(read_log(Path(path), Path(folder), columns))
@@ -144,12 +144,12 @@ class Interactions:
             ConfigError: `periods`, `period_by` or `positive_if` is wrong.
 
         Warns:
-            DataWarning: rows are repeated or contradict each other, periods are nearly empty, or a column of ids holds
-                two forms of one number.
+            DataWarning: rows are repeated or contradict each other, periods are nearly empty, times are unlikely, a column of
+                ids holds two forms of one number or ids that look alike, or categories without rows.
         """
         frame = as_frame(frame)
         named = {"user": user, "item": item, "label": label, "time": time}
-        wanted = {role: name for role, name in named.items() if name is not None}
+        wanted = {role: name for role, name in named.items() if name is not None or role in ("user", "item")}
         check_columns(frame, wanted.values())
         check_roles(user, item)
         if not len(frame):
@@ -157,12 +157,11 @@ class Interactions:
         user_codes, users = as_codes(frame[user], user)
         item_codes, items = as_codes(frame[item], item)
         labels = None if label is None else as_labels(frame[label], label, positive_if)
-        times = None if time is None else as_times(frame[time], time)
+        times = None if time is None else checked_times(frame[time], time)
         others = frame.drop(columns=list(wanted.values())).select_dtypes("number").reset_index(drop=True)
         events = cls(users, items, user_codes, item_codes, labels, times, columns=others)
-        if times is not None:
-            moments = {"user": user_codes, "item": item_codes, "time": times}
-            warn_of_duplicates(pd.DataFrame(moments if labels is None else {**moments, "label": labels}), users, items)
+        keys = {"user": user_codes, "item": item_codes, "time": times, "label": labels}
+        warn_of_duplicates({role: codes for role, codes in keys.items() if codes is not None}, users, items)
         events = events.with_periods(periods, by=period_by)
         return events.with_features(user_features=user_features, item_features=item_features, new_items=new_items)
 
@@ -278,7 +277,9 @@ class Interactions:
         if not isinstance(features, pd.DataFrame):
             return self  # refused where features are read
         ids = pd.Index(as_text(features.index.to_series(), f"item_features.{features.index.name or 'index'}"))
-        return replace(self, items=self.items.append(ids[~ids.isin(self.items)].unique()))
+        items = self.items.append(ids[~ids.isin(self.items)].unique())
+        warn_of_forms(items, "item, with those of item_features")
+        return replace(self, items=items)
 
     def take(self, index: np.ndarray) -> "Interactions":
         """Return some rows, in the order given and in memory, recoded to their own users and items."""

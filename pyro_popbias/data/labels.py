@@ -53,7 +53,7 @@ def as_numbers(column: pd.Series, name: str) -> np.ndarray:
         name: the column's name for messages.
 
     Raises:
-        DataError: values are missing, or are not numbers.
+        DataError: values are missing or infinite, or are not real numbers.
     """
     column = column.reset_index(drop=True)
     missing = column.isna()
@@ -62,13 +62,20 @@ def as_numbers(column: pd.Series, name: str) -> np.ndarray:
             f"PB-D053: column {name!r} has {missing.sum()} missing labels in {len(column)} rows, first at "
             f"{examples(missing)}; drop these rows"
         )
-    if not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)):
+    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_complex_dtype(column.dtype):
         shown = ", ".join(repr(value) for value in column.drop_duplicates().head(4))
         raise DataError(
             f"PB-D056: column {name!r} holds {column.dtype} values such as {shown}, not numbers; "
             "map them to 0 and 1 first, for example frame[column].map({'no': 0, 'yes': 1})"
         )
-    return column.to_numpy(dtype="float64")
+    values = column.to_numpy(dtype="float64")
+    infinite = ~np.isfinite(values)
+    if infinite.any():
+        raise DataError(
+            f"PB-D463: column {name!r} has {infinite.sum()} infinite labels in {len(values)} rows, first at "
+            f"{examples(infinite)}; fix or drop these rows"
+        )
+    return values
 
 
 def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarray:
@@ -80,7 +87,7 @@ def as_labels(column: pd.Series, name: str, positive_if: str | None) -> np.ndarr
         positive_if: a comparison with a number; None if labels are 0 and 1 already.
 
     Raises:
-        DataError: values are missing, are not numbers, or are other than 0 and 1 without a rule.
+        DataError: values are missing or infinite, are not numbers, or are other than 0 and 1 without a rule.
         ConfigError: the rule cannot be read.
     """
     values = as_numbers(column, name)
@@ -105,10 +112,9 @@ def _other_values(values: pd.Series, other: pd.Series, name: str) -> str:
 
 def _advice(values: pd.Series) -> str:
     """Return what to do about values other than 0 and 1, with a rule that makes some rows positive and some not."""
-    numbers = values[np.isfinite(values)]
-    above_least = np.unique(numbers)[1:]
+    above_least = np.unique(values)[1:]
     if not len(above_least):
         return "All rows have one value, which tells nothing apart: leave label out for a log of positives"
-    middle = min(int(np.searchsorted(above_least, numbers.median())), len(above_least) - 1)
+    middle = min(int(np.searchsorted(above_least, values.median())), len(above_least) - 1)
     threshold = np.format_float_positional(above_least[middle], trim="-")
     return f"Map them, or for ratings say what is a positive, for example positive_if='>={threshold}'"

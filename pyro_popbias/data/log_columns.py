@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pyro_popbias.data.frames import as_times, check_roles
+from pyro_popbias.data.frames import check_roles, checked_times
 from pyro_popbias.data.id_codes import IdCodes
 from pyro_popbias.data.labels import as_labels, parse_rule
 from pyro_popbias.data.periods import PeriodBy, require_period_by, require_periods
@@ -76,7 +76,7 @@ class LogColumns:
             rows["label"] = as_labels(_series(batch, self.label), self.label, self.positive_if)
         if self.time is None or not len(batch):
             return rows, []
-        times = as_times(_series(batch, self.time), self.time)
+        times = checked_times(_series(batch, self.time), self.time)
         if self.periods > 1:
             rows["time"] = times
         return rows, [float(times.min()), float(times.max())]

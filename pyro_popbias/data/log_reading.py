@@ -32,6 +32,7 @@ from pyro_popbias.data.parquet_source import ParquetSource
 from pyro_popbias.data.periods import period_edges, warn_of_sparse_periods
 from pyro_popbias.data.row_counts import RowCounts
 from pyro_popbias.data.stored_log import CODE, COUNTS, IDS, MANIFEST, ROWS, SCHEMA, StoredLog, manifest_of
+from pyro_popbias.data.time_span import refuse_two_units
 from pyro_popbias.errors import DataError, PopBiasError, RunFolderError, RunLockedError
 from pyro_popbias.progress import measured
 
@@ -127,6 +128,7 @@ class LogReading:
                 pending.append(rows)
                 if times:
                     span = [min(span[0], times[0]), max(span[1], times[1])] if span else times
+                    refuse_two_units(np.array(span), str(self._columns.time))
                 place, done = batch.after, done + len(batch.columns)
                 show(done)
                 if sum(map(len, pending)) < FLUSH and done < self._source.rows:

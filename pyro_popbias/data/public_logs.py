@@ -1,5 +1,6 @@
 """Public data sets in the files that their authors publish: MovieLens, Coat and Adressa. Nothing of them is shipped."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pandas as pd
 
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.periods import PeriodBy
+from pyro_popbias.data.regular_files import opened
 from pyro_popbias.data.table_files import read_table
-from pyro_popbias.errors import DataError, RunFolderError
+from pyro_popbias.errors import DataError
 
 MOVIELENS = ("ratings.csv", "ratings.dat", "u.data")  # of latest, 20M and 25M; of 1M and 10M; of 100K
 COLUMNS = ["userId", "movieId", "rating", "timestamp"]
@@ -67,7 +69,10 @@ def _lines(file: Path, separator: str) -> pd.DataFrame:
             f"PB-D372: {len(wrong)} lines of {file} are not {separator.join(COLUMNS)}, first line {wrong[0]}"
         )
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.assign(rating=pd.to_numeric(frame["rating"]), timestamp=pd.to_numeric(frame["timestamp"]))
+    try:
+        return frame.assign(rating=pd.to_numeric(frame["rating"]), timestamp=pd.to_numeric(frame["timestamp"]))
+    except ValueError as error:
+        raise DataError(f"PB-D372: {file} has ratings or times that are not numbers: {error}") from None
 
 
 def read_adressa(folder: str | Path) -> tuple[Interactions, Interactions]:
@@ -145,7 +150,5 @@ def _read(file: Path) -> str:
     Raises:
         RunFolderError: it cannot be read.
     """
-    try:
-        return file.read_text(encoding="latin-1")
-    except OSError as error:
-        raise RunFolderError(f"PB-R022: cannot read {file}: {error.strerror}") from error
+    with opened(file) as content:
+        return io.StringIO(content.read().decode("latin-1"), newline=None).read()  # any kind of newline

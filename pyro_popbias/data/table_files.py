@@ -3,22 +3,23 @@
 import csv as pycsv
 import gzip
 import io
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from pyro_popbias.data.file_content import refuse_other_content, unzip
 from pyro_popbias.data.frames import check_columns
-from pyro_popbias.errors import ConfigError, DataError, RunFolderError
+from pyro_popbias.data.regular_files import opened
+from pyro_popbias.errors import ConfigError, DataError
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
-
-
+BLOCK = 2**20  # bytes that are parsed at once
+MOST_BYTES = 2**31 - 1  # that can be
 FORMULA = r"[=+\-@\t\r\n\x00]"  # first characters of text that a spreadsheet may run
-
-
 NUMBER = r"[+-]?\d*\.?\d+(e[+-]?\d+)?"
 
 
@@ -52,20 +53,17 @@ def read_table(
     """
     path = Path(path)
     ending = file_ending(path)
-    try:
+    with opened(path) as file:
         if ending == ".parquet":
-            path.open("rb").close()  # what is wrong from here on is wrong with its content
-            return _checked_columns(path, _read_parquet(path), text)
-        content = path.read_bytes()
-    except OSError as error:
-        raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror}") from error
-    content = _unzip(path, content) if ending == ".csv.gz" else content
+            return _checked_columns(path, _read_parquet(path, file), text)
+        content = file.read()
+    content = unzip(path, content) if ending == ".csv.gz" else content
     return _read_csv(path, content, text, text_if_there=text_if_there, first_text=first_text)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path, file: BinaryIO) -> pd.DataFrame:
     try:
-        table = parquet.read_table(path)
+        table = parquet.read_table(file)
         table.validate(full=True)  # text that is not UTF-8 would fail later, where it is used
         frame: pd.DataFrame = table.to_pandas(date_as_object=False)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -77,27 +75,16 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _unzip(path: Path, content: bytes) -> bytes:
-    try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error) as error:
-        raise DataError(
-            f"PB-D014: {path} ends inside its gzip data; the file is truncated, fetch it again ({_first_line(error)})"
-        ) from error
-    except gzip.BadGzipFile as error:
-        raise DataError(f"PB-D013: {path} does not hold gzip data; rename it to .csv") from error
-
-
 def _read_csv(
     path: Path, content: bytes, text: tuple[str, ...], *, text_if_there: tuple[str, ...], first_text: bool
 ) -> pd.DataFrame:
     if not content.strip():
         raise DataError(f"PB-D003: {path} is empty (0 bytes of content)")
-    _refuse_other_encodings(path, content)
+    refuse_other_content(path, content)
     if content.count(b'"') % 2 and _ends_inside_quotes(content):
         raise DataError(f"PB-D019: {path} has an unclosed quote, in the row that begins {_open_quote(content)}")
-    as_text = (*text, *text_if_there, *([_first_name(content)] if first_text else []))
-    table = _parse(path, content, as_text)
+    first = _first_name(content) if first_text else None
+    table = _parse(path, content, [*text, *text_if_there, *([] if first is None else [first])])
     frame = table.to_pandas(date_as_object=False)
     missing = [name for name in text if name not in table.column_names]
     if missing and len(table.column_names) == 1:
@@ -108,21 +95,6 @@ def _read_csv(
     return _checked_columns(path, frame, text)
 
 
-def _refuse_other_encodings(path: Path, content: bytes) -> None:
-    if content.startswith(b"\x1f\x8b"):
-        raise DataError(f"PB-D315: {path} holds gzip data; rename it to .csv.gz")
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        guess = "UTF-16" if utf_16 else "perhaps Latin-1 or Windows-1252"
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"PB-D011: {path} is not UTF-8 text, {guess}: byte 0x{content[error.start]:02x} at offset {error.start} "
-            f"(line {line}); convert the file to UTF-8"
-        ) from error
-
-
 def _checked_columns(path: Path, frame: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     try:
         check_columns(frame, names)
@@ -131,13 +103,16 @@ def _checked_columns(path: Path, frame: pd.DataFrame, names: tuple[str, ...]) ->
     return frame
 
 
-def _first_name(content: bytes) -> str:
-    """Return the name of the first column."""
-    header = content[: content.find(b"\n")] if b"\n" in content else content
-    return next(pycsv.reader([header.decode("utf-8-sig", errors="replace")]))[0]
+def _first_name(content: bytes) -> str | None:
+    """Return the name of the first column; None where the header cannot be read."""
+    try:
+        options = csv.ParseOptions(newlines_in_values=True)
+        return str(csv.open_csv(io.BytesIO(content[:BLOCK]), parse_options=options).schema.names[0])
+    except pa.ArrowException:
+        return None
 
 
-def _parse(path: Path, content: bytes, text: tuple[str, ...]) -> pa.Table:
+def _parse(path: Path, content: bytes, text: Sequence[str], *, block: int = BLOCK) -> pa.Table:
     faults: list[csv.InvalidRow] = []
 
     def note(row: csv.InvalidRow) -> str:
@@ -147,11 +122,14 @@ def _parse(path: Path, content: bytes, text: tuple[str, ...]) -> pa.Table:
     try:
         table = csv.read_csv(
             io.BytesIO(content),
-            read_options=csv.ReadOptions(use_threads=False),  # threads would number no rows
+            # threads would number no rows
+            read_options=csv.ReadOptions(use_threads=False, block_size=block),
             parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string())),
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        if "straddling" in str(error) and block < len(content) < MOST_BYTES:  # a row is longer than a block
+            return _parse(path, content, text, block=len(content))
         raise DataError(f"PB-D017: {path} is not a readable CSV file: {_first_line(error)}") from error
     if faults:
         raise DataError(

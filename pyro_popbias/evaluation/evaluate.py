@@ -19,8 +19,9 @@ from pyro_popbias.errors import ConfigError, DataError, DataWarning
 from pyro_popbias.evaluation.bootstrap import Metric, inside, intervals
 from pyro_popbias.evaluation.judgement import LabelledRows, metrics_of_lists, metrics_of_rows
 from pyro_popbias.evaluation.lists import lists_and_ties, lists_of_rows
-from pyro_popbias.evaluation.trained_rows import refuse_trained, trained_rows
+from pyro_popbias.evaluation.trained_rows import refuse_trained, trained_rows, warn_of_earlier
 from pyro_popbias.prediction.pairs import Pairs, predict_pairs
+from pyro_popbias.prediction.recommendation import refuse_one_item
 from pyro_popbias.prediction.scorer import Scorer
 from pyro_popbias.registry import nearest
 from pyro_popbias.validation import require_integer
@@ -96,7 +97,8 @@ def evaluate(
         score: `(N,)` given affinities of the test's rows, where the study has a score column.
 
     Raises:
-        DataError: the test is not Interactions, was trained on for the most part, or has no row that can be judged.
+        DataError: the test is not Interactions, was trained on for the most part, or has no row that can be judged; or there
+            is one item only.
         ConfigError: `k` or `candidates` is wrong.
     """
     lengths, wanted = _lengths(k), require_candidates(candidates)
@@ -104,6 +106,8 @@ def evaluate(
         raise DataError(
             f"PB-D001: expected Interactions as test, got {type(test).__name__}; see Interactions.from_frame"
         )
+    refuse_one_item(scorer.catalogue)
+    warn_of_earlier(test, train)
     seen = _numbers(train)
     rows, notes = _rows(scorer, test, train, wanted)
     is_relevant = rows.label > 0

@@ -1,12 +1,15 @@
-"""Rows of a test that were trained on: a fit knows them by heart, and says nothing by ranking them well."""
+"""Tests that say too much: rows that were trained on, which a fit knows by heart, and rows from before the training."""
+
+import warnings
 
 import numpy as np
 import pandas as pd
 
 from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.errors import DataError
+from pyro_popbias.errors import DataError, DataWarning
 
 MOST_TRAINED = 0.9  # share of a test's rows that may have been trained on
+MOST_EARLIER = 0.9  # share of a test's rows that may be earlier than this share of the training rows
 
 
 def trained_rows(test: Interactions, train: Interactions) -> np.ndarray:
@@ -39,3 +42,28 @@ def refuse_trained(trained: np.ndarray, *, whose: str = "") -> None:
             f"PB-D370: {int(trained.sum())} of the {len(trained)} rows of the test were trained on{whose and f' by {whose}'}; "
             "evaluate on rows that were held out, such as of Interactions.split"
         )
+
+
+def warn_of_earlier(test: Interactions, train: Interactions, *, whose: str = "") -> None:
+    """Warn of a test that is from before the training, as where the two were swapped.
+
+    A test drawn at random is from the same time, and is not meant.
+
+    Args:
+        test: the rows of the test.
+        train: the rows trained on.
+        whose: training it was, where there are several fits.
+
+    Warns:
+        DataWarning: nine tenths of the test's rows are earlier than nine tenths of the training rows.
+    """
+    if test.time is None or train.time is None:
+        return
+    last, first = np.quantile(test.time, MOST_EARLIER), np.quantile(train.time, 1 - MOST_EARLIER)
+    if last < first:
+        message = (
+            f"PB-D467: {int((test.time < first).sum())} of the {len(test)} rows of the test are earlier than nine tenths of the "
+            f"rows trained on{whose and f' by {whose}'}: the fit knows what came after them; train on the earlier rows, as "
+            "Interactions.split('temporal') does"
+        )
+        warnings.warn(message, DataWarning, stacklevel=6)

@@ -18,7 +18,7 @@ import pandas as pd
 import xarray as xr
 
 from pyro_popbias.assembly.training_data import given_score, split_rows
-from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.ids import as_text, column_of
 from pyro_popbias.errors import ConfigError, DataError, DataWarning, IncompatibleError
 from pyro_popbias.inference_data.arviz_compat import to_container
 from pyro_popbias.inference_data.interaction_draws import InteractionSubset, log_likelihood, predictive
@@ -146,7 +146,7 @@ def _cells(fit: Trained, items: Iterable[Any] | None) -> CellCoords:
     listed = None if items is None else list(items)
     if listed == []:
         raise ConfigError("PB-C016: items= is empty; leave it out for all items")
-    ids = fit.catalogue.items if listed is None else pd.Index(as_text(pd.Series(listed), "items")).unique()
+    ids = fit.catalogue.items if listed is None else pd.Index(as_text(column_of(listed), "items")).unique()
     code = fit.catalogue.items.get_indexer(ids)
     if (code < 0).any():
         raise DataError(f"PB-D049: {(code < 0).sum()} unseen items, first {', '.join(ids[code < 0][:5])}")

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch.distributions import constraints
 
-from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.ids import as_text, column_of
 from pyro_popbias.errors import ConfigError, DataError
 
 SHOWN, MOST_SHOWN = 3, 40  # examples in messages, and characters of each
@@ -85,7 +85,7 @@ def _by_item(popularity: Mapping[Any, Any], support: constraints.Constraint) -> 
         raise ConfigError(
             f"PB-C361: {len(wrong)} of {len(values)} values of popularity must be {_wanted(support)} ({_listed(shown)})"
         )
-    ids = as_text(pd.Series(list(values), dtype=None if values else str), "popularity")
+    ids = as_text(column_of(values), "popularity")
     return pd.Series(list(values.values()), index=pd.Index(ids), dtype="float64")
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.id_forms import shown_id
+from pyro_popbias.data.ids import as_text, column_of
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.prediction.pairs import SCORE_COLUMNS, cold_items, score_columns
 from pyro_popbias.prediction.scorer import Scorer
@@ -34,9 +36,10 @@ def recommend_items(
 
     Raises:
         ConfigError: users are a single string or a table.
-        DataError: users are unseen, or popularity is a mapping and lacks items.
+        DataError: users are unseen, popularity is a mapping and lacks items, or there is one item only.
     """
     catalogue = scorer.catalogue
+    refuse_one_item(catalogue)
     columns = {"user": str, "rank": int, "item": str, **dict.fromkeys(SCORE_COLUMNS, float), "cold": bool}
     blocks, listed = [pd.DataFrame(columns=list(columns)).astype(columns)], [np.empty((0, 3), dtype=np.int64)]
     codes, cold = user_codes(catalogue.users, users), cold_items(catalogue)
@@ -64,6 +67,19 @@ def _list_probability(
     return np.asarray(scorer.list_probability(codes, lists, k, seen, seed=seed)[row, rank])
 
 
+def refuse_one_item(catalogue: Catalogue) -> None:
+    """Refuse to rank a catalogue of one item.
+
+    Raises:
+        DataError: there is no other.
+    """
+    if len(catalogue.items) == 1:
+        raise DataError(
+            f"PB-D466: the fit knows one item, {shown_id(catalogue.items[0])}, and a ranking of one says nothing; fit several "
+            "items, or use predict"
+        )
+
+
 def user_codes(known: "pd.Index[str]", users: Iterable[Any] | None) -> np.ndarray:
     """Return the codes of distinct users, in the order in which they first appear.
 
@@ -84,7 +100,7 @@ def user_codes(known: "pd.Index[str]", users: Iterable[Any] | None) -> np.ndarra
     listed = list(users)
     if not listed:
         return np.arange(0)
-    ids = pd.Index(as_text(pd.Series(listed), "users")).unique()
+    ids = pd.Index(as_text(column_of(listed), "users")).unique()
     codes = known.get_indexer(ids)
     if (codes < 0).any():
         unknown = ids[codes < 0]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from pyro_popbias.data.ids import as_text
+from pyro_popbias.data.ids import as_text, column_of
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.report.figure import clean, new_axes
 from pyro_popbias.report.fit_plots import is_positive
@@ -82,7 +82,7 @@ def _known(fit: Trained, items: Iterable[Any]) -> list[str]:
     listed = list(items)
     if not listed:
         raise DataError("PB-D421: items is empty; pass ids, or leave it out for those with most rows")
-    ids = pd.Index(as_text(pd.Series(listed), "items")).unique()
+    ids = pd.Index(as_text(column_of(listed), "items")).unique()
     unknown = ids[~ids.isin(fit.catalogue.items)]
     if len(unknown):
         raise DataError(f"PB-D049: {len(unknown)} unseen items, first {', '.join(unknown[:5])}; leave them out")

@@ -61,6 +61,16 @@ def test_times_that_are_days_do_not_tell_rows_apart():
     assert len(quiet(frame, time="time")) == 1000
 
 
+def test_copies_without_times_are_told_where_no_pair_has_both_labels():
+    rows = LOG.iloc[[0, 2, 4]].drop(columns="time")
+    twice = pd.concat([rows, rows.iloc[:1]], ignore_index=True)
+    match = r"PB-D311: 1 of 4 rows repeat .*the same user, item, label \(row 3: user 'a', item 'x'\).*no pair has both"
+    with pytest.warns(DataWarning, match=match):
+        pb.Interactions.from_frame(twice, label="label")
+    assert len(quiet(twice)) == len(quiet(twice.assign(label=1), label="label")) == 4
+    assert len(quiet(pd.concat([twice, rows.iloc[1:2].assign(label=0)]), label="label")) == 5
+
+
 def test_real_logs_are_quiet(movielens):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -29,7 +29,8 @@ def test_labels_as_they_are(values):
             [0, 1, 2, 2, -1], r"PB-D052: column 'label'.*found 2 other values in 3 of 5 rows \(2 x2, -1 x1", id="52"
         ),
         pytest.param([0, 0.5], r"PB-D052: .*1 other value in 1 of 2 rows \(0\.5 x1; first at row 1\)", id="52 half"),
-        pytest.param([0, np.inf], r"PB-D052: .*inf x1", id="54"),
+        pytest.param([0, np.inf], r"PB-D463: .*1 infinite labels in 2 rows, first at row 1", id="54"),
+        pytest.param([0j, 1 + 2j], r"PB-D056: .*complex128 values", id="57 complex"),
         pytest.param([0.9, 1.0], r"PB-D052: .*0\.9 x1", id="59 no cast before the check"),
         pytest.param([1, 2, 3, 4, 5], r"PB-D052: .*positive_if='>=3'", id="58"),
         pytest.param([0.0, np.nan], r"PB-D053: .*1 missing labels in 2 rows, first at row 1", id="53"),
@@ -54,7 +55,7 @@ def test_other_labels_are_refused(values, message):
         ([1, 5, 1, 1], ">=5"),
         ([1, 5, 5, 5], ">=5"),
         ([0.5, 0.5, 0.5, 4.0], ">=4"),
-        ([-1, 1, -np.inf], ">=1"),
+        ([-1, 1, -7], ">=-1"),
         ([1234567.25, 1234567.5], ">=1234567.5"),
     ],
 )
@@ -63,6 +64,11 @@ def test_advised_rule_makes_both_labels(values, advised):
     with pytest.raises(DataError, match=f"PB-D052: .*positive_if='{advised}'$"):
         as_labels(column, "label", None)
     assert set(as_labels(column, "label", advised)) == {0, 1}
+
+
+def test_a_rule_makes_no_label_of_infinity():
+    with pytest.raises(DataError, match="PB-D463: column 'label' has 2 infinite labels"):
+        as_labels(pd.Series([np.inf, 3.0, -np.inf]), "label", ">=4")
 
 
 def test_one_value_has_no_rule():

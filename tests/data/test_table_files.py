@@ -35,8 +35,9 @@ def test_ids_are_text(tmp_path, name, content):
 
 
 def test_quoted_commas_newlines_and_inches(tmp_path):
-    path = written(tmp_path, b'user,item\n"a,1","x\ny"\nb,12" vinyl\n')
-    assert read_interactions(path).items.tolist() == ["x\ny", '12" vinyl']
+    path = written(tmp_path, b'user,item,title\n"a,1",x,"two\nlines"\nb,12" vinyl,one\n')
+    events = read_interactions(path)
+    assert (events.users.tolist(), events.items.tolist()) == (["a,1", "b"], ["x", '12" vinyl'])
 
 
 @pytest.mark.parametrize(
@@ -51,9 +52,11 @@ def test_quoted_commas_newlines_and_inches(tmp_path):
         pytest.param(
             "log.csv",
             "user,item\nà,x\n".encode("utf-16"),
-            r"PB-D011: .*not UTF-8 text, UTF-16: byte 0xff at offset 0 ",
+            r"PB-D010: .*log\.csv is UTF-16 text; convert it to UTF-8, .*iconv -f UTF-16",
             id="10",
         ),
+        pytest.param("log.csv", "user,item\na,x\n".encode("utf-16-le"), "PB-D010: .*is UTF-16 text", id="10 no mark"),
+        pytest.param("log.csv", "user,item\na,x\n".encode("utf-32"), "PB-D010: .*is UTF-32 text", id="10 UTF-32"),
         pytest.param(
             "log.csv",
             b"user,item\na,caf\xe9\n",

@@ -13,6 +13,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 from bad_inputs.evaluate import all_rows, evaluate  # noqa: E402
+from bad_inputs.near_misses import declared, near_misses  # noqa: E402
 
 ROWS = all_rows()
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -51,3 +52,11 @@ def test_same_answer_without_assertions(row, optimized):
 
 def test_no_row_is_missing():
     assert {row.number for row in ROWS} == set(range(1, 103))
+
+
+def test_misspelt_names_bring_the_name_that_was_meant():
+    found = near_misses(100, seed=1)
+    assert sum(found.values()) >= 0.95 * len(found), [name for name, right in found.items() if not right]
+    groups = {names.of: names.known for names in declared()}
+    assert {"model", "guide", "columns", "[training]", "[model.affinity] of embedding", "popbias fit"} <= groups.keys()
+    assert "learning_rate" in groups["[training]"]

@@ -1,11 +1,12 @@
 import re
+import unicodedata
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias.errors import RunFolderError
+from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.report.html import render
 
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -95,11 +96,25 @@ def fit_checks(fit):
     return Check(findings=(), tables={})
 
 
+def has_control_characters(text):
+    return any(unicodedata.category(each) == "Cc" for each in text)
+
+
 def test_hostile_ids_are_text_in_every_export(hostile, make_frame, tmp_path):
     frame = make_frame(items=len(hostile), rows=3000)
-    accepted = [each for each in hostile if each.strip() and each.isprintable() and len(each) < 1000]
-    names = {f"i{code}": each for code, each in enumerate(accepted)}
-    frame = frame[frame["item"].isin(names)].assign(item=lambda rows: rows["item"].map(names))
+    names = {f"i{code}": each for code, each in enumerate(hostile)}
+    frame = frame.assign(item=frame["item"].map(names))
+    refused = set()
+    for code, wrong in (("PB-D452", has_control_characters), ("PB-D453", lambda each: len(each) > 1024)):
+        with pytest.raises(DataError, match=f"{code}: column 'item' has "):
+            pb.Interactions.from_frame(frame, label="label")
+        refused |= set(filter(wrong, hostile))
+        frame = frame[~frame["item"].isin(refused)]
+    assert (
+        len(refused)
+        == sum(not (each.replace("\u202e", "").isprintable() and len(each) < 1000) for each in hostile)
+        > 15
+    )
     fit = pb.fit(pb.Interactions.from_frame(frame, label="label"), study=study_of(), progress=False)
     assert_inert(render(fit, {}, fit_checks(fit)))
     fit.save(tmp_path / "run")

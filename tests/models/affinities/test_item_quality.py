@@ -320,7 +320,7 @@ def test_one_item_has_no_correlation(phase_two_as):
         model={"exposure": "poisson", "affinity": {"name": "embedding", "dim": 2}},
         training={"epochs": 2, "device": "cpu"},
     )
-    with phase_two_as(steps=3, cycle=2, most_cycles=1):
+    with phase_two_as(steps=3, cycle=2, most_cycles=1), pytest.warns(DataWarning, match="PB-D465: .*one item, 'only'"):
         parameters = pb.fit(events, study=study, progress=False).parameters().set_index("name")
     assert np.isnan(parameters.loc["quality_popularity_correlation", "mean"])
 
