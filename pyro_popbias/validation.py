@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from pyro_popbias.errors import ConfigError, shown
 from pyro_popbias.registry import Registry, nearest
 
+LARGEST_SEED = 2**63 - 2  # groups of draws take the seed after it
 Positive = Annotated[float, Field(strict=True, ge=1e-6, le=1e6, allow_inf_nan=False)]
 Learnable = Positive | Literal["learned"]
 Flag = Annotated[bool, Field(strict=True)]  # "yes", 1 and "on" are no truth values
@@ -35,6 +36,15 @@ def require_integer(name: str, value: Any, minimum: int, maximum: int | None = N
             return number
     bounds = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
     raise ConfigError(f"{code}: {name} must be an integer {bounds}, not {shown(value)}")
+
+
+def require_seed(seed: Any) -> int:
+    """Return a seed: an integer that every generator takes.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    return require_integer("seed", seed, 0, LARGEST_SEED)
 
 
 class Section(BaseModel):

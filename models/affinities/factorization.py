@@ -84,6 +84,11 @@ class FactorizationAffinity(Affinity):
             self.register_buffer(f"{side}_value", torch.tensor(each.value), persistent=False)
 
     @classmethod
+    def vectors(cls, users: int, items: int, features: int) -> int:
+        """Return how many vectors are learned: one of each user and item and column of features."""
+        return users + items + features
+
+    @classmethod
     def from_config(cls, config: FactorizationAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Self:
         """Return the affinity at its start."""
         users, items, features = len(catalogue.users), len(catalogue.items), features_by_side(catalogue)

@@ -18,6 +18,7 @@ from pyro_popbias.fitted import Fit, fit_of, fit_study, load
 from pyro_popbias.storage.folder_state import refuse_full
 from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.storage.run_folder import save
+from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.storage.trainings import Training, train_all
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.environment import Launch
@@ -147,7 +148,7 @@ def run_update(run: Path, folder: Path, *, data: Path, drift: float | None, keep
     Raises:
         PopBiasError: a run folder, data or drift that cannot be used; nothing on disk has changed then.
     """
-    refuse_full(folder)
+    refuse_full(require_name(folder))
     fitted = load(run)
     section = fitted.study.data
     if section.user is None or section.item is None:

@@ -13,6 +13,7 @@ from pyro_popbias.cli.fit_and_compare import declared, read_data
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import ConfigError, NumericalError
 from pyro_popbias.fitted import Fit, fit_study
+from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.study.study import Study
 from pyro_popbias.study.toml_files import read_toml
 
@@ -37,7 +38,8 @@ def read_space(path: Path) -> dict[str, Any]:
     if wrong or not space:
         raise ConfigError(
             f"PB-C375: {path} declares {len(space)} keys, {len(wrong)} of them without choices or a range "
-            f"({', '.join(wrong[:3])}), which is finite, and above 0 where it is a log; write training.learning_rate = {{ low = 0.001, high = 0.1, log = true }} or "
+            f"({', '.join(wrong[:3])}), which is finite, and above 0 where it is a log; write "
+            "training.learning_rate = { low = 0.001, high = 0.1, log = true } or "
             "model.affinity.dim = [64, 128]"
         )
     fixed = [key for key in space if key.startswith("data.") and key not in SEARCHED_OF_DATA]
@@ -86,7 +88,7 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
     study, space = declared(path, data=data), read_space(space_path)
     if not study.training.held_out.share:
         raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
-    folder.mkdir(parents=True, exist_ok=True)
+    require_name(folder).mkdir(parents=True, exist_ok=True)
     search = _search(optuna, folder, study, space)
     events = read_data(study)
     done = sum(trial.state.is_finished() for trial in search.trials)
