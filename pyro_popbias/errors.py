@@ -7,7 +7,6 @@ A message opens with a code, `PB-` + a letter (D data, C study or call, N numeri
 
 from typing import ClassVar
 
-
 MOST_SHOWN = 120  # characters of a value
 
 

@@ -44,7 +44,8 @@ def require_seed(seed: Any) -> int:
     Raises:
         ConfigError: it is not one.
     """
-    return require_integer("seed", seed, 0, LARGEST_SEED)
+    number = require_integer("seed", seed, 0)
+    return require_integer("seed", number, 0, LARGEST_SEED)
 
 
 class Section(BaseModel):

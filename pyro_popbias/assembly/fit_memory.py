@@ -2,7 +2,7 @@
 
 | part | bytes |
 | --- | --- |
-| vectors, point estimates | 4 for each number; as much for its gradient, for each of Adam's two moments, and for the best epoch's copy |
+| vectors, point estimates | 4 for each number, its gradient, each of Adam's two moments, and the best epoch's copy |
 | vectors with a posterior | the same for mean and log scale |
 | the same with learned scales | no best epoch, but means and variances in float64 while they are brought up to date |
 | popularity | 8 for each of two numbers of a cell, with gradient, moments and copy; and its counts |

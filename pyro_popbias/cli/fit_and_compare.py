@@ -225,10 +225,13 @@ def run_comparison(
 def read_test(study: Study, path: Path) -> Interactions:
     """Return the interactions of a test, read by the keys of a study's [data].
 
+    The files that the study names are not opened: the fit knows the features of its users and items, and a run folder from
+    elsewhere may name any file.
+
     Raises:
         ConfigError: the study names no columns of ids.
         PopBiasError: the file cannot be used.
     """
     if study.data.user is None or study.data.item is None:
         raise ConfigError("PB-C014: a test is read by the keys of the run's study, which names no [data] user and item")
-    return read_data(study.replace("data", path=str(path)))
+    return read_data(study.replace("data", path=str(path), user_features=None, item_features=None, new_items=False))

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
 from pyro_popbias.data.machine_memory import require_memory
 from pyro_popbias.errors import ConfigError, shown
 from pyro_popbias.validation import require_integer, require_seed

@@ -18,16 +18,17 @@ def require_name(folder: str | Path) -> Path:
     Raises:
         ConfigError: it is not a name, or a symbolic link, through which another folder would be written.
     """
-    path, last = Path(folder), re.split(r"[/\\]", str(folder).rstrip("/"))[-1]
+    path = Path(folder)
+    last = path.name
     if not NAME.fullmatch(last) or last.endswith("."):
         raise ConfigError(
-            f"PB-C497: {shown(last)} cannot name a folder: use 1 to 64 letters of a-z, digits, '.', '_' and '-', a letter or digit "
-            "first and no '.' last"
+            f"PB-C497: {shown(last or str(path))} cannot name a folder: use 1 to 64 of a-z, 0-9, '.', '_' and '-', the first a "
+            "letter or digit and the last no '.'"
         )
     if RESERVED.fullmatch(last):
         raise ConfigError(f"PB-C497: {last!r} cannot name a folder, as it is a device of Windows; choose another name")
     if "\0" in str(path):
-        raise ConfigError(f"PB-C497: the path {shown(str(path))} holds a NUL")
+        raise ConfigError(f"PB-C497: {shown(str(path))} cannot be a path, as it holds a NUL")
     if path.is_symlink():
         raise ConfigError(
             f"PB-C498: {path} is a symbolic link, through which {path.resolve()} would be written; name that folder itself"

@@ -1,7 +1,7 @@
 """TOML as studies and search spaces are written in it: read with a line for every fault, and within limits.
 
-A file is small, regular, and nested no deeper than a person would nest it; integers are those of 64 bits, as the format demands of
-a reader that can't keep larger ones. So no file can make Python run out of stack, or of digits.
+A file is small, regular, and nested no deeper than a person would nest it; integers are those of 64 bits, as the format demands
+of a reader that cannot keep larger ones. So no file can make Python run out of stack, or of digits.
 """
 
 import re

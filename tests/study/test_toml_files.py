@@ -50,7 +50,7 @@ def test_what_is_no_small_regular_file(tmp_path):
     for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
         with pytest.raises(RunFolderError, match=r"PB-R022.*not a regular file"):
             Study.from_toml(path)
-    with pytest.raises(RunFolderError, match="PB-R022: cannot read .*null byte"):
+    with pytest.raises(RunFolderError, match=r"PB-R022: cannot read .*null byte"):
         Study.from_toml("a\0b")
     path = tmp_path / "large.toml"
     path.write_bytes(b"#" * (LARGEST + 1))
@@ -106,14 +106,14 @@ ODD = [
 def test_values_in_python(place, odd):
     section, key = place.split(".")
     found = {section: {key: odd}}
-    try:
+    empty = isinstance(odd, dict) and not odd and key in ("prior", "validation")
+    if empty or (place == "data.user" and isinstance(odd, str | bytes)):
+        assert Study.model_validate(found)
+        return
+    with pytest.raises(ConfigError, match=r"^PB-C") as caught:
         Study.model_validate(found)
-    except ConfigError as error:
-        assert str(error).startswith("PB-C")
-        assert len(str(error)) < 800
-        assert "\n" not in str(error)
-    else:
-        assert place == "data.user" or (place, odd) in [("model.prior", {}), ("training.validation", {})]
+    assert len(str(caught.value)) < 800
+    assert "\n" not in str(caught.value)
 
 
 def test_names_that_are_no_texts():
@@ -126,7 +126,7 @@ def test_names_that_are_no_texts():
 
 @pytest.mark.parametrize("flag", ["yes", 1, "true"])
 def test_flags_are_truth_values(flag):
-    with pytest.raises(ConfigError, match="PB-C083.*user_bias.*valid boolean"):
+    with pytest.raises(ConfigError, match=r"PB-C083.*user_bias.*valid boolean"):
         Study.model_validate({"model": {"affinity": {"name": "embedding", "user_bias": flag}}})
 
 
@@ -152,5 +152,5 @@ def test_values_in_messages():
 def test_ranges_of_a_space(tmp_path, range_):
     path = tmp_path / "space.toml"
     path.write_text(f"training.learning_rate = {{ low = -0.1, high = {range_}, log = {str(range_ == '0.1').lower()} }}")
-    with pytest.raises(ConfigError, match="PB-C375.*learning_rate.*finite, and above 0"):
+    with pytest.raises(ConfigError, match=r"PB-C375.*learning_rate.*finite, and above 0"):
         read_space(path)
