@@ -16,6 +16,7 @@ from pyro_popbias.fitted import Fit, fit_study
 from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.study.study import Study
 from pyro_popbias.study.toml_files import read_toml
+from pyro_popbias.training.held_out import highest
 
 if TYPE_CHECKING:
     import optuna
@@ -108,6 +109,10 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
             yield f"{', '.join(assignments)}: {error}"
             continue
         value, epochs = judged(fitted)
+        if math.isnan(value):
+            search.tell(trial, state=optuna.trial.TrialState.FAIL)
+            yield f"{', '.join(assignments)}: what judges it is not a number, which counts as the worst"
+            continue
         trial.set_user_attr("epochs", epochs)
         search.tell(trial, value)
         yield f"{', '.join(assignments)}: {value:.4f} after {epochs} epochs"
@@ -120,7 +125,7 @@ def judged(fitted: Fit) -> tuple[float, int]:
     column = f"validation_{metric}" if f"validation_{metric}" in history else "validation_log_score"
     first = history[history["phase"] == 1][column]
     whole = fitted.study.training.runs_whole(learns_scales=fitted.study.model.affinity.learns_scales)
-    return float(history[column].iloc[-1]), len(first) if whole else int(first.to_numpy().argmax()) + 1
+    return float(history[column].iloc[-1]), len(first) if whole else highest(first.to_numpy()) + 1
 
 
 def _optuna() -> Any:
