@@ -183,8 +183,7 @@ def assemble(
     )
     rows = tensors(train, negatives=for_training)
     cells = cell_statistics(events, train, rows, training.seed)
-    if prior is None:
-        prior, study = make_prior(study, events, train)
+    prior, study = make_prior(study, events, train) if prior is None else (prior, study)
     model, guide = build(study, events.catalogue, cells, prior)
     made = Pair(
         study=study,

@@ -79,4 +79,7 @@ def _is_positive(number: Any) -> bool:
 
 def _is_finite(number: Any) -> bool:
     # an integer may be larger than any float
-    return isinstance(number, Real) and not isinstance(number, bool) and bool(abs(number) <= sys.float_info.max)
+    if not isinstance(number, int | Real) or isinstance(number, bool):
+        return False
+    size: Any = abs(number)
+    return bool(size <= sys.float_info.max)
