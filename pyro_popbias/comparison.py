@@ -211,6 +211,10 @@ def _scores(fit: Trained, test: Interactions | None) -> tuple[dict[str, float], 
         found, label = predictive.probability()[rows.scored], rows.label[rows.scored]
         of_label = predictive.log_probability(rows.label)[rows.scored]
     scored = {"log_score": float(of_label.mean()), "calibration_error": calibration_error(found, label)}
+    if broken := int(np.isnan(of_label).sum()):
+        note = _joined(
+            note, f"the log-score of {broken} of {len(label)} rows is not a number, which counts as the worst"
+        )
     return scored, note
 
 

@@ -7,6 +7,17 @@ A message opens with a code, `PB-` + a letter (D data, C study or call, N numeri
 
 from typing import ClassVar
 
+MOST_SHOWN = 120  # characters of a value
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: its repr on one line, cut where it is long, or its type where it has no repr."""
+    try:
+        text = " ".join(repr(value).split())
+    except (RecursionError, ValueError):  # nested too deep; an integer of thousands of digits
+        return f"a value of type {type(value).__name__} that is too large to print"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
+
 
 class PopBiasError(Exception):
     """Base of all errors that the package raises on purpose."""

@@ -26,7 +26,7 @@ from pyro_popbias.storage.run_folder import save
 from pyro_popbias.storage.trainings import train_study
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
-from pyro_popbias.validation import require_integer
+from pyro_popbias.validation import require_integer, require_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +129,7 @@ class Fit(Trained):
                 "with them, or in Python pass exclude_seen=False"
             )
         seen = seen_items(known) if exclude_seen and known is not None else None
-        return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_integer("seed", seed, 0))
+        return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_seed(seed))
 
     def evaluate(
         self,

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import getattr_static
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pyro_popbias.errors import ConfigError, UnknownNameError
+from pyro_popbias.errors import ConfigError, UnknownNameError, shown
 
 T = TypeVar("T")
 
@@ -88,10 +88,10 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
     def __getitem__(self, name: str) -> type[T]:
         self._load()
-        if name not in self._classes:
+        if not isinstance(name, str) or name not in self._classes:
+            close = nearest(name, self._classes) if isinstance(name, str) else "."
             raise UnknownNameError(
-                f"PB-C076: unknown {self.kind} {name!r}{nearest(str(name), self._classes)} "
-                f"{self._plural}: {', '.join(self._classes)}"
+                f"PB-C076: unknown {self.kind} {shown(name)}{close} {self._plural}: {', '.join(self._classes)}"
             )
         return self._classes[name]
 

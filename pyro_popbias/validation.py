@@ -8,11 +8,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pyro_popbias.errors import ConfigError
+from pyro_popbias.errors import ConfigError, shown
 from pyro_popbias.registry import Registry, nearest
 
+LARGEST_SEED = 2**63 - 2  # groups of draws take the seed after it
 Positive = Annotated[float, Field(strict=True, ge=1e-6, le=1e6, allow_inf_nan=False)]
 Learnable = Positive | Literal["learned"]
+Flag = Annotated[bool, Field(strict=True)]  # "yes", 1 and "on" are no truth values
 
 
 def require_integer(name: str, value: Any, minimum: int, maximum: int | None = None, *, code: str = "PB-C084") -> int:
@@ -33,7 +35,17 @@ def require_integer(name: str, value: Any, minimum: int, maximum: int | None = N
         if number >= minimum and (maximum is None or number <= maximum):
             return number
     bounds = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-    raise ConfigError(f"{code}: {name} must be an integer {bounds}, not {value!r}")
+    raise ConfigError(f"{code}: {name} must be an integer {bounds}, not {shown(value)}")
+
+
+def require_seed(seed: Any) -> int:
+    """Return a seed: an integer that every generator takes.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    number = require_integer("seed", seed, 0)
+    return require_integer("seed", number, 0, LARGEST_SEED)
 
 
 class Section(BaseModel):
@@ -49,7 +61,7 @@ class Section(BaseModel):
         keys = [info.alias or name for name, info in cls.model_fields.items()]
         for key in given:
             if key not in keys:
-                message = f"unknown key {str(key)!r}{nearest(str(key), keys)} Keys: {', '.join(keys)}"
+                message = f"unknown key {shown(str(key))}{nearest(str(key), keys)} Keys: {', '.join(keys)}"
                 raise PydanticCustomError("unknown_key", "{message}", {"message": message})
         return {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
 

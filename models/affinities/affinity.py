@@ -73,6 +73,11 @@ class Affinity(Variant, PyroModule):
         self.intercept = PyroParam(torch.zeros((), dtype=torch.float64), constraints.real)  # type: ignore[assignment]  # read back as a tensor
 
     @classmethod
+    def vectors(cls, users: int, items: int, features: int) -> int:
+        """Return how many vectors are learned of some users, items and columns of features."""
+        return 0
+
+    @classmethod
     def from_config(cls, config: Any, catalogue: Catalogue, generator: torch.Generator) -> "Affinity":
         """Return the affinity that a section declares, at its start.
 

@@ -79,6 +79,11 @@ class EmbeddingAffinity(VectorAffinity):
             setattr(self, name, PyroParam(start, constraints.real))
 
     @classmethod
+    def vectors(cls, users: int, items: int, features: int) -> int:
+        """Return how many vectors are learned: one of each user and item."""
+        return users + items
+
+    @classmethod
     def from_config(cls, config: EmbeddingAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Affinity:
         """Return the affinity at its start; with posterior = "mean-field" the Bayesian one."""
         if config.posterior == "mean-field" or isinstance(config.scale, str):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pyro_popbias.models.affinities.affinity import AffinityConfig
-from pyro_popbias.validation import Learnable
+from pyro_popbias.validation import Flag, Learnable
 
 POINT_SCALE = 0.5  # of the prior of point vectors, where none is given
 
@@ -21,13 +21,14 @@ class EmbeddingAffinityConfig(AffinityConfig):
     dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 32
     scale: Learnable = "learned"
     posterior: Literal["mean-field", "point"] = "mean-field"
-    user_bias: bool = True
-    item_quality: bool = False
+    user_bias: Flag = True
+    item_quality: Flag = False
 
     @model_validator(mode="before")
     @classmethod
     def _scale_of_points(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and given.get("posterior") == "point" and "scale" not in given:
+        posterior = given.get("posterior") if isinstance(given, Mapping) else None
+        if isinstance(posterior, str) and posterior == "point" and "scale" not in given:
             return {**given, "scale": POINT_SCALE}
         return given
 

@@ -19,7 +19,7 @@ from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 from pyro_popbias.models.affinities.latents import Weights
 from pyro_popbias.sparse_lookup import gather
-from pyro_popbias.validation import Positive
+from pyro_popbias.validation import Flag, Positive
 
 START_SCALE = 0.2  # of the prior's scale
 WEIGHT_SCALE = 1.0  # of the prior of a linear weight
@@ -31,8 +31,8 @@ class FactorizationAffinityConfig(AffinityConfig):
 
     dim: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
     scale: Positive = 0.5
-    user_bias: bool = True
-    item_quality: bool = False
+    user_bias: Flag = True
+    item_quality: Flag = False
 
 
 @final
@@ -82,6 +82,11 @@ class FactorizationAffinity(Affinity):
             setattr(self, f"{side}_feature_weights", PyroParam(torch.zeros(len(each.names), 1), constraints.real))
             self.register_buffer(f"{side}_index", torch.tensor(each.index), persistent=False)
             self.register_buffer(f"{side}_value", torch.tensor(each.value), persistent=False)
+
+    @classmethod
+    def vectors(cls, users: int, items: int, features: int) -> int:
+        """Return how many vectors are learned: one of each user and item and column of features."""
+        return users + items + features
 
     @classmethod
     def from_config(cls, config: FactorizationAffinityConfig, catalogue: Catalogue, generator: torch.Generator) -> Self:

@@ -16,6 +16,7 @@ from pyro_popbias.models.affinities.affinity import AFFINITIES, Affinity, Affini
 from pyro_popbias.models.affinities.distribution import AffinityDistribution
 from pyro_popbias.models.affinities.item_quality import ItemQuality, quality_of
 from pyro_popbias.models.affinities.latents import AffinityLatent, Weights
+from pyro_popbias.validation import Flag
 
 WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 
@@ -23,8 +24,8 @@ WEIGHT_SCALE = 1.0  # of the prior of a weight, per unit of its feature
 class LinearAffinityConfig(AffinityConfig):
     """Bayesian weights of the features of users and items."""
 
-    user_bias: bool = True
-    item_quality: bool = False
+    user_bias: Flag = True
+    item_quality: Flag = False
 
 
 @final

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_popbias.assembly.components import build, local_parameters
 from pyro_popbias.assembly.defaults import with_defaults
+from pyro_popbias.assembly.fit_memory import require_memory_of_fit
 from pyro_popbias.assembly.prior_sources import make_prior
 from pyro_popbias.assembly.training_data import (
     cell_statistics,
@@ -161,6 +162,7 @@ def assemble(
     study = with_defaults(study, events)
     training = study.training
     device = choose_device(training.device)
+    require_memory_of_fit(study, events, device)
     number = study.data.negatives or 0
     train, held_out = rows_of_training(events, study, seed=split_seed)
     # what is held out is not known to training, and what is known to be positive is not scored as a negative
@@ -181,8 +183,7 @@ def assemble(
     )
     rows = tensors(train, negatives=for_training)
     cells = cell_statistics(events, train, rows, training.seed)
-    if prior is None:
-        prior, study = make_prior(study, events, train)
+    prior, study = make_prior(study, events, train) if prior is None else (prior, study)
     model, guide = build(study, events.catalogue, cells, prior)
     made = Pair(
         study=study,

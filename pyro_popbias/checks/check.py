@@ -17,7 +17,7 @@ from pyro_popbias.checks.shared_numbers import shared_numbers
 from pyro_popbias.checks.thresholds import findings_of
 from pyro_popbias.errors import DataError
 from pyro_popbias.trained import Trained
-from pyro_popbias.validation import require_integer
+from pyro_popbias.validation import require_seed
 
 CheckResult = tuple[Mapping[str, pd.DataFrame], Sequence[Finding]]
 
@@ -128,7 +128,7 @@ def check(fit: Trained, *, seed: int = 0) -> Check:
         DataError: the fit has no interactions, or they lack a column that the check needs.
         ConfigError: the seed is not an integer >= 0.
     """
-    seed = require_integer("seed", seed, 0)
+    seed = require_seed(seed)
     if fit.events is None:
         raise DataError(
             "PB-D140: the run was saved without its interactions (--no-data), so there are no labels to check it against; "

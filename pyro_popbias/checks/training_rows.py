@@ -77,7 +77,7 @@ class TrainingRows:
             items, place = np.unique(cell // events.periods, return_inverse=True)
             drawn, who = np.nonzero(self._negatives.without_positive(items)[place])
             weights = self._negatives.item_weights[cell[drawn] // events.periods]
-            often = weights * self._rates[who, cell[drawn] % events.periods]
+            often = weights * self._rates.at(who, cell[drawn] % events.periods)
             drawn, who, often = (part[often > 0] for part in (drawn, who, often))
             cell_index, user, weight = (
                 np.concatenate(pair) for pair in ((cell_index, drawn), (user, who), (weight, often))

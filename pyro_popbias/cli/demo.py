@@ -16,6 +16,7 @@ from pyro_popbias.fitted import Fit, fit
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.report.html import write_report
 from pyro_popbias.simulation.simulate import Simulation, simulate
+from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.study.study import Study
 
 
@@ -28,6 +29,7 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
         items: number of items.
         interactions: number of rows.
     """
+    require_name(out)
     simulation = simulate(
         users=users,
         items=items,

@@ -18,6 +18,7 @@ from pyro_popbias.fitted import Fit, fit_of, fit_study, load
 from pyro_popbias.storage.folder_state import refuse_full
 from pyro_popbias.storage.new_run import NewRun
 from pyro_popbias.storage.run_folder import save
+from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.storage.trainings import Training, train_all
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.environment import Launch
@@ -147,7 +148,7 @@ def run_update(run: Path, folder: Path, *, data: Path, drift: float | None, keep
     Raises:
         PopBiasError: a run folder, data or drift that cannot be used; nothing on disk has changed then.
     """
-    refuse_full(folder)
+    refuse_full(require_name(folder))
     fitted = load(run)
     section = fitted.study.data
     if section.user is None or section.item is None:
@@ -224,10 +225,13 @@ def run_comparison(
 def read_test(study: Study, path: Path) -> Interactions:
     """Return the interactions of a test, read by the keys of a study's [data].
 
+    The files that the study names are not opened: the fit knows the features of its users and items, and a run folder from
+    elsewhere may name any file.
+
     Raises:
         ConfigError: the study names no columns of ids.
         PopBiasError: the file cannot be used.
     """
     if study.data.user is None or study.data.item is None:
         raise ConfigError("PB-C014: a test is read by the keys of the run's study, which names no [data] user and item")
-    return read_data(study.replace("data", path=str(path)))
+    return read_data(study.replace("data", path=str(path), user_features=None, item_features=None, new_items=False))

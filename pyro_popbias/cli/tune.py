@@ -1,7 +1,7 @@
 """`popbias tune`: search a declared space of studies by what judges their training. No test set is read."""
 
 import json
-import tomllib
+import math
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -11,9 +11,12 @@ import pandas as pd
 
 from pyro_popbias.cli.fit_and_compare import declared, read_data
 from pyro_popbias.data.atomic_files import write_atomically
-from pyro_popbias.errors import ConfigError, NumericalError, RunFolderError
+from pyro_popbias.errors import ConfigError, NumericalError
 from pyro_popbias.fitted import Fit, fit_study
+from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.study.study import Study
+from pyro_popbias.study.toml_files import read_toml
+from pyro_popbias.training.held_out import highest
 
 if TYPE_CHECKING:
     import optuna
@@ -31,18 +34,13 @@ def read_space(path: Path) -> dict[str, Any]:
         ConfigError: the file is not TOML, a key has neither choices nor a range, or another log would have to be read.
         RunFolderError: it cannot be read.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"PB-C089: {path} is not valid TOML: {error}") from error
-    space = dict(_leaves(content))
+    space = dict(_leaves(read_toml(path)))
     wrong = [key for key, values in space.items() if not _is_dimension(values)]
     if wrong or not space:
         raise ConfigError(
             f"PB-C375: {path} declares {len(space)} keys, {len(wrong)} of them without choices or a range "
-            f"({', '.join(wrong[:3])}); write training.learning_rate = {{ low = 0.001, high = 0.1, log = true }} or "
+            f"({', '.join(wrong[:3])}), which is finite, and above 0 where it is a log; write "
+            "training.learning_rate = { low = 0.001, high = 0.1, log = true } or "
             "model.affinity.dim = [64, 128]"
         )
     fixed = [key for key in space if key.startswith("data.") and key not in SEARCHED_OF_DATA]
@@ -65,10 +63,11 @@ def _leaves(section: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 def _is_dimension(values: Any) -> bool:
     if isinstance(values, list):
         return bool(values) and all(isinstance(each, str | int | float) for each in values)
-    numbers = isinstance(values, Mapping) and set(values) <= RANGE and {"low", "high"} <= set(values)
-    return (
-        numbers and all(type(values[end]) in (int, float) for end in ("low", "high")) and values["low"] < values["high"]
-    )
+    if not isinstance(values, Mapping) or not {"low", "high"} <= set(values) <= RANGE:
+        return False
+    low, high, log = values["low"], values["high"], values.get("log", False)
+    finite = all(type(end) in (int, float) and math.isfinite(end) for end in (low, high))
+    return finite and low < high and isinstance(log, bool) and (low > 0 or not log)
 
 
 def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data: Path | None = None) -> Iterator[str]:
@@ -90,7 +89,7 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
     study, space = declared(path, data=data), read_space(space_path)
     if not study.training.held_out.share:
         raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
-    folder.mkdir(parents=True, exist_ok=True)
+    require_name(folder).mkdir(parents=True, exist_ok=True)
     search = _search(optuna, folder, study, space)
     events = read_data(study)
     done = sum(trial.state.is_finished() for trial in search.trials)
@@ -110,6 +109,10 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
             yield f"{', '.join(assignments)}: {error}"
             continue
         value, epochs = judged(fitted)
+        if math.isnan(value):
+            search.tell(trial, state=optuna.trial.TrialState.FAIL)
+            yield f"{', '.join(assignments)}: what judges it is not a number, which counts as the worst"
+            continue
         trial.set_user_attr("epochs", epochs)
         search.tell(trial, value)
         yield f"{', '.join(assignments)}: {value:.4f} after {epochs} epochs"
@@ -122,7 +125,7 @@ def judged(fitted: Fit) -> tuple[float, int]:
     column = f"validation_{metric}" if f"validation_{metric}" in history else "validation_log_score"
     first = history[history["phase"] == 1][column]
     whole = fitted.study.training.runs_whole(learns_scales=fitted.study.model.affinity.learns_scales)
-    return float(history[column].iloc[-1]), len(first) if whole else int(first.to_numpy().argmax()) + 1
+    return float(history[column].iloc[-1]), len(first) if whole else highest(first.to_numpy()) + 1
 
 
 def _optuna() -> Any:

@@ -6,6 +6,26 @@ import numpy as np
 import pandas as pd
 
 from pyro_popbias.data.features import Features
+from pyro_popbias.errors import ConfigError
+
+MOST_CELLS = 2**31 - 1  # codes of cells are int32
+
+
+def require_cells(items: int, periods: int) -> None:
+    """Refuse more cells than their codes can tell apart: each has several numbers of a fit, so that none could hold them.
+
+    Args:
+        items: K.
+        periods: T.
+
+    Raises:
+        ConfigError: there are more than 2^31 - 1.
+    """
+    if items * periods > MOST_CELLS:
+        raise ConfigError(
+            f"PB-C500: {items:,} items in {periods:,} periods are {items * periods:,} cells, each with a popularity of its own, "
+            f"more than {MOST_CELLS:,}; use at most {MOST_CELLS // items:,} periods"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.catalogue import Catalogue, require_cells
 from pyro_popbias.data.duplicates import warn_of_duplicates
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.frames import as_frame, check_columns, check_roles, checked_times
@@ -57,6 +57,9 @@ class Interactions:
     item_features: Features | None = None
     period_by: PeriodBy = "time"
     stored: StoredLog | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        require_cells(len(self.items), self.periods)
 
     @classmethod
     def from_parquet(
@@ -190,7 +193,7 @@ class Interactions:
     @cached_property
     def cell(self) -> np.ndarray:
         """`(N,)` cell of each row, item * T + period."""
-        return self.item * np.int32(self.periods) + self.period
+        return self.item * np.int32(self.periods) + self.period  # `require_cells` has seen that int32 is enough
 
     @cached_property
     def catalogue(self) -> Catalogue:

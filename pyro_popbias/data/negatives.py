@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.negative_rates import NegativeRates
 from pyro_popbias.data.sorted_keys import SortedKeys
 from pyro_popbias.errors import DataError
 
@@ -79,21 +80,20 @@ class Negatives:
             user: `(N,)` user of each row that negatives are drawn for.
             period: `(N,)` its period, which is its negatives' too.
         """
-        rate = self.rates(user, period)
-        taken = [np.bincount(self._item, weights=each[self._user], minlength=self._items) for each in rate.T]
-        often = (rate.sum(0) - np.stack(taken, axis=1)).clip(min=0.0)
+        rates = self.rates(user, period)
+        often = (rates.of_periods() - rates.of_items(self._user, self._item, self._items)).clip(min=0.0)
         return (self.item_weights[:, None] * often).reshape(-1)
 
-    def rates(self, user: np.ndarray, period: np.ndarray) -> np.ndarray:
-        """Return how often an item without a positive, of weight 1, is drawn for a user in a period on average, `(U, T)`.
+    def rates(self, user: np.ndarray, period: np.ndarray) -> NegativeRates:
+        """Return how often an item without a positive, of weight 1, is drawn for a user in a period on average.
 
         Args:
             user: `(N,)` user of each row that negatives are drawn for.
             period: `(N,)` its period.
         """
-        size = self._users, self._periods
-        rows = np.bincount(user * np.int64(self._periods) + period, minlength=size[0] * size[1]).reshape(size)
-        return np.asarray(self.number * rows / self.free_weights[:, None])
+        return NegativeRates.of(
+            user, period, periods=self._periods, factor=self.number, weights=np.asarray(self.free_weights)
+        )
 
     @property
     def item_weights(self) -> np.ndarray:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pyro_popbias.data.catalogue import require_cells
+
 
 class RowCounts:
     """Counts of the rows seen so far.
@@ -17,6 +19,7 @@ class RowCounts:
     NAMES = ("count", "positives", "user_count", "user_positives")
 
     def __init__(self, users: int, items: int, periods: int) -> None:
+        require_cells(items, periods)
         self._periods = periods
         self.count, self.positives = (np.zeros(items * periods, dtype=np.int64) for _ in range(2))
         self.user_count, self.user_positives = (np.zeros(users, dtype=np.int64) for _ in range(2))

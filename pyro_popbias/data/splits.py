@@ -14,7 +14,7 @@ import numpy as np
 
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.registry import nearest
-from pyro_popbias.validation import require_integer
+from pyro_popbias.validation import require_seed
 
 Split = Literal["random", "temporal", "item-uniform", "leave-last"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -51,7 +51,7 @@ def choose_test(
     Raises:
         ConfigError: `how`, `test` or `seed` is wrong, the split needs times, or one side would be empty.
     """
-    seed, how = require_integer("seed", seed, 0), require_split(how, has_time=time is not None)
+    seed, how = require_seed(seed), require_split(how, has_time=time is not None)
     number = round(test * len(user)) if isinstance(test, float) and 0 < test < 1 else 0
     if not 0 < number < len(user):
         raise ConfigError(

@@ -92,7 +92,7 @@ def lists_of_rows(user: np.ndarray, item: np.ndarray, score: np.ndarray, users: 
     """
     chance = np.random.default_rng(0).permutation(len(user))
     order = np.lexsort((chance, -score, user))
-    pair = user[order] * (item.max() + 1) + item[order]
+    pair = user[order] * np.int64(item.max() + 1) + item[order]  # codes are int32, whose products overflow
     order = order[np.sort(np.unique(pair, return_index=True)[1])]
     order = order[np.isin(user[order], users)]
     row = np.searchsorted(users, user[order])

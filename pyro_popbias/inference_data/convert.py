@@ -27,7 +27,7 @@ from pyro_popbias.inference_data.popularity_draws import CellCoords, Draws, chec
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.registry import nearest
 from pyro_popbias.trained import Trained
-from pyro_popbias.validation import require_integer
+from pyro_popbias.validation import require_integer, require_seed
 
 GROUPS = ("posterior", "prior", "observed_data", "constant_data")
 BY_ROW = {"prior_predictive": 1, "posterior_predictive": 1, "log_likelihood": 8}  # bytes a draw
@@ -44,7 +44,7 @@ def container(
     seed: int,
 ) -> Any:
     """Return ArviZ's container of a fit; see `Fit.to_arviz`."""
-    draws, seed = require_integer("draws", draws, 1), require_integer("seed", seed, 0)
+    draws, seed = require_integer("draws", draws, 1), require_seed(seed)
     by_row = _check_groups(fit, groups)
     if "log_likelihood" in groups and (reason := reason_against(fit)):
         warnings.warn(

@@ -14,6 +14,7 @@ from pyro_popbias.storage.folder_state import LOG, Holds, held_by, refuse_run, r
 from pyro_popbias.storage.identity import identity
 from pyro_popbias.storage.lock import locked
 from pyro_popbias.storage.run_folder import write_run
+from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.trained import Trained
 from pyro_popbias.training.restarts import Checkpointing
 from pyro_popbias.training.state import Snapshot
@@ -31,10 +32,11 @@ class NewRun:
 
     Raises:
         RunFolderError: the folder holds what would be overwritten, or nothing to resume.
+        ConfigError: the name of a new folder is not a plain one, or it is a symbolic link.
     """
 
     def __init__(self, folder: Path, *, restarts: int = 1, resume: bool = False) -> None:
-        self._folder, self._resume = folder, resume
+        self._folder, self._resume = folder if resume else require_name(folder), resume
         self._checkpointing = partial(_of_restart, folder, restarts, resume)
         self._scope = ExitStack()
         self._check()

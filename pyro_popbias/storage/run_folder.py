@@ -20,6 +20,7 @@ from pyro_popbias.errors import RunFolderError
 from pyro_popbias.storage.folder_state import LOCK, refuse_full
 from pyro_popbias.storage.reading import SCHEMA
 from pyro_popbias.storage.run_files import files_of
+from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.trained import Trained
 from pyro_popbias.version import __version__
 
@@ -34,8 +35,9 @@ def save(fit: Trained, folder: Path, *, data: bool = True) -> None:
 
     Raises:
         RunFolderError: the folder is not empty, or cannot be written.
+        ConfigError: its name is not a plain one, or it is a symbolic link.
     """
-    refuse_full(folder)
+    refuse_full(require_name(folder))
     temporary = folder.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
     try:
         temporary.mkdir(parents=True)

@@ -28,7 +28,7 @@ from pyro_popbias.models.affinities.fixed import FixedAffinityConfig as FixedAff
 from pyro_popbias.models.priors.config import WALK, ConcentratedPriorConfig
 from pyro_popbias.models.saturations.exponential import ExponentialSaturationConfig
 from pyro_popbias.study.validation_config import Validation, ValidationConfig
-from pyro_popbias.validation import Section, part_config
+from pyro_popbias.validation import Flag, Section, part_config
 
 Rate = Annotated[float, Field(strict=True, ge=1e-8, le=10.0, allow_inf_nan=False)]
 WITHOUT_EXPOSURE = ("auto", "none")  # words that stand for no exposure of the registry
@@ -46,7 +46,7 @@ class DataConfig(Section):
     time: str | None = None
     user_features: str | None = None
     item_features: str | None = None
-    new_items: bool = False
+    new_items: Flag = False
     periods: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
     period_by: Literal["time", "count"] = "time"
     negatives: Annotated[int, Field(strict=True, ge=0, le=1_000)] | None = None
@@ -67,7 +67,7 @@ class ModelConfig(Section):
     name: str = "product"
     saturation: SaturationConfig = ExponentialSaturationConfig(name="exponential")
     slope: Literal["positive", "free"] = "positive"
-    conformity: bool = False
+    conformity: Flag = False
     affinity: AffinityConfig = EmbeddingAffinityConfig(name="embedding")
     prior: PriorConfig = ConcentratedPriorConfig(name="gamma")
     latent: Literal["item", "interaction"] = "item"
@@ -91,8 +91,9 @@ class ModelConfig(Section):
     @field_validator("exposure", mode="before")
     @classmethod
     def _exposure_by_name(cls, exposure: Any) -> Any:
-        if isinstance(exposure, Mapping) and exposure.get("name") in WITHOUT_EXPOSURE and len(exposure) == 1:
-            return exposure["name"]
+        name = exposure.get("name") if isinstance(exposure, Mapping) and len(exposure) == 1 else None
+        if isinstance(name, str) and name in WITHOUT_EXPOSURE:
+            return name
         is_name = isinstance(exposure, str) and exposure not in WITHOUT_EXPOSURE
         return part_config(EXPOSURES, {"name": exposure} if is_name else exposure)
 
@@ -100,7 +101,8 @@ class ModelConfig(Section):
     @classmethod
     def _prior_by_name(cls, prior: Any, info: ValidationInfo) -> Any:
         name = "gamma"
-        if isinstance(prior, Mapping) and prior.get("drift") == WALK:
+        drift = prior.get("drift") if isinstance(prior, Mapping) else None
+        if isinstance(drift, str) and drift == WALK and "name" in info.data:  # else the name is refused
             is_real = MODELS[info.data["name"]].latents["popularity"].support is constraints.real
             name = "normal" if is_real else "lognormal"
         return part_config(PRIORS, {"name": name, **prior} if isinstance(prior, Mapping) else prior)
@@ -130,7 +132,7 @@ class TrainingConfig(Section):
     validation: Validation = 0.1
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    compile: Annotated[bool, Field(strict=True)] = False
+    compile: Flag = False
 
     @field_validator("seed", mode="before")
     @classmethod

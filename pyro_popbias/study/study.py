@@ -8,7 +8,7 @@ from typing import Any, Self
 import tomli_w
 from pydantic import ConfigDict, Field, ValidationError
 
-from pyro_popbias.errors import ConfigError, RunFolderError, UnknownNameError
+from pyro_popbias.errors import ConfigError, UnknownNameError, shown
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import MODELS
 from pyro_popbias.study.sections import (
@@ -18,6 +18,7 @@ from pyro_popbias.study.sections import (
     ModelConfig,
     TrainingConfig,
 )
+from pyro_popbias.study.toml_files import DEEPEST, bytes_of, parse_toml, too_deep
 from pyro_popbias.validation import Section
 
 SCHEMA = 1
@@ -67,7 +68,7 @@ class Study(Section):
         """Refuse an unknown schema, model or guide."""
         if self.schema_version != SCHEMA:
             raise ConfigError(
-                f"PB-C096: study schema {self.schema_version} is not read here; this version reads {SCHEMA}"
+                f"PB-C096: study schema {shown(self.schema_version)} is not read here; this version reads {SCHEMA}"
             )
         MODELS[self.model.name]
         GUIDES[self.guide.name]
@@ -82,14 +83,10 @@ class Study(Section):
 
         Raises:
             ConfigError: the file is no TOML (with the line), or a key or value is wrong.
-            RunFolderError: there is no such file.
+            RunFolderError: there is no such file, or it is not a regular one.
         """
         path = Path(path)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise RunFolderError(f"PB-R022: cannot read {path}: {error.strerror}") from error
-        return cls.from_bytes(content, path, overrides).resolve(path.parent)
+        return cls.from_bytes(bytes_of(path), path, overrides).resolve(path.parent)
 
     @classmethod
     def from_bytes(cls, content: bytes, path: Path, overrides: Sequence[str] = ()) -> Self:
@@ -98,10 +95,7 @@ class Study(Section):
         Raises:
             ConfigError: the content is no TOML (with the line), or a key or value is wrong.
         """
-        try:
-            sections = tomllib.loads(content.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"PB-C089: {path} is not valid TOML: {error}") from error
+        sections = parse_toml(content, str(path))
         for assignment in overrides:
             _assign(sections, assignment)
         try:
@@ -174,17 +168,29 @@ def _assign(sections: dict[str, Any], assignment: str) -> None:
     name, sign, text = assignment.partition("=")
     parts = name.strip().split(".")
     if not sign or not all(parts):
-        raise ConfigError(f"PB-C010: cannot read {assignment!r}; write section.key=value, such as training.epochs=5")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+        raise ConfigError(
+            f"PB-C010: cannot read {shown(assignment)}; write section.key=value, such as training.epochs=5"
+        )
+    if len(parts) > DEEPEST:
+        raise too_deep(shown(assignment))
+    value = _value(text, assignment)
     target = sections
     for part in parts[:-1]:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
-            raise ConfigError(f"PB-C010: {assignment!r} sets a key inside {part!r}, which is a value")
+            raise ConfigError(f"PB-C010: {shown(assignment)} sets a key inside {part!r}, which is a value")
     target[parts[-1]] = value
+
+
+def _value(text: str, assignment: str) -> Any:
+    """Return a value that is written in TOML; the text itself where it is none."""
+    try:
+        found = parse_toml(f"value = {text}", shown(assignment))
+    except ConfigError as error:
+        if not isinstance(error.__cause__, tomllib.TOMLDecodeError):
+            raise  # beyond the limits
+        return text
+    return found["value"] if len(found) == 1 else text
 
 
 def _as_config_error(error: ValidationError, sections: Mapping[str, Any]) -> ConfigError:
@@ -207,5 +213,5 @@ def _as_config_error(error: ValidationError, sections: Mapping[str, Any]) -> Con
     if fault["type"] == "missing":
         return ConfigError(f"PB-C083: {where} needs {fault['loc'][-1]}")
     message = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    shown = "" if isinstance(node, Mapping) else f" = {node!r}"
-    return ConfigError(f"PB-C083: {where}{shown}: {message}")
+    given = "" if isinstance(node, Mapping) else f" = {shown(node)}"
+    return ConfigError(f"PB-C083: {where}{given}: {message}")

@@ -31,8 +31,9 @@ class ValidationConfig(Section):
     @field_validator("split", mode="before")
     @classmethod
     def _known_split(cls, split: object) -> object:
-        if split not in SPLITS:
-            raise ValueError(f"unknown split{nearest(str(split), SPLITS)} Splits: {', '.join(SPLITS)}")
+        if not isinstance(split, str) or split not in SPLITS:
+            close = nearest(split, SPLITS) if isinstance(split, str) else "."
+            raise ValueError(f"unknown split{close} Splits: {', '.join(SPLITS)}")
         return split
 
     @field_validator("metric")

@@ -1,13 +1,17 @@
 """What judges a training between epochs: a ranking of the held-out rows, without what users have training rows of."""
 
+import math
+
 import numpy as np
 from scipy import sparse
+from torch import Tensor
 
 from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.errors import DataError
 from pyro_popbias.evaluation.lists import hits_of, top_lists
 from pyro_popbias.evaluation.ranking import ranking_metrics
 from pyro_popbias.prediction.scorer import Scorer
+from pyro_popbias.training.held_out import said
 
 MOST_USERS = 20_000  # whose lists are judged; more hardly tell epochs apart better
 
@@ -43,10 +47,18 @@ class RankingJudge:
         self._users = users
 
     def __call__(self) -> float:
-        """Return the metric of the pair as it is now."""
-        lists = top_lists(
-            self._scorer.ranking_scores(), self._users, self._k, items=self._relevant.shape[1], seen=self._seen
-        )
+        """Return the metric of the pair as it is now; NaN, with a warning, where a score is not a number."""
+        scores, broken = self._scorer.ranking_scores(), False
+
+        def watched(users: np.ndarray) -> Tensor:
+            nonlocal broken
+            found = scores(users)
+            broken = broken or bool(found.isnan().any())
+            return found
+
+        lists = top_lists(watched, self._users, self._k, items=self._relevant.shape[1], seen=self._seen)
+        if broken:  # which a sort would put first
+            return said(math.nan, self._metric)
         hits = hits_of(lists, self._users, self._relevant)
         found = ranking_metrics(hits, self._relevant[self._users].sum(1), self._k)
         return float(found[self._metric].mean())

@@ -32,7 +32,7 @@ from pyro_popbias.guides import AmortizedGuide
 from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.objective import Terms
 from pyro_popbias.sparse_lookup import rows_read_by
-from pyro_popbias.training.held_out import log_score
+from pyro_popbias.training.held_out import beats, log_score
 from pyro_popbias.training.iterates import Iterates, median_r_hat
 from pyro_popbias.training.judge import RankingJudge
 from pyro_popbias.training.optimizer import RowAdam
@@ -158,7 +158,7 @@ class TrainingLoop:
         if self._scales is not None and self._scales.update(progress.epoch + 1):
             self._optimizer = self._new_optimizer()
         score = self._record(terms, training.learning_rate * factor, began)
-        if not self._runs_whole and (not self._best or not score <= progress.best):
+        if not self._runs_whole and (not self._best or beats(score, progress.best)):
             # without held-out rows the score is NaN, and the last epoch is the best
             progress.best, progress.best_epoch = score, progress.epoch
             self._best = {name: tensor.clone() for name, tensor in self._loss.state_dict().items()}

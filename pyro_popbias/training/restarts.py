@@ -12,6 +12,7 @@ from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.progress import TrainingProgress
 from pyro_popbias.training.environment import Launch
+from pyro_popbias.training.held_out import highest
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.state import Snapshot, TrainingResult, TrainingState
@@ -79,10 +80,10 @@ def _show(bar: TrainingProgress, state: TrainingState) -> None:
 def best_of(histories: Sequence[pd.DataFrame]) -> int:
     """Return which training ended best: by the held-out log-score, or by the objective where no rows are held out.
 
-    Where a ranking metric of held-out rows judges, it is that one.
+    Where a ranking metric of held-out rows judges, it is that one. A score that is not a number is the worst.
     """
     last = pd.DataFrame([history.iloc[-1] for history in histories])
     objective = last["elbo"] if "log_joint" not in last else last["log_joint"]
     judged = [name for name in last.columns if "@" in str(name)]
-    score = last[judged[0]] if judged else last["validation_log_score"].fillna(objective)
-    return int(np.argmax(score.to_numpy()))
+    score = last[judged[0] if judged else "validation_log_score"]
+    return highest((objective if score.isna().all() else score).to_numpy())

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,9 @@ import torch
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import pair
+from pyro_popbias.data.negative_rates import NegativeRates
 from pyro_popbias.data.negatives import Negatives
+from pyro_popbias.data.popular_negatives import PopularNegatives
 
 STANDARD_ERRORS = 4
 EPOCHS = 60  # of random draws, whose means are compared
@@ -50,6 +54,43 @@ def test_expected_draws_are_the_mean_of_draws(periods):
     counts = torch.stack(counts)
     error = STANDARD_ERRORS * counts.std(0) / len(counts) ** 0.5
     assert (abs(counts.mean(0) - made.rows.cell_count) <= error + 1e-9).all()
+
+
+@pytest.mark.parametrize("kind", [Negatives, PopularNegatives])
+@pytest.mark.parametrize(("periods", "users"), [(1, 30), (3, 30), (200, 400)])
+def test_expected_draws_are_those_of_the_dense_formula(kind, periods, users):
+    events = sparse_log(periods=1, users=users)
+    negatives = kind(events, 3)
+    negatives._periods = periods
+    user, period = events.user, np.random.default_rng(1).integers(periods, size=len(events))
+    rows = np.zeros((len(events.users), periods))
+    np.add.at(rows, (user, period), 1)
+    rate = 3 * rows / negatives.free_weights[:, None]
+    free = np.ones((len(events.items), len(events.users)))
+    free[events.item, events.user] = 0
+    expected = negatives.item_weights[:, None] * (free @ rate)
+    found = negatives.expected(user, period).reshape(-1, periods)
+    assert found == pytest.approx(expected, rel=1e-12, abs=1e-13)
+    rates = negatives.rates(user, period)
+    who, when = (part.ravel() for part in np.indices(rate.shape))
+    assert np.array_equal(rates.at(who, when), rate.ravel())
+    assert rates.is_dense == (periods < 200)
+
+
+def test_rates_of_many_users_and_periods_take_the_memory_of_the_rows():
+    rng = np.random.default_rng(0)
+    users, periods = 200_000, 10_000
+    user, period = rng.integers(users, size=1_000), rng.integers(periods, size=1_000)
+    tracemalloc.start()
+    rates = NegativeRates.of(user, period, periods=periods, factor=2, weights=np.full(users, 4.0))
+    total, of_items = rates.of_periods(), rates.of_items(user, user % 7, 7)
+    found = rates.at(user, period)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 50 * 1024**2  # a table of users and periods would be 15 GiB
+    assert (found >= 0.5).all()
+    assert total.sum() == pytest.approx(500.0)
+    assert of_items.shape == (7, periods)
 
 
 def test_a_batch_has_the_positives_first_and_negatives_of_their_period():

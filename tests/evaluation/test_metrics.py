@@ -130,6 +130,12 @@ def test_lists_of_rows_have_each_item_once():
         assert [i for i in row if i != NOTHING] == sorted(best, key=best.get, reverse=True)
 
 
+def test_codes_of_many_users_and_items_do_not_run_over():
+    user, item = np.array([70_000, 4_464, 0], dtype=np.int32), np.array([5, 5, 65_535], dtype=np.int32)
+    # 70,000 and 4,464 times 65,536 are one number in int32
+    assert lists_of_rows(user, item, np.zeros(3), np.unique(user), 2).tolist() == [[65_535], [5], [5]]
+
+
 def test_ties_of_rows_are_broken_at_random():
     """A constant score has the precision of chance, wherever the relevant rows stand."""
     users, rows = 400, 20
