@@ -69,7 +69,7 @@ def distances(guide: str, items: int, change: dict[str, Any] | None = None) -> d
 
 
 def _of_guides(folder: Path, quick: bool) -> dict[str, Any]:
-    items, guides = (150, ("lognormal",)) if quick else (2_000, GUIDES)
+    items, guides = (150, ("lognormal",)) if quick else (1_000, GUIDES)
     change = {"phase_two": QUICK_EPOCHS} if quick else None
     # figures 9 and 11 are those of the same fits
     together = folder.parent / "distances"
@@ -149,7 +149,7 @@ def caught(fault: str, items: int) -> dict[str, Any]:
 def pooled_ranks(folder: Path, quick: bool) -> Measured:
     """Measure the distance of ranks of 20,000 items from uniform ones, and look for faults that are built in."""
     chosen = ["none", "KL x 2"] if quick else list(FAULTS)
-    found = resumed(folder, chosen, lambda fault: caught(fault, 300 if quick else 2_000))
+    found = resumed(folder, chosen, lambda fault: caught(fault, 300 if quick else 1_000))
     faults = [fault for fault in chosen if not fault.startswith("none")]
     right = [fault for fault in faults if found[fault]["fails"]]
     false = [fault for fault in chosen if fault.startswith("none") and found[fault]["fails"]]
