@@ -86,7 +86,7 @@ def _of_weibull(q: Weibull) -> tuple[Callable[[Array], Array], float, float]:
     return density, float(np.log(scale)), float(1 / k)
 
 
-def log_integral(distribution: Distribution, log_function: Callable[[Array], Array]) -> float:
+def log_integral(distribution: Distribution, log_function: Callable[[Array], Array], *, nodes: int = NODES) -> float:
     """Return log E[f] of a scalar distribution, f given by its logarithm at u (log z, or z where it is real)."""
     density, centre, scale = log_density(distribution)
 
@@ -99,7 +99,7 @@ def log_integral(distribution: Distribution, log_function: Callable[[Array], Arr
     values = integrand(coarse)
     inside = np.flatnonzero(values > values.max() - DROPPED)
     low, high = coarse[max(inside[0] - 1, 0)], coarse[min(inside[-1] + 1, len(coarse) - 1)]
-    u = np.linspace(low, high, NODES, dtype=LONG)
+    u = np.linspace(low, high, nodes, dtype=LONG)
     values = integrand(u)
     most = values.max()
     return float(most + np.log(np.exp(values - most).sum() * (u[1] - u[0])))
