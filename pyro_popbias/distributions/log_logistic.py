@@ -86,11 +86,9 @@ def _in_blocks(
         cell_index: `(B,)`.
         times: as many times as `NODES` are the nodes.
     """
-    parts = []
+    parts, nodes = [], times * NODES
     for rows in torch.arange(len(cell_index), device=cell_index.device).split(BLOCK // times):
         of_rows = given[..., rows]
         some = take(distribution, cell_index[rows])
-        parts.append(
-            log_expectation(lambda z, of_rows=of_rows: log_function(z, of_rows), some, turn[rows], times * NODES)
-        )  # type: ignore[misc]
+        parts.append(log_expectation(lambda z, of_rows=of_rows: log_function(z, of_rows), some, turn[rows], nodes))  # type: ignore[misc]
     return torch.cat(parts) if parts else given.new_zeros(0)
