@@ -4,7 +4,7 @@ Where a number is compared, and how:
 
 * A likelihood's log P of a label, and KL(q || p): relative error. In float32 the inputs are the float32 numbers, and the
   bound is `SINGLE` (see there).
-* log P of a label with z integrated over (`log_marginal_probability`): relative error of the logarithm; absolute, of P, near P = 1.
+* log P of a label with z integrated over (`log_marginal_probability`): relative error; absolute where P is near 1.
 * E[g(z)], a probability whose documented error is absolute: absolute error; relative for a power, which has no upper bound.
 
 Points are those of the registries: a model, saturation, prior or guide that is registered has its points here, and the run says
