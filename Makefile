@@ -10,7 +10,7 @@ DECLARED := setup.cfg pyproject.toml constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow docs lint arviz-1 clean
+.PHONY: demo test test-slow docs lint arviz-1 lowest newest supply release clean
 
 # simulate with a known truth, fit, check, compare with the truth, report
 demo: $(VENV)/.installed-test
@@ -41,6 +41,22 @@ PYTHON_ARVIZ_1 ?= python3.12
 arviz-1: $(VENV)/.installed-test
 	$(PYTHON_ARVIZ_1) -m venv --clear $(VENV)/arviz-1
 	$(VENV)/arviz-1/bin/python -m pip install -q 'arviz >= 1' matplotlib
+
+# the dependencies at their lowest declared versions, and at the newest ones; environments of several GB, in .venv
+lowest: $(VENV)/.installed-release
+	.ci/compatible lowest 3.11
+
+newest: $(VENV)/.installed-release
+	.ci/compatible newest 3.12
+	.ci/compatible newest 3.13
+
+# in dist/: constraints with hashes, licences, bill of materials, audit
+supply: $(VENV)/.installed-release
+	.ci/supply
+
+# in dist/: sdist and wheel, the same bytes wherever they are built
+release: $(VENV)/.installed-release
+	$(BIN)/python .ci/build_release.py . dist
 
 clean:
 	rm -rf build dist demo-run docs/_build docs/jupyter_execute .jupyter_cache

@@ -62,15 +62,18 @@ def _moments_lognormal(q: LogNormal) -> Moments:
 
 @moments.register
 def _moments_gamma(q: Gamma) -> Moments:
-    a, log_rate = q.concentration, torch.log(q.rate)
-    digamma = torch.digamma(a)
-    entropy = a - log_rate + torch.lgamma(a) + (1 - a) * digamma
-    return Moments(
-        entropy,
-        digamma - log_rate,
-        lambda: trigamma(a),
-        lambda r: torch.lgamma(a + r) - torch.lgamma(a) - r * log_rate,
-    )
+    # by the remainder F of log Gamma: log Gamma(a) and a digamma(a) are huge for large a, and cancel
+    a, (remainder, slope) = q.concentration, log_gamma_remainder(q.concentration)
+    log_ratio = torch.log(a / q.rate)
+    log_mean = log_ratio + slope
+
+    def log_power(r: Tensor) -> Tensor:
+        # log Gamma(a + r) - log Gamma(a) = F(a + r) - F(a) + r log a + (a + r) log(1 + r/a) - r
+        bend = (a + r) * torch.log1p(r / a) - r
+        return log_gamma_remainder(a + r)[0] - remainder + bend + r * log_ratio
+
+    # H(log z) = F - a F'
+    return Moments(remainder - a * slope + log_mean, log_mean, lambda: trigamma(a), log_power)
 
 
 @moments.register
@@ -114,10 +117,12 @@ def _cross_lognormal(p: LogNormal, q: Moments) -> Tensor:
 
 @cross_entropy.register
 def _cross_gamma(p: Gamma, q: Moments) -> Tensor:
-    a, log_rate = p.concentration, torch.log(p.rate)
-    # exp(log b + log M(1)) and not b M(1): a rate below 1 then helps against overflow
-    expected_rate = torch.exp(log_rate + q.log_power(torch.ones_like(a)))
-    return torch.lgamma(a) - a * log_rate - (a - 1) * q.log_mean + expected_rate
+    # -E[log p] = F(a) + E log z + a (e^t - 1 - d), with d = E log z - log(a/b) and t = log E z - log(a/b): log Gamma(a) and
+    # a log b are huge for large a, and cancel
+    a, log_ratio = p.concentration, torch.log(p.concentration / p.rate)
+    of_mean = q.log_power(torch.ones_like(a)) - log_ratio
+    bend = exp_minus_one_minus(of_mean) + (of_mean - (q.log_mean - log_ratio))
+    return log_gamma_remainder(a)[0] + q.log_mean + a * bend
 
 
 @cross_entropy.register
@@ -173,7 +178,7 @@ def _dtype(distribution: Distribution) -> torch.dtype:
     return dtype
 
 
-STABLE_IN_TORCH = {(Exponential, Exponential), (Exponential, Gamma), (Gamma, Exponential), (LogNormal, LogNormal)}
+STABLE_IN_TORCH = {(Exponential, Exponential), (LogNormal, LogNormal)}
 
 for _q, _p in product(FAMILIES, FAMILIES):
     if (_q, _p) not in STABLE_IN_TORCH:

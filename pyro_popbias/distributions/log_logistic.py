@@ -18,6 +18,7 @@ from pyro_popbias.distributions.selection import take
 
 BLOCK = 512  # integrals at once
 NODES = 4_000  # sigma(x + slope z) turns within a part 1 / |x| of z
+STEEP = ((8.0, 1), (40.0, 5), (float("inf"), 25))  # logits up to a size, and how many times as many nodes they need
 
 
 def log_expected_logistic(offset: Tensor, slope: Tensor, distribution: Distribution, cell_index: Tensor) -> Tensor:
@@ -37,7 +38,13 @@ def log_expected_logistic(offset: Tensor, slope: Tensor, distribution: Distribut
         )
     # the z at which the logit changes its sign, or its slope takes over
     turn = (offset.abs() + 1) / slope.abs().clamp(min=torch.finfo(slope.dtype).tiny)
-    return _in_blocks(lambda z, x: logsigmoid(x + slope * z), offset, turn, distribution, cell_index)
+    value, least = torch.full_like(offset, torch.nan), -1.0
+    for most, times in STEEP:
+        rows = ((offset.abs() > least) & (offset.abs() <= most)).nonzero().squeeze(-1)
+        of_rows = offset[rows], turn[rows], distribution, cell_index[rows]
+        found = _in_blocks(lambda z, x: logsigmoid(x + slope * z), *of_rows, times=times)
+        value, least = value.index_copy(0, rows, found), most
+    return value
 
 
 def log_expected_inverse_logistic(
@@ -66,6 +73,8 @@ def _in_blocks(
     turn: Tensor,
     distribution: Distribution,
     cell_index: Tensor,
+    *,
+    times: int = 1,
 ) -> Tensor:
     """Return log E[f(z, given)] of many rows, a block of integrals at a time.
 
@@ -75,10 +84,11 @@ def _in_blocks(
         turn: `(B,)` the z at which f turns.
         distribution: `(D,)`.
         cell_index: `(B,)`.
+        times: as many times as `NODES` are the nodes.
     """
-    parts = []
-    for rows in torch.arange(len(cell_index), device=cell_index.device).split(BLOCK):
+    parts, nodes = [], times * NODES
+    for rows in torch.arange(len(cell_index), device=cell_index.device).split(BLOCK // times):
         of_rows = given[..., rows]
         some = take(distribution, cell_index[rows])
-        parts.append(log_expectation(lambda z, of_rows=of_rows: log_function(z, of_rows), some, turn[rows], NODES))  # type: ignore[misc]
+        parts.append(log_expectation(lambda z, of_rows=of_rows: log_function(z, of_rows), some, turn[rows], nodes))  # type: ignore[misc]
     return torch.cat(parts) if parts else given.new_zeros(0)

@@ -80,3 +80,20 @@ def test_mixed_precision_is_that_of_the_finer():
     torch.testing.assert_close(
         value, kl_divergence(Gamma(q.concentration.double(), q.rate.double()), p), rtol=0, atol=0
     )
+
+
+@pytest.mark.parametrize("shape", [1e2, 1e4, 1e6, 1e8])
+def test_gamma_and_lognormal_of_large_shapes(shape):
+    scale = 1.1 * shape**-0.5
+    gamma = Gamma(*(torch.tensor(value, dtype=torch.float64) for value in (shape, shape)))
+    normal = LogNormal(*(torch.tensor(value, dtype=torch.float64) for value in (0.0, scale)))
+    with mpmath.workdps(60):
+        a, s = mpmath.mpf(shape), mpmath.mpf(scale)
+        mean, variance = mpmath.digamma(a) - mpmath.log(a), mpmath.psi(1, a)
+        half_log = mpmath.log(2 * mpmath.pi) / 2
+        entropy = mpmath.loggamma(a) - a * mpmath.digamma(a) + a  # of log z
+        to_normal = mpmath.log(s) + half_log + (variance + mean**2) / (2 * s**2) - entropy
+        log_density = a * mpmath.log(a) - mpmath.loggamma(a) - a * mpmath.exp(s**2 / 2)  # its mean, E[log z] = 0
+        to_gamma = -mpmath.log(s) - half_log - mpmath.mpf(1) / 2 - log_density
+    assert kl_divergence(gamma, normal).item() == pytest.approx(float(to_normal), rel=1e-6)
+    assert kl_divergence(normal, gamma).item() == pytest.approx(float(to_gamma), rel=1e-6)
