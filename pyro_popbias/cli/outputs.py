@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,6 +70,7 @@ def say(lines: Iterator[str], remedy: str) -> None:
         for line in lines:
             typer.echo(line)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is under way: a second Ctrl-C must not cut it off
         typer.echo(f"interrupted; {remedy}", err=True)
         raise typer.Exit(130) from None
 
