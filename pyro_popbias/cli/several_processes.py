@@ -64,10 +64,12 @@ def _stopped_in_order() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is _stopped:  # and not on the way out
+            signal.signal(signal.SIGTERM, before)
 
 
 def _stopped(_signal: int, _frame: FrameType | None) -> Never:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
     sys.stderr.write("stopped by SIGTERM; a fit that has a checkpoint continues with --resume\n")
     raise SystemExit(128 + signal.SIGTERM)
 

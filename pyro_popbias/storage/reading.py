@@ -31,7 +31,7 @@ from pyro_popbias.storage.card import CHAINS
 from pyro_popbias.storage.contents import Contents, half_of_memory
 from pyro_popbias.storage.run_files import EARLIER, PARAMETERS, PARTS, ROWS, SCORE, STORED
 from pyro_popbias.storage.schema import refuse_other
-from pyro_popbias.storage.soundness import check_sound
+from pyro_popbias.storage.soundness import check_sizes, check_sound
 from pyro_popbias.study.sections import FixedAffinityConfig
 from pyro_popbias.study.study import COUNTS, Study
 from pyro_popbias.trained import Trained
@@ -41,6 +41,7 @@ from pyro_popbias.training.restarts import Chain
 NEEDED = {"study.toml", PARAMETERS, "users.parquet", "items.parquet", "history.csv"}
 MANIFEST = "manifest.json"
 MOST_OF_MANIFEST = 4_194_304  # bytes
+MOST_SHOWN = 300  # characters of a path
 
 
 def read_run(path: str | Path) -> Trained:
@@ -70,6 +71,7 @@ def read_run(path: str | Path) -> Trained:
 def _read(contents: Contents, folder: Path) -> Trained:
     study = _study(contents, folder)
     tensors = safetensors.torch.load(contents[PARAMETERS])
+    check_sizes(study, tensors, folder)
     catalogue = _catalogue(contents, tensors)
     best = chain_of(study, catalogue, tensors)
     others = safetensors.torch.load(contents[CHAINS]) if CHAINS in contents else {}
@@ -233,13 +235,13 @@ def checked(folder: Path, name: str, digest: str) -> bytes:
         UnsafeFileError: it is not a regular file, or too large for this machine's memory.
     """
     path = folder / name
-    if Path(name).name != name or path.is_symlink():
-        raise CorruptCheckpointError(f"PB-R095: {path} lies outside its run folder")
     try:
+        if Path(name).name != name or path.is_symlink():
+            raise CorruptCheckpointError(f"PB-R095: {path} lies outside its run folder")
         content = read_regular(path, most=half_of_memory())
     except (OSError, ValueError) as error:  # a name with a NUL is a value that is wrong
         said = getattr(error, "strerror", None) or error
-        raise CorruptCheckpointError(f"PB-R094: {path} cannot be read: {said}") from error
+        raise CorruptCheckpointError(f"PB-R094: {str(path)[:MOST_SHOWN]} cannot be read: {said}") from error
     if sha256(content) != digest:
         raise CorruptCheckpointError(
             f"PB-R095: {path} is not what was written (SHA-256 differs); restore it from a copy"

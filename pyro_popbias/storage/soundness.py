@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.distributions.summary import summary
 from pyro_popbias.errors import CorruptCheckpointError
+from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
 
 LOOKED_AT = 1000  # cells whose popularity is compared with the table of the run
@@ -29,11 +31,33 @@ def check_sound(fit: Trained, table: bytes | None, folder: Path) -> None:
         CorruptCheckpointError: ids, counts, rows, parameters or the table of popularity contradict each other.
     """
     found = [*_of_catalogue(fit.catalogue), *_of_rows(fit), *_of_parameters(fit)]
+    if not len(fit.history) or not {"phase", "epoch", "validation_log_score", "seconds"} <= set(fit.history):
+        found.append("history.csv has no epochs")
     if table is not None and not found:
         found += _of_popularity(fit, table)
     if found:
         raise CorruptCheckpointError(
             f"PB-R156: the files of {folder} do not go together: {'; '.join(found[:3])}; restore the folder from a copy"
+        )
+
+
+def check_sizes(study: Study, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Refuse a study whose modules would be larger than the tensors that they are given: they are made before these are.
+
+    Args:
+        study: as it was read.
+        tensors: of its modules.
+        folder: for messages.
+
+    Raises:
+        CorruptCheckpointError: the vectors or weights that it declares are longer than any tensor.
+    """
+    longest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    dim = study.model.affinity.model_dump().get("dim")
+    if isinstance(dim, int) and dim > longest:
+        raise CorruptCheckpointError(
+            f"PB-R156: the files of {folder} do not go together: vectors of {dim} dimensions are declared, and no tensor is that "
+            "long; restore the folder from a copy"
         )
 
 

@@ -36,7 +36,8 @@ def orderly_end() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is _end:  # and not on the way out
+            signal.signal(signal.SIGTERM, before)
         _asked.to_end = _asked.by_training = False
 
 
@@ -73,6 +74,6 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _leave(words: str) -> None:
-    _asked.by_training = False
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
     sys.stderr.write(f"{words}\n")
     raise SystemExit(ENDED)
