@@ -103,7 +103,7 @@ COMMANDS = [
     _table("recommend", "run", "-k", "3", output="table.csv.gz"),
     _table("predict", "run", "pairs.csv", output="table.parquet"),
     _table("evaluate", "run", "later.csv", output="table.csv"),
-    _table("init", output="other.toml"),
+    Command("init", ("init", "-o", "other.toml"), ("other.toml",)),
     _table("report", "run", output="report.html"),
     Command(
         "simulate",
