@@ -149,7 +149,7 @@ label = "label"
 [model]
 affinity = { name = "embedding", dim = 2 }
 [training]
-epochs = 400
+epochs = 40
 batch_size = 50
 phase_two = 0
 validation = 0
