@@ -66,6 +66,10 @@ class CorruptCheckpointError(CheckpointError):
     """A saved file differs from what was written."""
 
 
+class UnsafeFileError(CheckpointError):
+    """A saved file is not what this package writes: a link, a pipe, larger than its content can need, or compressed far."""
+
+
 class SchemaVersionError(CheckpointError):
     """A saved run has a schema that this version cannot read."""
 

@@ -125,8 +125,8 @@ class Fit(Trained):
         known = self.known
         if exclude_seen and known is None:
             raise DataError(
-                f"PB-D106: {self.unsaved} was saved without its interactions (--no-data), so seen items are not known; fit again "
-                "with them, or in Python pass exclude_seen=False"
+                f"PB-D106: {self.unsaved}, so seen items are not known; "
+                f"{'bring the log back' if self.absent else 'fit again with them'}, or in Python pass exclude_seen=False"
             )
         seen = seen_items(known) if exclude_seen and known is not None else None
         return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_seed(seed))
@@ -327,6 +327,7 @@ def load(path: str | Path) -> Fit:
     Raises:
         RunFolderError: there is no such folder, or it holds no finished run.
         CorruptCheckpointError: a file is not what was written.
+        UnsafeFileError: a file is not of the kind that is written: a link, a pipe, or one that would fill the memory.
         SchemaVersionError: the folder was written by an incompatible version.
     """
     return fit_of(read_run(path))

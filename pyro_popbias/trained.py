@@ -46,6 +46,7 @@ class Trained:
         events: the interactions; None where a run was saved without them.
         others: the pairs of the other restarts.
         earlier: rows of the fits that this one goes on from, users and items by its codes; None where it goes on from none.
+        absent: why a run was opened without its interactions, where it was not saved without them.
     """
 
     study: Study
@@ -57,6 +58,7 @@ class Trained:
     events: Interactions | None
     others: tuple[Chain, ...] = ()
     earlier: Interactions | None = None
+    absent: str = ""
 
     @property
     def known(self) -> Interactions | None:
@@ -70,8 +72,11 @@ class Trained:
 
     @property
     def unsaved(self) -> str:
-        """Which run lacks its rows where `known` does, for messages."""
-        return "the run" if self.events is None else "a run that this one goes on from"
+        """Which run lacks its rows where `known` does, and why, for messages."""
+        if self.absent:
+            return f"the run was opened without its interactions ({self.absent})"
+        which = "the run" if self.events is None else "a run that this one goes on from"
+        return f"{which} was saved without its interactions (--no-data)"
 
     @property
     def chains(self) -> tuple[Chain, ...]:
@@ -157,8 +162,8 @@ class Trained:
         known = self.known
         if known is None:
             raise DataError(
-                f"PB-D106: {self.unsaved} was saved without its interactions (--no-data), so it is not known which rows were "
-                "trained on; fit again with them"
+                f"PB-D106: {self.unsaved}, so it is not known which rows were trained on; "
+                f"{'bring the log back' if self.absent else 'fit again with them'}"
             )
         return known, given_score(test.columns, self.study) if isinstance(test, Interactions) else None
 

@@ -131,8 +131,8 @@ def check(fit: Trained, *, seed: int = 0) -> Check:
     seed = require_seed(seed)
     if fit.events is None:
         raise DataError(
-            "PB-D140: the run was saved without its interactions (--no-data), so there are no labels to check it against; "
-            "fit again without --no-data"
+            f"PB-D140: {fit.unsaved}, so there are no labels to check it against; "
+            f"{'bring the log back' if fit.absent else 'fit again without --no-data'}"
         )
     found = [each(fit, seed) for each in CHECKS]
     findings = tuple(finding for _, some in found for finding in some)

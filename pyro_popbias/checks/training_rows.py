@@ -26,9 +26,10 @@ def events_of(fit: Trained | Pair) -> Interactions:
         DataError: the run was saved without them.
     """
     if fit.events is None:
+        absent = fit.unsaved if isinstance(fit, Trained) and fit.absent else ""
         raise DataError(
-            "PB-D150: the run was saved without its interactions (--no-data), so its posterior cannot be checked; fit again "
-            "without --no-data"
+            f"PB-D150: {absent or 'the run was saved without its interactions (--no-data)'}, so its posterior cannot be checked; "
+            f"{'bring the log back' if absent else 'fit again without --no-data'}"
         )
     return fit.events
 

@@ -9,7 +9,7 @@ import typer
 
 from pyro_popbias.cli.calibrate import calibrate
 from pyro_popbias.cli.choices import Candidates, Unseen, part_of, popularity_mode
-from pyro_popbias.cli.outputs import emit, log_on_stderr, refuse_input_as_output, say
+from pyro_popbias.cli.outputs import cannot_write, emit, log_on_stderr, refuse_input_as_output, say, visible
 
 if TYPE_CHECKING:
     from pyro_popbias.fitted import Fit
@@ -332,8 +332,12 @@ def main() -> None:
     try:
         with log_on_stderr(), one_of_several(sys.argv[1:]) as opening:
             app()
+    except OSError as error:
+        known = error if isinstance(error, PopBiasError) else cannot_write(error)
+        sys.stderr.write(visible(f"{opening}error: {known}\n"))
+        sys.exit(known.exit_code)
     except PopBiasError as error:
-        sys.stderr.write(f"{opening}error: {error}\n")
+        sys.stderr.write(visible(f"{opening}error: {error}\n"))
         if isinstance(error, LostRankError):
             leave(error.exit_code)
         sys.exit(error.exit_code)

@@ -11,9 +11,11 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from pyro_popbias.checks.check import Check, check
+from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.data.table_files import write_table
 from pyro_popbias.fitted import Fit, fit
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
+from pyro_popbias.report.figure import as_png
 from pyro_popbias.report.html import write_report
 from pyro_popbias.simulation.simulate import Simulation, simulate
 from pyro_popbias.storage.run_names import require_name
@@ -54,7 +56,7 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
         yield f"  check: {checked[name].verdict}"
     yield kind_of_interval(learned.model)
     out.mkdir(parents=True, exist_ok=True)
-    draw_demo(known, learned, simulation).savefig(out / "demo.png", dpi=110)
+    write_atomically(out / "demo.png", as_png(draw_demo(known, learned, simulation).axes[0]))
     write_table(learned.popularity(), out / "popularity.csv")
     write_table(learned.recommend(k=10), out / "recommendations.csv")
     write_report(learned, out / "report.html", checked=checked["affinities learned"])

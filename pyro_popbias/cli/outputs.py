@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,9 @@ from pyro_popbias.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def refuse_missing_folder(*outputs: Path | None) -> None:
@@ -69,6 +74,7 @@ def say(lines: Iterator[str], remedy: str) -> None:
         for line in lines:
             typer.echo(line)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is under way: a second Ctrl-C must not cut it off
         typer.echo(f"interrupted; {remedy}", err=True)
         raise typer.Exit(130) from None
 
@@ -89,6 +95,21 @@ def log_on_stderr() -> Iterator[None]:
         log.setLevel(level)
 
 
+def cannot_write(error: OSError) -> RunFolderError:
+    """Return an error of the system, such as that of a full disk under standard output or a log, in words."""
+    from pyro_popbias.data.atomic_files import in_words
+
+    if not error.filename:
+        return RunFolderError(f"PB-R159: cannot write standard output, or a file: {error.strerror or error}")
+    place = Path(str(error.filename))
+    return RunFolderError(f"PB-R159: cannot read or write {place}: {in_words(error, 0, place.parent)}")
+
+
+def visible(text: str) -> str:
+    """Return a text whose control characters and marks of direction, which a terminal would obey, are replaced."""
+    return ORDERS.sub("\ufffd", text)
+
+
 def emit(frame: "pd.DataFrame", output: Path | None, *, most: int | None = None) -> None:
     """Write a table, or print it.
 
@@ -98,7 +119,7 @@ def emit(frame: "pd.DataFrame", output: Path | None, *, most: int | None = None)
         most: rows to print; None for all.
     """
     if output is None:
-        typer.echo(frame.head(len(frame) if most is None else most).to_string(index=False, max_rows=None))
+        typer.echo(visible(frame.head(len(frame) if most is None else most).to_string(index=False, max_rows=None)))
         if most is not None and len(frame) > most:
             typer.echo(f"... {len(frame) - most} more of {len(frame)} rows; write them all with -o FILE")
     else:

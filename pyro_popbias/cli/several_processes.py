@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ def one_of_several(arguments: Sequence[str]) -> Iterator[str]:
         LostRankError: torchrun has ended this process, because another one has ended.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
-        yield ""
+        with _stopped_in_order():
+            yield ""
         return
     from pyro_popbias.training.environment import Launch
 
@@ -50,6 +52,26 @@ def one_of_several(arguments: Sequence[str]) -> Iterator[str]:
             yield f"process {launch.rank}: "
         finally:
             log.setLevel(level)
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """Clean up on SIGTERM meanwhile, and end with the exit code that a shell gives for it; fits save a checkpoint first."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _stopped)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _stopped:  # and not on the way out
+            signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(_signal: int, _frame: FrameType | None) -> Never:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
+    sys.stderr.write("stopped by SIGTERM; a fit that has a checkpoint continues with --resume\n")
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _ended(_signal: int, _frame: FrameType | None) -> Never:

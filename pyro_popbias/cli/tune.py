@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -145,8 +146,14 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
     # the lock is a link to this path, which leads nowhere from the folder if it is relative; a process that was killed
     # may leave it behind
     log = str((folder / "trials.log").absolute())
+    lock = JournalFileSymlinkLock(log, grace_period=LOCKED)
+    lock.acquire()
+    try:
+        _drop_torn_line(Path(log))
+    finally:
+        lock.release()
     search: optuna.Study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(log, JournalFileSymlinkLock(log, grace_period=LOCKED))),
+        storage=JournalStorage(JournalFileBackend(log, lock)),
         study_name="popbias",
         direction="maximize",
         load_if_exists=True,
@@ -156,6 +163,14 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
         raise ConfigError(f"PB-C378: {folder} holds a search of another study or space; choose another folder")
     search.set_user_attr("of", what)
     return search
+
+
+def _drop_torn_line(log: Path) -> None:
+    """Cut off what a process that was killed, or a full disk, left of a line: the next one would go on from it."""
+    content = log.read_bytes() if log.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(log, whole)
 
 
 def _suggest(trial: "optuna.Trial", key: str, values: Any) -> Any:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from pyro_popbias.data.atomic_files import remove_temporaries, sha256, write_atomically
+from pyro_popbias.data.atomic_files import in_words, remove_temporaries, sha256, write_atomically
 from pyro_popbias.data.id_codes import IdCodes
 from pyro_popbias.data.log_columns import LogColumns, packed
 from pyro_popbias.data.log_spool import Spool
@@ -228,7 +228,7 @@ def _alone(folder: Path) -> Iterator[None]:
     except PopBiasError:
         raise
     except OSError as error:
-        raise RunFolderError(f"PB-R148: cannot write to {folder}: {error.strerror or error}") from error
+        raise RunFolderError(f"PB-R148: cannot write to {folder}: {in_words(error, 0, folder)}") from error
 
 
 def _refuse_other_files(folder: Path) -> None:

@@ -8,6 +8,7 @@
 | `manifest.json` | what was read, and the SHA-256 of the others |
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import safetensors.numpy
+from safetensors import SafetensorError
 
 from pyro_popbias.data.atomic_files import sha256
+from pyro_popbias.data.regular_files import read_regular
 from pyro_popbias.errors import CorruptCheckpointError, DataError, RunFolderError, SchemaVersionError
 
 SCHEMA = 1
@@ -27,6 +30,8 @@ ROWS, COUNTS, MANIFEST = "rows.bin", "counts.safetensors", "manifest.json"
 IDS = ("users.jsonl", "items.jsonl")
 MOST_AT_ONCE = 10_000_000  # rows that what needs all of them in memory takes
 CODE = np.dtype("<i4")
+READ_AT_ONCE = 1_048_576  # rows
+MOST_OF_MANIFEST = 67_108_864  # bytes; it lists the files of the log
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,7 @@ class StoredLog:
         user_positives: `(U,)` rows with label 1.
         first: positions of rows, in order, that hold every user and every cell that has a row.
         fingerprint: of all of it.
+        digest: SHA-256 of `rows.bin`.
     """
 
     folder: Path
@@ -62,6 +68,7 @@ class StoredLog:
     user_positives: np.ndarray
     first: np.ndarray
     fingerprint: str
+    digest: str
 
     @classmethod
     def open(cls, folder: Path) -> "StoredLog":
@@ -72,10 +79,18 @@ class StoredLog:
             CorruptCheckpointError: a file is not what was written.
         """
         facts = manifest_of(folder)
-        if facts is None or facts["phase"] != "done":
+        if facts is None or facts.get("phase") != "done":
             raise RunFolderError(
                 f"PB-R144: {folder} holds no log that is read to its end; call Interactions.from_parquet with this folder"
             )
+        try:
+            found = cls._of(facts, folder)
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError, RecursionError) as error:
+            raise _damaged(folder / MANIFEST) from error
+        return found
+
+    @classmethod
+    def _of(cls, facts: dict[str, Any], folder: Path) -> "StoredLog":
         rows, width = facts["rows"], 3 if facts["periods"] == 1 else 4
         held = (folder / ROWS).stat().st_size if (folder / ROWS).is_file() else 0
         if held != rows * width * CODE.itemsize:
@@ -84,17 +99,23 @@ class StoredLog:
             pd.Index([json.loads(line) for line in _checked(folder, name, facts).splitlines()], dtype=str)
             for name in IDS
         )
-        counts = safetensors.numpy.load(_checked(folder, COUNTS, facts))
+        counts: dict[str, Any] = safetensors.numpy.load(_checked(folder, COUNTS, facts))
         edges = None if facts["edges"] is None else np.array(facts["edges"])
         print_of = sha256(json.dumps([facts["sha256"], facts["edges"], facts["has_label"]]).encode())
-        return cls(
-            folder, users, items, rows, facts["periods"], edges, facts["has_label"], **counts, fingerprint=print_of
-        )
+        periods, has_label, digest = facts["periods"], facts["has_label"], facts["sha256"][ROWS]
+        return cls(folder, users, items, rows, periods, edges, has_label, **counts, fingerprint=print_of, digest=digest)
 
     @cached_property
     def mapped(self) -> np.ndarray:
-        """`(N, 3)` or `(N, 4)` rows, mapped from the file: only what is looked at is read."""
-        return np.memmap(self.folder / ROWS, dtype=CODE, mode="r", shape=(self.rows, self.width))
+        """`(N, 3)` or `(N, 4)` rows, mapped from the file: only what is looked at is read.
+
+        Raises:
+            CorruptCheckpointError: the file is gone or has become shorter.
+        """
+        try:
+            return np.memmap(self.folder / ROWS, dtype=CODE, mode="r", shape=(self.rows, self.width))
+        except (OSError, ValueError) as error:
+            raise _damaged(self.folder / ROWS) from error
 
     @property
     def width(self) -> int:
@@ -105,13 +126,33 @@ class StoredLog:
         """Return the rows of some positions, `(stop - start, 3)` or `(stop - start, 4)`.
 
         Raises:
-            CorruptCheckpointError: the file has become shorter.
+            CorruptCheckpointError: the file has become shorter, or is gone.
         """
         number, size = (stop - start) * self.width, self.width * CODE.itemsize
-        found = np.fromfile(self.folder / ROWS, dtype=CODE, count=number, offset=start * size)
+        try:
+            found = np.fromfile(self.folder / ROWS, dtype=CODE, count=number, offset=start * size)
+        except OSError as error:
+            raise _damaged(self.folder / ROWS) from error
         if len(found) < number:
             raise _damaged(self.folder / ROWS)
         return found.reshape(-1, self.width)
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether `rows.bin` is what was written: reads all of it, once."""
+        digest = hashlib.sha256()
+        for start in range(0, self.rows, READ_AT_ONCE):
+            digest.update(self.read(start, min(start + READ_AT_ONCE, self.rows)).data)
+        return digest.hexdigest() == self.digest
+
+    def require_whole(self) -> None:
+        """Refuse rows that are not what was written; opening a log looks at their number only.
+
+        Raises:
+            CorruptCheckpointError: they are not.
+        """
+        if not self.is_whole:
+            raise _damaged(self.folder / ROWS)
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         """Yield all rows in the order of the file, `size` at a time."""
@@ -166,9 +207,9 @@ def manifest_of(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
+        facts: dict[str, Any] = json.loads(read_regular(path, most=MOST_OF_MANIFEST))
         schema = facts["log"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptCheckpointError(
             f"PB-R143: {path} is not the manifest of a log; name a folder of its own, or remove this one and read again"
         ) from error
@@ -181,7 +222,10 @@ def manifest_of(folder: Path) -> dict[str, Any] | None:
 
 def _checked(folder: Path, name: str, facts: dict[str, Any]) -> bytes:
     """Return the content of a file."""
-    content = (folder / name).read_bytes() if (folder / name).is_file() else b""
+    try:
+        content = read_regular(folder / name)
+    except OSError as error:
+        raise _damaged(folder / name) from error
     if sha256(content) != facts["sha256"][name]:
         raise _damaged(folder / name)
     return content

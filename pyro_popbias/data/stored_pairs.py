@@ -15,7 +15,11 @@ def pairs_of(log: StoredLog, shape: tuple[int, int], *, size: int = BLOCK) -> sp
         log: the log.
         shape: users and items.
         size: rows of a block.
+
+    Raises:
+        CorruptCheckpointError: the rows are not what was read.
     """
+    log.require_whole()
     first = np.zeros(shape[0] + 1, dtype=np.int64)
     np.cumsum(log.user_count, out=first[1:])
     item, free = np.empty(log.rows, dtype=np.int32), first[:-1].copy()

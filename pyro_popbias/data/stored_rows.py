@@ -52,7 +52,11 @@ class StoredRows:
             log: the log.
             share: fraction of the rows to hold out.
             seed: of the random choice.
+
+        Raises:
+            CorruptCheckpointError: the rows are not what was read.
         """
+        log.require_whole()  # a pass that costs little beside the many of a training
         total, none = log.rows, np.empty(0, dtype=np.int64)
         begin = int(np.random.default_rng(seed).integers(total))
         kept = np.sort((log.first - begin) % total)

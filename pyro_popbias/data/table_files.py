@@ -5,7 +5,7 @@ import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -170,7 +170,10 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     for name in frame.columns[[pd.api.types.is_string_dtype(dtype) for dtype in frame.dtypes]]:
         text = frame[name].astype(str)
         inert[name] = text.mask(text.str.match(FORMULA) & ~text.str.fullmatch(NUMBER), "'" + text)
-    content: str = frame.assign(**inert).to_csv(index=False, lineterminator="\n")
+    # a carriage return ends a line, too, and what follows it would be a cell: csv quotes only the line end that it writes
+    broken = any(text.str.contains("\r", regex=False).any() for text in inert.values())
+    quoting: Literal[0, 2] = 2 if broken else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
+    content: str = frame.assign(**inert).to_csv(index=False, lineterminator="\n", quoting=quoting)
     return content.encode()
 
 

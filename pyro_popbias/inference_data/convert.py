@@ -135,9 +135,7 @@ def _check_groups(fit: Trained, groups: Sequence[str]) -> list[str]:
         )
     of_rows = [group for group in groups if group in BY_ROW or group == "observed_data"]
     if of_rows and fit.events is None:
-        raise DataError(
-            f"PB-D106: the run was saved without its interactions (--no-data); leave out {', '.join(of_rows)}"
-        )
+        raise DataError(f"PB-D106: {fit.unsaved}; leave out {', '.join(of_rows)}")
     return by_row
 
 

@@ -88,9 +88,12 @@ def refuse_to_resume(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process left half written; only for the process that holds the folder's lock.
 
-    Without a checkpoint nothing of the earlier start is kept.
+    That includes tensors of a checkpoint whose description was not written, or was deleted first. Without a checkpoint nothing
+    of the earlier start is kept.
     """
     remove_temporaries(folder)
     if held_by(folder) is Holds.LEFTOVERS:
-        for path in [folder / LOG, *(folder / CHECKPOINTS).rglob("*.safetensors")]:
+        (folder / LOG).unlink(missing_ok=True)
+    for path in (folder / CHECKPOINTS).rglob("*.safetensors"):
+        if not path.with_suffix(".json").exists():
             path.unlink(missing_ok=True)

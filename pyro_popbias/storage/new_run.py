@@ -2,22 +2,34 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from pyro_popbias.assembly.pair import Pair
+from pyro_popbias.data.regular_files import refuse_links
 from pyro_popbias.storage.checkpoints import Checkpoints
-from pyro_popbias.storage.folder_state import LOG, Holds, held_by, refuse_run, refuse_to_resume, remove_leftovers
+from pyro_popbias.storage.folder_state import (
+    CHECKPOINTS,
+    LOCK,
+    LOG,
+    Holds,
+    held_by,
+    refuse_run,
+    refuse_to_resume,
+    remove_leftovers,
+)
 from pyro_popbias.storage.identity import identity
 from pyro_popbias.storage.lock import locked
 from pyro_popbias.storage.run_folder import write_run
 from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.trained import Trained
+from pyro_popbias.training.environment import Launch
 from pyro_popbias.training.restarts import Checkpointing
 from pyro_popbias.training.state import Snapshot
+from pyro_popbias.training.stopping import ended_after, orderly_end, training_is_over
 
 
 class NewRun:
@@ -65,10 +77,10 @@ class NewRun:
             CheckpointError: its checkpoints belong to another study or other data.
             RunLockedError: another process fits in the folder.
         """
-        found = self._checkpointing(restart, pair)
+        resume, save = self._checkpointing(restart, pair)
         if restart == 1:
             self._begin()
-        return found
+        return resume, ended_after(save)
 
     def checkpoints_elsewhere(self, pair: Pair) -> Checkpointing:
         """Return what `checkpoints` is in other processes, for which this one holds the folder from now on.
@@ -80,7 +92,8 @@ class NewRun:
             CheckpointError: its checkpoints belong to another study or other data.
             RunLockedError: another process fits in the folder.
         """
-        self.checkpoints(1, pair)
+        self._checkpointing(1, pair)  # refuses those of another run
+        self._begin()
         return self._checkpointing
 
     def finish(self, fit: Trained, *, data: bool) -> None:
@@ -90,16 +103,21 @@ class NewRun:
             fit: the fit.
             data: whether the interactions are written too.
         """
+        training_is_over()
         write_run(fit, self._folder, data=data)
 
     def _check(self) -> None:
         (refuse_to_resume if self._resume else refuse_run)(self._folder)
 
     def _begin(self) -> None:
+        refuse_links(*(self._folder / name for name in (LOCK, LOG, CHECKPOINTS)))
+        refuse_links(*(self._folder / CHECKPOINTS).rglob("*"))
         self._scope.enter_context(locked(self._folder))
         self._check()  # again: another fit may have finished while this one read its data
         remove_leftovers(self._folder)
         self._scope.enter_context(_logged(self._folder / LOG))
+        if Launch.here().processes == 1:  # else torchrun ends all of them
+            self._scope.enter_context(orderly_end())
 
 
 def _of_restart(
@@ -112,7 +130,7 @@ def _of_restart(
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Append the package's log to a file meanwhile."""
-    handler = logging.FileHandler(path, delay=True)
+    handler = _LogFile(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log = logging.getLogger("pyro_popbias")
     log.addHandler(handler)
@@ -121,3 +139,18 @@ def _logged(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that is lost where it cannot be written, on a full disk for example; the fit goes on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Say nothing: the trace that logging would print is not the user's."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()

@@ -5,22 +5,19 @@ is written last and holds the SHA-256 of every other file; a folder without one 
 """
 
 import json
-import os
 import platform
-import secrets
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pyro
 import torch
 
-from pyro_popbias.data.atomic_files import TEMPORARY, sha256, sync_folder, write_atomically
+from pyro_popbias.data.atomic_files import in_words, new_folder, sha256, sync_folder, write_atomically
 from pyro_popbias.errors import RunFolderError
 from pyro_popbias.storage.folder_state import LOCK, refuse_full
-from pyro_popbias.storage.reading import SCHEMA
 from pyro_popbias.storage.run_files import files_of
 from pyro_popbias.storage.run_names import require_name
+from pyro_popbias.storage.schema import SCHEMA
 from pyro_popbias.trained import Trained
 from pyro_popbias.version import __version__
 
@@ -38,19 +35,19 @@ def save(fit: Trained, folder: Path, *, data: bool = True) -> None:
         ConfigError: its name is not a plain one, or it is a symbolic link.
     """
     refuse_full(require_name(folder))
-    temporary = folder.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = folder
     try:
-        temporary.mkdir(parents=True)
-        write_run(fit, temporary, data=data)
-        if folder.exists():
-            (folder / LOCK).unlink(missing_ok=True)
-            folder.rmdir()
-        temporary.rename(folder)
+        with new_folder(folder) as temporary:
+            write_run(fit, temporary, data=data)
+            if folder.exists():
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+            temporary.rename(folder)
         sync_folder(folder.parent)
+    except RunFolderError as error:  # names a file of the temporary folder
+        raise RunFolderError(str(error).replace(str(temporary), str(folder))) from error
     except OSError as error:
-        raise RunFolderError(f"PB-R100: cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunFolderError(f"PB-R100: cannot write {folder}: {in_words(error, 0, folder.parent)}") from error
 
 
 def write_run(fit: Trained, folder: Path, *, data: bool = True) -> None:

@@ -1,9 +1,11 @@
 import os
+import re
 import shutil
 
+import pandas as pd
 import pytest
 
-from pyro_popbias.cli.outputs import refuse_input_as_output
+from pyro_popbias.cli.outputs import cannot_write, emit, refuse_input_as_output
 from pyro_popbias.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -62,3 +64,20 @@ def test_unseen_ids(popbias, folder):
         arguments = ["predict", "run", "strangers.csv", "--unseen", unseen, "-o", "out.csv"]
         assert popbias(*arguments) == (0, f"{rows} rows -> out.csv\n", "")
     assert popbias("predict", "run", "strangers.csv", "--unseen", "keep", "-o", "out.csv")[0] == 2
+
+
+def test_a_printed_table_does_not_command_the_terminal(capsys):
+    emit(pd.DataFrame({"item": ["\x1b[2Jgone", "\u202eabc", "plain"]}), None)
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\u202e" not in printed
+    assert "plain" in printed
+
+
+def test_an_error_of_the_system_is_said_in_words(tmp_path):
+    full = cannot_write(OSError(28, "No space left on device", str(tmp_path / "trials.log")))
+    assert re.match(
+        r"PB-R159: cannot read or write .*trials.log: No space left on device \(need .*, .* MB free\)", str(full)
+    )
+    assert str(cannot_write(OSError(28, "No space left on device"))).endswith("or a file: No space left on device")
+    assert full.exit_code == 5

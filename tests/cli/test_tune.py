@@ -218,3 +218,12 @@ def test_the_command(files):
     assert done.exit_code == 0, done.output
     assert "judged by held-out ndcg@5" in done.output
     assert (files / "s" / "best.toml").exists()
+
+
+def test_a_torn_line_of_the_log_is_cut_off(tmp_path):
+    log = tmp_path / "trials.log"
+    for content, left in ((b'{"a": 1}\n{"b', b'{"a": 1}\n'), (b'{"a', b""), (b'{"a": 1}\n', b'{"a": 1}\n')):
+        log.write_bytes(content)
+        tune._drop_torn_line(log)
+        assert log.read_bytes() == left
+    tune._drop_torn_line(tmp_path / "missing.log")

@@ -140,3 +140,10 @@ def test_csv_holds_no_formulas(hostile):
     assert (lines["number"] == "-1.5").all()
     changed = lines["item"].to_numpy() != frame["item"].to_numpy()
     assert all(text.startswith("'") for text in lines["item"][changed])
+
+
+def test_a_carriage_return_does_not_begin_a_cell():
+    content = to_csv(pd.DataFrame({"item": ["a\r=1+1", "b"], "score": [0.5, 1.0]}))
+    table = pd.read_csv(io.BytesIO(content))
+    assert table["item"].tolist() == ["a\r=1+1", "b"]
+    assert table["score"].tolist() == [0.5, 1.0]

@@ -32,8 +32,8 @@ def trained(make_frame, short_training, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     made = pair(pb.Interactions.from_frame(make_frame(), label="label"), study=STUDY)
     checkpoints = Checkpoints(folder, identity(made))
-    train(made, save=checkpoints.save)
-    return folder, made
+    result = train(made, save=checkpoints.save)
+    return folder, made, len(result.history)
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def checkpoints(trained, tmp_path):
     return Checkpoints(folder, identity(trained[1])), folder / "checkpoints"
 
 
-def test_two_checkpoints_are_kept(checkpoints):
+def test_the_last_two_checkpoints_are_kept(checkpoints, trained):
     made, folder = checkpoints
     names = sorted(path.name for path in folder.iterdir())
     assert len(names) == 2 * KEPT
     assert {name.partition(".")[2] for name in names} == {"json", "safetensors"}
-    assert len(made.latest()[0].history) == int(names[-1].partition(".")[0])
+    assert len(made.latest()[0].history) == int(names[-1].partition(".")[0]) == trained[2]
 
 
 @pytest.mark.parametrize("ending", ["json", "safetensors"])
@@ -140,6 +140,15 @@ def study_file(make_frame, tmp_path):
         f"[training]\n{training}\n"
     )
     return tmp_path / "study.toml"
+
+
+def test_resuming_removes_what_a_killed_process_left(study_file, tmp_path):
+    list(run_fit(study_file, tmp_path / "run"))
+    left = [tmp_path / "run" / f"{TEMPORARY}1-ab", tmp_path / "run" / "checkpoints" / f"{TEMPORARY}1-cd"]
+    for path in left:
+        path.write_text("half")
+    list(run_fit(study_file, tmp_path / "run", resume=True))
+    assert not any(path.exists() for path in left)
 
 
 def test_run_fit_refuses_a_locked_folder(study_file, tmp_path, folder_hash):

@@ -208,6 +208,14 @@ def test_files_outside_the_folder_are_not_read(run, name):
         pb.load(run)
 
 
+@pytest.mark.parametrize("name", ["users.parquet", "study.toml"])
+def test_links_are_not_followed(run, name, tmp_path):
+    (run / name).rename(tmp_path / "elsewhere")
+    (run / name).symlink_to(tmp_path / "elsewhere")  # the content is right: only that it is a link is wrong
+    with pytest.raises(CorruptCheckpointError, match=rf"PB-R095: .*{name} lies outside its run folder"):
+        pb.load(run)
+
+
 @pytest.mark.parametrize("schema", [0, 1, 2, 3, 4, 5, "6", None])
 def test_other_schemas(run, schema):
     manifest = json.loads((run / "manifest.json").read_text()) | {"schema": schema}

@@ -1,0 +1,95 @@
+"""The contents of a run folder's files, whose tables are decoded only where they fit into a budget of memory.
+
+A few bytes of Parquet can stand for billions of rows. Tables are decoded as this package writes them: text, numbers and no
+nested columns, without compression or with Snappy, which cannot make more than 22 bytes of one. All tables of a folder
+together may take `LEAST` bytes, or `TIMES` what the files have.
+"""
+
+import json
+import os
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from pyro_popbias.errors import UnsafeFileError
+
+LEAST = 268_435_456  # bytes
+TIMES = 100
+CODECS = {"UNCOMPRESSED", "SNAPPY"}
+WIDTH = 16  # bytes of a number in Arrow and in pandas, or of the place of a text
+
+
+def half_of_memory() -> int:
+    """Return half of this machine's memory in bytes: a file that is larger could not be opened."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+class Contents(dict[str, bytes]):
+    """Contents of files by name."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(files)
+        self._left = max(LEAST, TIMES * sum(map(len, files.values())))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return the table of a file, with its `attrs`; what pandas noted of its types and index is ignored.
+
+        Raises:
+            UnsafeFileError: it would take more memory than is left of the budget, or is not compressed as is written.
+        """
+        # text is decoded as codes of its distinct values, whose number the length of the file limits
+        file = parquet.ParquetFile(pa.BufferReader(self[name]), read_dictionary=self._texts(name), memory_map=False)
+        self._spend(name, file.metadata.num_rows * file.metadata.num_columns * WIDTH)
+        table = file.read()
+        table.validate(full=True)
+        columns = {}
+        for field, column in zip(table.schema, table.columns, strict=True):
+            if pa.types.is_dictionary(field.type):
+                self._spend(name, 2 * _decoded(column))
+                column = column.cast(field.type.value_type)
+            columns[field.name] = column
+        noted = (table.schema.metadata or {}).get(b"pandas", b"{}")
+        frame: pd.DataFrame = pa.table(columns).to_pandas()
+        frame.attrs = dict(json.loads(noted).get("attributes") or {})
+        return frame
+
+    def _texts(self, name: str) -> list[str]:
+        """Return the names of a file's columns of text, once its kind is known to be one that is written."""
+        found = parquet.ParquetFile(pa.BufferReader(self[name]), memory_map=False)
+        chunks = [
+            found.metadata.row_group(group).column(column)
+            for group in range(found.metadata.num_row_groups)
+            for column in range(found.metadata.num_columns)
+        ]
+        other = sorted({chunk.compression for chunk in chunks} - CODECS)
+        nested = [field.name for field in found.schema_arrow if pa.types.is_nested(field.type)]
+        if other or nested:
+            raise UnsafeFileError(
+                f"PB-R157: {name} is not a table as it is written ({', '.join(map(str, other + nested))[:100]}: another "
+                "compression or nested columns); restore the folder from a copy"
+            )
+        return [
+            field.name
+            for field in found.schema_arrow
+            if any(kind(field.type) for kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary))
+        ]
+
+    def _spend(self, name: str, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise UnsafeFileError(
+                f"PB-R158: the table {name} would take {size:,} bytes in memory, more than files of this size can need; it was "
+                "not written by this package"
+            )
+
+
+def _decoded(column: Any) -> int:
+    """Return the bytes of a column of text, whose chunks are codes and distinct values."""
+    total = 0
+    for chunk in column.chunks:
+        lengths = pc.binary_length(chunk.dictionary)
+        total += pc.sum(pc.cast(pc.take(lengths, chunk.indices), pa.int64())).as_py() or 0
+    return total
