@@ -17,7 +17,7 @@ from pyro_popbias.distributions.kl import moments
 from pyro_popbias.distributions.selection import flat
 from pyro_popbias.distributions.special import bounded_exp, exp_minus_one_minus, log_gamma_remainder
 
-COARSE, FINE = 1_000, 500  # nodes
+COARSE, NEAR, FINE = 1_000, 200, 500  # nodes: of the whole range, around the mean of log z, and of the rule
 REACH = (
     40.0  # standard deviations of log z to either side; also nats below the maximum of the integrand that are dropped
 )
@@ -86,10 +86,12 @@ def log_expectation(
         of_log = moments(distribution)
         centre, reach = of_log.log_mean, REACH * of_log.log_variance.sqrt()
         low, high = torch.minimum(centre, turn.log()) - reach, torch.maximum(centre, turn.log()) + reach
-        log_z, step = nodes(low, high, COARSE)
+        # a narrow density may lie between two nodes of a wide range
+        (wide, wide_step), (near, near_step) = nodes(low, high, COARSE), nodes(centre - reach, centre + reach, NEAR)
+        log_z, step = torch.cat([wide, near]), torch.cat([wide_step.expand_as(wide), near_step.expand_as(near)])
         value = integrand(log_z)
         there = value > value.amax(0) - REACH
-        low = torch.where(there, log_z, torch.inf).amin(0) - step
-        high = torch.where(there, log_z, -torch.inf).amax(0) + step
+        low = torch.where(there, log_z - step, torch.inf).amin(0)
+        high = torch.where(there, log_z + step, -torch.inf).amax(0)
         log_z, step = nodes(low, high, fine)
     return (torch.logsumexp(integrand(log_z), 0) + torch.log(step)).reshape(shape)
