@@ -205,8 +205,8 @@ LABELS = [
         *(lambda folder: written(frame_with(label=[1, 0, 1, 1, 1, 1]), folder), FIT),
     ),
     Row(
-        *(65, "rows twice", read, DataWarning, "PB-D311: 6 of 12 rows repeat an earlier .*drop_duplicates"),
-        *(lambda folder: written(pd.concat([frame_with()] * 2, ignore_index=True), folder), FIT),
+        *(65, "rows three times", read, DataWarning, "PB-D311: 12 of 18 rows repeat an earlier .*drop_duplicates"),
+        *(lambda folder: written(pd.concat([frame_with()] * 3, ignore_index=True), folder), FIT),
     ),
     Row(
         *(66, "both labels of a pair", read, None, ""),

@@ -15,6 +15,7 @@ from pyro_popbias.errors import DataWarning
 
 COARSE = 100  # rows per distinct time, on average, from which on times are days rather than moments
 EXAMPLES = 3
+CHANCE = 1e-3  # probability of rows that look like copies and are not, below which they are warned of
 
 
 def warn_of_duplicates(columns: Mapping[str, np.ndarray], users: "pd.Index[str]", items: "pd.Index[str]") -> None:
@@ -61,7 +62,7 @@ def warn_of_duplicates(columns: Mapping[str, np.ndarray], users: "pd.Index[str]"
 
 
 def _warn_of_copies(keys: pd.DataFrame, shown: Callable[[pd.DataFrame], str]) -> None:
-    """Warn of repeated rows without times, unless pairs come back with either label, as exposures do."""
+    """Warn of repeated rows without times, unless pairs come back with either label, as exposures do, or might have."""
     if "label" not in keys or keys["label"].nunique() < 2:  # every repeat may be a play
         return
     pair = keys["user"].astype(np.int64) * (int(keys["item"].max()) + 1) + keys["item"]
@@ -69,7 +70,9 @@ def _warn_of_copies(keys: pd.DataFrame, shown: Callable[[pd.DataFrame], str]) ->
     if not comes_back.any():
         return
     repeated = (pair * 2 + keys["label"]).duplicated().to_numpy()
-    if repeated.sum() == comes_back.sum():
+    share = float(keys["label"].mean())
+    by_chance = (share**2 + (1 - share) ** 2) ** int(comes_back.sum())  # of separate events with independent labels
+    if repeated.sum() == comes_back.sum() and by_chance < CHANCE:
         message = (
             f"PB-D311: {repeated.sum()} of {len(keys)} rows repeat an earlier row with the same user, item, label "
             f"({shown(keys[repeated])}), and each counts; no pair has both labels, so that they may be copies: drop them, for "
