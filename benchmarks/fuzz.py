@@ -11,6 +11,7 @@ one finding for each place where an exception comes from, and a run that is cut 
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -98,8 +99,9 @@ def one_turn(name: str, engine: str, seconds: float, number: int, out: Path, cor
         with atheris.instrument_imports(include=["pyro_popbias"]):
             from fuzzing.turn import with_atheris
         with_atheris(name, out, seconds, number, [corpus] if corpus.is_dir() else [])
-    from fuzzing.turn import with_hypothesis
+    from fuzzing.turn import MEMORY, with_hypothesis
 
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     with_hypothesis(name, out, seconds, number)
 
 

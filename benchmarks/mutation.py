@@ -36,6 +36,7 @@ def sample(
     *,
     coverage: Path | None,
     folders: Iterable[str] = tuple(FOLDERS),
+    only: str = "",
     minutes: float = math.inf,
     seed: int = 0,
 ) -> list[Result]:
@@ -46,13 +47,14 @@ def sample(
         number: of mutants, over all folders.
         coverage: folder with what each test runs; None to run the test files that bear the mutated file's name.
         folders: those to try; the sample is of all.
+        only: how the names of the files begin that the sample is of.
         minutes: when to stop.
         seed: of the sample.
     """
     out.mkdir(parents=True, exist_ok=True)
     kept, deadline = out / "results.jsonl", time.monotonic() + 60 * minutes
     known = _read(kept)
-    chosen = [mutant for mutant in mutants(seed)[:number] if mutant.folder in folders]
+    chosen = [mutant for mutant in mutants(seed, only)[:number] if mutant.folder in folders]
     missing = [mutant for mutant in chosen if mutant.key not in known]
     if missing:
         warm()
@@ -153,6 +155,13 @@ def print_score(results: list[Result]) -> None:
     typer.echo(f"\nweighted by the places of each folder: {overall(results):.3f}\n")
 
 
+def unexplained(results: list[Result]) -> list[str]:
+    """Return the mutants that no test noticed and nobody has looked at."""
+    judged = verdicts()
+    alive = [each for each in results if each["verdict"] in ("survived", "no test") and _name(each) not in judged]
+    return [f"{each['file']}:{each['line']}: {each['before']} -> {each['after']}" for each in alive]
+
+
 def print_survivors(results: list[Result]) -> None:
     """Print the mutants that no test noticed, with what was found about each."""
     judged = verdicts()
@@ -168,6 +177,7 @@ def main(
     sample_size: Annotated[int, typer.Option("--sample", help="Number of mutants.")] = 200,
     coverage: Annotated[Path, typer.Option(help="What each test runs.")] = ROOT / "build" / "coverage",
     folders: Annotated[str, typer.Option(help="Folders to try, as in data,storage.")] = ",".join(FOLDERS),
+    only: Annotated[str, typer.Option(help="How the names of the files begin, as in pyro_popbias/data/la.")] = "",
     minutes: Annotated[float, typer.Option(help="When to stop.")] = math.inf,
     again: Annotated[bool, typer.Option("--again", help="Try those once more that no test noticed.")] = False,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
@@ -178,7 +188,8 @@ def main(
         kept = out / "results.jsonl"
         lines = [json.dumps(each) for each in _read(kept).values() if each["verdict"] in ("killed", "hung")]
         kept.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    results = sample(out, sample_size, coverage=coverage, folders=folders.split(","), minutes=minutes, seed=seed)
+    own = folders.split(",")
+    results = sample(out, sample_size, coverage=coverage, folders=own, only=only, minutes=minutes, seed=seed)
     print_score(results)
     print_survivors(results)
 

@@ -44,10 +44,9 @@ toml_scalars = (
 
 def _nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Return values that hold others, and some that hold one another very deeply."""
-    values = st.recursive(
+    return st.recursive(
         leaves, lambda own: st.lists(own, max_size=3) | st.dictionaries(st.text(max_size=6), own, max_size=3)
     )
-    return values
 
 
 @st.composite

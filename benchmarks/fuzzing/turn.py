@@ -1,7 +1,6 @@
 """One turn of one target: what is thrown at it, what counts as a finding, and where findings are kept."""
 
 import hashlib
-import resource
 import signal
 import sys
 import time
@@ -16,7 +15,7 @@ from fuzzing.targets import TARGETS
 from pyro_popbias.errors import PopBiasError
 
 MOST_SECONDS = 10  # of one input
-MEMORY = 6 * 2**30
+MEMORY = 6 * 2**30  # bytes of the process
 LARGEST = 100_000  # bytes of an input
 
 
@@ -53,11 +52,12 @@ class Turn:
         if self.inputs % 50 == 0:
             self._count()
 
-    def close(self) -> None:
+    def close(self, *, keep_folder: bool = False) -> None:
         """Remove what the turn leaves."""
         self._count()
         self._current.unlink(missing_ok=True)
-        remove_folder()
+        if not keep_folder:
+            remove_folder()
 
     def _count(self) -> None:
         self._counted.write_text(str(self.inputs), encoding="utf-8")
@@ -81,7 +81,7 @@ def fault_of(read: object, content: bytes) -> tuple[str, str] | None:
             read(content)  # type: ignore[operator]
     except (PopBiasError, KeyboardInterrupt):
         return None
-    except BaseException as error:  # noqa: BLE001 - a panic of Rust is not an Exception
+    except BaseException as error:  # a panic of Rust is not an Exception
         return _place_of(error), traceback.format_exc(limit=-12)
     finally:
         signal.alarm(0)
@@ -99,8 +99,16 @@ def _stop(number: int, at: FrameType | None) -> None:
     raise TooSlow(f"more than {MOST_SECONDS} s")
 
 
-def with_hypothesis(name: str, out: Path, seconds: float, number: int) -> None:
-    """Run a target on what hypothesis makes."""
+def with_hypothesis(name: str, out: Path, seconds: float, number: int, *, keep_folder: bool = False) -> None:
+    """Run a target on what hypothesis makes.
+
+    Args:
+        name: of the target.
+        out: folder of the run.
+        seconds: how long.
+        number: of the turn, which is its seed.
+        keep_folder: whether another turn of this process reads from the same folders.
+    """
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
 
@@ -112,7 +120,6 @@ def with_hypothesis(name: str, out: Path, seconds: float, number: int) -> None:
     options = settings(
         max_examples=200, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
     )
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     while time.monotonic() < deadline:
         seed += 1_000
 
@@ -124,7 +131,7 @@ def with_hypothesis(name: str, out: Path, seconds: float, number: int) -> None:
                 turn.run(content)
 
         throw()
-    turn.close()
+    turn.close(keep_folder=keep_folder)
 
 
 def with_atheris(name: str, out: Path, seconds: float, number: int, corpora: Sequence[Path]) -> None:

@@ -70,15 +70,20 @@ class Mutant:
 
 
 @cache
-def mutants(seed: int = 0) -> list[Mutant]:
+def mutants(seed: int = 0, only: str = "") -> list[Mutant]:
     """Return one mutant of each place, in random order; any first part is a sample with every folder in it.
 
     A folder's part grows with the root of the number of its places, so that the small ones are not left out.
+
+    Args:
+        seed: of the order.
+        only: how the names of the files begin, relative to the root; all if empty.
     """
     found = []
     for folder in FOLDERS:
         top = ROOT / FOLDERS[folder]
-        files = [top] if top.is_file() else sorted(top.rglob("*.py"))
+        below = [top] if top.is_file() else sorted(top.rglob("*.py"))
+        files = [file for file in below if str(file.relative_to(ROOT)).startswith(only)]
         ranked = sorted((each for file in files for each in _chosen(folder, file, seed)), key=lambda pair: pair[0])
         found += [((rank + 0.5) / math.sqrt(len(ranked)), each) for rank, (_, each) in enumerate(ranked)]
     return [each for _, each in sorted(found, key=lambda pair: pair[0])]
@@ -124,10 +129,9 @@ def _left_out(tree: ast.Module) -> list[tuple[Place, Place]]:
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             found += [each for each in node.decorator_list if getattr(each, "id", None) in NEUTRAL]
             found.append(getattr(node, "returns", None))
-    ends = [
+    return [
         ((each.lineno, each.col_offset - 1), (each.end_lineno or 0, each.end_col_offset or 0)) for each in found if each
     ]
-    return ends
 
 
 def _surroundings(source: str, line: int) -> tuple[int, str]:

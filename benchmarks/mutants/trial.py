@@ -26,10 +26,10 @@ from mutants.sites import ROOT, Mutant
 from mutants.tests_of import Choice
 
 WARM = (
-    "torch pyro pyro.distributions pyro.infer pandas pyarrow.parquet pyarrow.csv scipy.stats scipy.sparse scipy.special "
-    "pydantic tomli_w typer rich rich.progress arviz xarray h5netcdf jinja2 safetensors.torch safetensors.numpy "
-    "matplotlib.pyplot mpmath"
-).split()
+    *("torch", "pyro", "pyro.distributions", "pyro.infer", "pandas", "pyarrow.parquet", "pyarrow.csv", "scipy.stats"),
+    *("scipy.sparse", "scipy.special", "pydantic", "tomli_w", "typer", "rich.progress", "arviz", "xarray", "h5netcdf"),
+    *("jinja2", "safetensors.torch", "safetensors.numpy", "matplotlib.pyplot", "mpmath"),
+)
 TEST_SECONDS = 90  # of processor time that one test may take before it counts as hung
 MEMORY = 8 * 2**30
 
