@@ -5,13 +5,13 @@ Targets take turns: hypothesis makes contents by a grammar in one half of a turn
 An input that takes more than ten seconds or six gigabytes is a finding too. Findings and the corpus are kept in `--out`,
 one finding for each place where an exception comes from, and a run that is cut off goes on.
 
-`--hours 24` is the long run. Whatever was found is replayed by the tests, from the corpus that is kept with them.
+`--hours 24` is the long run. `python -m fuzzing.minimise OUT` in this folder makes findings small and adds them to the corpus
+that is kept with the tests, which replay it.
 """
 
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,16 +22,13 @@ from typing import Annotated
 import typer
 from turns import print_command
 
-ROOT = Path(__file__).parents[1]
-SEEDS = ROOT / "tests" / "corpus"  # a folder for each target
+HERE = Path(__file__).parent
+SEEDS = HERE.parent / "tests" / "corpus"  # a folder for each target
 TURN = 60  # seconds of one target
 ENGINES = ("hypothesis", "atheris")
 GRACE = 90  # seconds for a process to begin and to end
 
-app = typer.Typer()
 
-
-@app.command()
 def main(
     out: Annotated[Path, typer.Option(help="Folder of findings and corpus; a run goes on from it.")],
     hours: Annotated[float, typer.Option(help="Of all targets together, earlier runs included.")] = 1.0,
@@ -58,7 +55,8 @@ def run_turns(out: Path, names: list[str], seconds: float, *, corpus: Path, turn
         name, engine = names[number // len(engines) % len(names)], engines[number % len(engines)]
         own = min(turn / len(engines), seconds - done)
         began = time.monotonic()
-        command = [sys.executable, __file__, "turn", name, engine, str(own), str(number), str(out), str(corpus / name)]
+        arguments = map(str, (name, engine, own, number, out.absolute(), corpus.absolute() / name))
+        command = [sys.executable, "-m", "fuzzing.worker", *arguments]
         code, tail = _ended(command, own + GRACE)
         counted = out / "inputs" / f"{number}.json"
         facts = {"target": name, "engine": engine, "seconds": time.monotonic() - began, "code": code}
@@ -75,7 +73,9 @@ def _ended(command: list[str], seconds: float) -> tuple[int, str]:
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as folder:
         own = os.environ | {"TMPDIR": folder, "OMP_NUM_THREADS": "1"}
         try:
-            ended = subprocess.run(command, env=own, capture_output=True, text=True, timeout=seconds, check=False)  # noqa: S603
+            ended = subprocess.run(  # noqa: S603 - a command of our own
+                command, cwd=HERE, env=own, capture_output=True, text=True, timeout=seconds, check=False
+            )
         except subprocess.TimeoutExpired:
             return -1, "does not end"
     return ended.returncode, ended.stderr[-2000:]
@@ -88,21 +88,6 @@ def _keep_what_killed(out: Path, name: str, number: int, tail: str) -> None:
     if current.exists():
         current.rename(folder / f"process-{number}")
     (folder / f"process-{number}.txt").write_text(f"the process of turn {number} died\n\n{tail}", encoding="utf-8")
-
-
-@app.command("turn", hidden=True)
-def one_turn(name: str, engine: str, seconds: float, number: int, out: Path, corpus: Path) -> None:
-    """Let one target have its turn, in this process."""
-    if engine == "atheris":
-        import atheris
-
-        with atheris.instrument_imports(include=["pyro_popbias"]):
-            from fuzzing.turn import with_atheris
-        with_atheris(name, out, seconds, number, [corpus] if corpus.is_dir() else [])
-    from fuzzing.turn import MEMORY, with_hypothesis
-
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    with_hypothesis(name, out, seconds, number)
 
 
 def has_atheris() -> bool:
@@ -142,4 +127,4 @@ def print_totals(out: Path) -> bool:
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)

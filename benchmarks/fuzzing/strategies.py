@@ -97,7 +97,7 @@ def _edited(draw: Any, facts: Any, values: st.SearchStrategy[Any], edits: int) -
     text = json.dumps(facts)
     deep = draw(st.sampled_from(["", "", "", "deep", "digits"]))
     if deep == "deep":
-        return text.replace(":", ":" + "[" * 100_000, 1)
+        return text.replace(":", ":" + "[" * 5_000, 1)
     return text.replace("1", "1" * 5000, 1) if deep else text
 
 
