@@ -15,7 +15,7 @@ import pandas as pd
 import safetensors.numpy
 
 import pyro_popbias as pb
-from pyro_popbias.storage.reading import SCHEMA
+from pyro_popbias.storage.checkpoints import SCHEMA
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.state import TrainingState
 
