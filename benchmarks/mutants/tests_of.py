@@ -10,7 +10,7 @@ from coverage import CoverageData
 
 from mutants.sites import ROOT, Mutant, lines_of
 
-MOST_SECONDS = 200.0  # of the tests of one mutant, as they took where coverage was measured
+MOST_SECONDS = 90.0  # of the tests of one mutant, as they took where coverage was measured
 
 
 @dataclass(frozen=True)
