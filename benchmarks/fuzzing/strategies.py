@@ -107,20 +107,26 @@ def toml(draw: Any, whole: bytes) -> bytes:
     import tomllib
 
     facts = tomllib.loads(whole.decode())
-    values = _nested(toml_scalars)
-    for _ in range(draw(st.integers(1, 4))):
+    for _ in range(draw(st.integers(0, 4))):
         node: Any = facts
         while True:
             name = draw(st.sampled_from([*sorted(node), "new"]))
             if isinstance(node.get(name), dict) and draw(st.integers(0, 3)):
                 node = node[name]
                 continue
-            node[name] = draw(values)
+            node[name] = draw(_like(node.get(name)) | _nested(toml_scalars))
             break
     text = tomli_w.dumps(facts)
     deep = draw(st.sampled_from(["", "", "", "", "array", "table", "digits"]))
     more = {"array": f"\nx = {'[' * 5000}", "table": f"\n[{'.'.join('a' * 5000)}]\n", "digits": f"\nx = {'9' * 5000}"}
     return (text + more.get(deep, "")).encode("utf-8", "replace")
+
+
+def _like(value: Any) -> st.SearchStrategy[Any]:
+    """Return small values of the same type, or the value itself."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return st.integers(0, 9) if isinstance(value, int) else st.floats(0.001, 9)
+    return st.just("gamma" if value is None else value)
 
 
 @st.composite
