@@ -57,6 +57,14 @@ def csv(draw: Any, whole: bytes) -> bytes:
     )
     ragged = draw(st.booleans())
     sizes = st.integers(0, 6) if ragged else st.just(len(header))
+    if draw(st.booleans()):  # a table that can be used, but perhaps for a few cells
+        header = ["user", "item", "label", "time"]
+        ids, labels = st.sampled_from(["u1", "u2", "007", "é"]), st.sampled_from(["0", "1"])
+        good = st.tuples(ids, ids, labels, st.integers(0, 99).map(str)).map(list)
+        rows = draw(st.lists(good, min_size=2, max_size=8))
+        for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+            rows[draw(st.integers(0, len(rows) - 1))][draw(st.integers(0, 3))] = draw(cells)
+        return "\n".join(",".join(row) for row in [header, *rows]).encode("utf-8", "replace")
     rows = draw(st.lists(sizes.flatmap(lambda n: st.lists(cells, min_size=n, max_size=n)), max_size=6))
     quote, comma, end = (
         draw(st.sampled_from(["", '"'])),
@@ -76,7 +84,7 @@ def jsons(draw: Any, whole: bytes) -> bytes:
         lines = draw(st.lists(scalars.map(json.dumps) | st.text(max_size=8), max_size=6))
         return "\n".join(lines).encode("utf-8", "replace")
     facts = json.loads(whole)
-    return draw(_edited(facts, _nested(scalars), draw(st.integers(1, 4)))).encode()
+    return draw(_edited(facts, _nested(scalars), draw(st.integers(0, 4)))).encode()
 
 
 @st.composite
@@ -91,7 +99,7 @@ def _edited(draw: Any, facts: Any, values: st.SearchStrategy[Any], edits: int) -
         if isinstance(node, dict):
             name = draw(st.sampled_from([*sorted(node), "new"]))
             if draw(st.booleans()):
-                node[name] = draw(values)
+                node[name] = draw(_like(node.get(name)) | values)
             else:
                 node.pop(name, None)
     text = json.dumps(facts)
