@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -22,6 +23,7 @@ FOLDERS = {
     "storage": "pyro_popbias/storage",
 }
 BITS = {"BitAnd", "BitOr", "BitXor", "LShift", "RShift"}  # in place of arithmetic these only raise, or the reverse
+MARKER = re.compile(r"\s*\*\s*(,|$)")
 NEUTRAL = {"final", "overload", "staticmethod"}  # decorators without which nothing is computed otherwise
 
 Place = tuple[int, int]  # line from 1, column from 0
@@ -97,7 +99,8 @@ def _chosen(folder: str, path: Path, seed: int) -> Iterator[tuple[str, Mutant]]:
     file = str(path.relative_to(ROOT))
     left_out = _left_out(ast.parse(source))
     for operator, occurrence, place in _changes(source):
-        if not any(first <= place < last for first, last in left_out):
+        marker = MARKER.match(lines[place[0] - 1][place[1] :])  # of arguments that go by keyword: no operator
+        if not marker and not any(first <= place < last for first, last in left_out):
             by_place.setdefault(place, []).append(Mutant(folder, file, place, operator, occurrence, source))
     seen: dict[str, int] = {}
     for (line, column), own in sorted(by_place.items()):
