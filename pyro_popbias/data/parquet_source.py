@@ -144,7 +144,9 @@ def _decoded(
 def _require_rows(file: Path, said: int, held: int) -> None:
     """Refuse a file whose footer does not say how many rows it holds: its reader does not notice columns without values."""
     if said != held:
-        raise DataError(f"PB-D480: {file} says that it has {said} rows there and holds {held}; it is damaged, write it again")
+        raise DataError(
+            f"PB-D480: {file} says that it has {said} rows there and holds {held}; it is damaged, write it again"
+        )
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:
