@@ -25,6 +25,7 @@ FOLDERS = {
 BITS = {"BitAnd", "BitOr", "BitXor", "LShift", "RShift"}  # in place of arithmetic these only raise, or the reverse
 MARKER = re.compile(r"\s*\*\s*(,|$)")
 NEUTRAL = {"final", "overload", "staticmethod"}  # decorators without which nothing is computed otherwise
+GUARDS = {"strict", "frozen", "eq", "validate_args"}  # arguments that only refuse what right code does not do
 
 Place = tuple[int, int]  # line from 1, column from 0
 
@@ -132,6 +133,8 @@ def _left_out(tree: ast.Module) -> list[tuple[Place, Place]]:
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             found += [each for each in node.decorator_list if getattr(each, "id", None) in NEUTRAL]
             found.append(getattr(node, "returns", None))
+        elif isinstance(node, ast.keyword) and node.arg in GUARDS:
+            found.append(node.value)
     return [
         ((each.lineno, each.col_offset - 1), (each.end_lineno or 0, each.end_col_offset or 0)) for each in found if each
     ]
