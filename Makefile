@@ -10,7 +10,7 @@ DECLARED := setup.cfg pyproject.toml constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow docs lint arviz-1 lowest newest supply release clean
+.PHONY: demo test test-slow coverage fuzz mutation docs lint arviz-1 lowest newest supply release clean
 
 # simulate with a known truth, fit, check, compare with the truth, report
 demo: $(VENV)/.installed-test
@@ -21,6 +21,23 @@ test: lint
 
 test-slow: $(VENV)/.installed-test
 	$(PYTEST) -m slow
+
+# which lines and branches the fast tests run, and which test runs which line
+COVERAGE ?= build/coverage
+coverage: $(VENV)/.installed-test
+	mkdir -p $(COVERAGE)
+	COVERAGE_FILE=$(COVERAGE)/tests.coverage $(PYTEST) -m "not slow" --cov --cov-context=test --cov-report=term \
+		--cov-report=json:$(COVERAGE)/totals.json --junitxml=$(COVERAGE)/tests.xml -o junit_family=xunit1
+
+# a day of random input to everything that is read from a disk; findings and corpus stay in build/fuzz
+HOURS ?= 24
+fuzz: $(VENV)/.installed-test $(VENV)/.installed-fuzz
+	$(BIN)/python benchmarks/fuzz.py --out build/fuzz --hours $(HOURS)
+
+# a sample of mutants against the tests that run their lines
+SAMPLE ?= 250
+mutation: $(VENV)/.installed-test $(VENV)/.installed-mutation coverage
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutation.py --out build/mutation --coverage $(COVERAGE) --sample $(SAMPLE)
 
 # cells are executed again only when the package, a pinned version or the cells themselves have changed (docs/conf.py)
 docs: $(VENV)/.installed-docs

@@ -177,3 +177,16 @@ def test_terms_are_averages_over_particles(gamma):
     torch.testing.assert_close(terms.kl, kl)
     torch.testing.assert_close(float(terms.log_prior), -2.0)
     torch.testing.assert_close(-terms.elbo, loss.detach())
+
+
+@pytest.mark.parametrize("particles", [1, 2, 5])
+def test_particles_are_drawn_in_one_run(particles):
+    runs = []
+
+    def model(*_):
+        runs.append(1)
+        with pyro.plate("cell", CELLS):
+            return pyro.sample("popularity", Gamma(2.0, 1.0))
+
+    Objective(particles=particles).loss(model, drawing(Gamma(1.0, 1.0)))
+    assert len(runs) == 1

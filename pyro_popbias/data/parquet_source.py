@@ -85,19 +85,21 @@ class ParquetSource:
             begin: (0, 0, 0) for all rows.
 
         Raises:
-            DataError: a file cannot be read.
+            DataError: a file cannot be read, or does not hold as many rows as it says.
         """
         for number in range(begin[0], len(self.files)):
             file = self.files[number]
             opened = _opened(file)
             first = begin[1] if number == begin[0] else 0
-            row = sum(opened.metadata.row_group(group).num_rows for group in range(first))
+            rows = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+            _require_rows(file, opened.metadata.num_rows, sum(rows))
             for group in range(first, opened.num_row_groups):
                 done = begin[2] if (number, group) == begin[:2] else 0
-                row += done * BATCH
+                row, end = sum(rows[:group]) + min(done * BATCH, rows[group]), sum(rows[: group + 1])
                 for k, batch in enumerate(_decoded(opened, file, group, columns, done), done + 1):
                     yield LogBatch(batch, (number, group, k), f"{file}, rows counted from its row {row}")
                     row += len(batch)
+                _require_rows(file, end, row)
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -137,6 +139,14 @@ def _decoded(
         if batch is None:
             return
         yield batch
+
+
+def _require_rows(file: Path, said: int, held: int) -> None:
+    """Refuse a file whose footer does not say how many rows it holds: its reader does not notice columns without values."""
+    if said != held:
+        raise DataError(
+            f"PB-D480: {file} says that it has {said} rows there and holds {held}; it is damaged, write it again"
+        )
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:

@@ -1,4 +1,5 @@
 import io
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -308,3 +309,14 @@ def test_study_file_names_them(tmp_path, monkeypatch, frame, side, featured):
     assert loaded.study.data.item_features == str(tmp_path / "data" / "item_features.csv")
     assert_equal(loaded.catalogue.user_features, featured.user_features)
     assert_equal(loaded.events.item_features, featured.item_features)
+
+
+@pytest.mark.parametrize(
+    ("levels", "rows", "refused"), [(50, 60, False), (51, 60, True), (60, 120, False), (61, 120, True)]
+)
+def test_how_many_levels_are_too_many(levels, rows, refused):
+    items = pd.Index([f"i{n}" for n in range(rows)])
+    frame = pd.DataFrame({"kind": [f"k{n % levels}" for n in range(rows)]}, index=items)
+    events = pb.Interactions.from_frame(pd.DataFrame({"user": [f"u{n}" for n in range(rows)], "item": items}))
+    with pytest.raises(DataError, match="PB-D314") if refused else nullcontext():
+        assert len(events.with_features(item_features=frame).item_features.names) == levels

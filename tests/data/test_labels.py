@@ -102,3 +102,8 @@ def test_rules_that_cannot_be_read(rule):
 def test_rule_does_not_excuse_missing_labels():
     with pytest.raises(DataError, match=r"PB-D053: column 'rating'"):
         as_labels(pd.Series([5.0, np.nan]), "rating", ">=4")
+
+
+def test_five_of_many_other_values_are_shown():
+    with pytest.raises(DataError, match=r"7 other values in 7 of 8 rows \((\d x1, ){4}\d x1; first"):
+        as_labels(pd.Series([1, 2, 3, 4, 5, 6, 7, 8]), "label", None)

@@ -5,7 +5,7 @@ import pytest
 import pyro_popbias as pb
 from pyro_popbias.assembly.pair import pair
 from pyro_popbias.cli.fit_and_compare import declared, read_data
-from pyro_popbias.data.periods import period_edges, spacing
+from pyro_popbias.data.periods import period_edges, spacing, warn_of_sparse_periods
 from pyro_popbias.errors import ConfigError, DataWarning
 from pyro_popbias.storage.identity import identity
 
@@ -103,3 +103,10 @@ def test_a_run_keeps_how_its_periods_were_cut(frame, tmp_path):
     loaded = pb.load(tmp_path / "run").events
     assert loaded.period_by == "count"
     assert np.bincount(loaded.split()[0].period).tolist() == [180, 180]
+
+
+def test_a_period_with_one_row_of_few_is_not_sparse(recwarn):
+    warn_of_sparse_periods(np.array([1, 5, 3]), 3, "time")
+    assert not recwarn
+    with pytest.warns(DataWarning, match=r"PB-D310: 1 of 3 "):
+        warn_of_sparse_periods(np.array([0, 5, 3]), 3, "time")

@@ -116,3 +116,10 @@ def test_rows_that_cannot_be_split_are_refused():
     )
     with pytest.raises(pb.ConfigError, match="PB-C007: the split 'leave-last' of 3 rows leaves"):
         users.split("leave-last", test=0.5)
+
+
+@pytest.mark.parametrize("test", [0.001, 0.999, 0.0, 1.0, -0.1, 1, "half", None])
+def test_a_share_that_leaves_a_side_empty_is_refused(test):
+    events = pb.Interactions.from_frame(pd.DataFrame({"user": list("abcd"), "item": list("wxyz")}))
+    with pytest.raises(pb.ConfigError, match=r"PB-C007: test=.* of 4 rows leaves train or test empty; give a share"):
+        events.split(test=test)

@@ -453,3 +453,37 @@ def test_progress_is_logged(files, tmp_path, monkeypatch, caplog):
         read(files, tmp_path / "log")
     assert "reading rows: 400 of 400" in caplog.messages
     assert "mixing rows: 400 of 400" in caplog.messages
+
+
+def test_every_number_of_rows_can_be_held_out(files, tmp_path):
+    """The place of the last one is right also where rows that stay for training lie beside it."""
+    log = read(files, tmp_path / "log").stored
+    free = 400 - len(log.first)
+    for number in range(1, 400, 3):
+        assert len(StoredRows.hold_out(log, number / 400, number)[1]) == min(number, free)
+
+
+def test_rows_of_a_log_without_periods_can_be_taken(files, tmp_path):
+    events = read(files, tmp_path / "log")
+    assert rows_of(events.take(np.arange(5))) == sorted(
+        zip(
+            events.users[(rows := events.stored.mapped[:5])[:, 0]],
+            events.items[rows[:, 1]],
+            rows[:, 2].tolist(),
+            strict=True,
+        )
+    )
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.filterwarnings("ignore:PB-C402", "ignore:PB-D370")
+def test_a_run_on_a_log_on_disk_keeps_its_features(files, frame, tmp_path):
+    users, items = (pd.Index(sorted(frame[name].unique())) for name in ("user", "item"))
+    events = read(files, tmp_path / "log").with_features(
+        user_features=pd.DataFrame({"age": np.arange(len(users), dtype=float)}, index=users),
+        item_features=pd.DataFrame({"year": np.arange(len(items), dtype=float)}, index=items),
+    )
+    pb.fit(events, study=study_of(epochs=1, batch_size=200), progress=False).save(tmp_path / "run")
+    loaded = pb.load(tmp_path / "run").events
+    for name in ("user_features", "item_features"):
+        assert getattr(loaded, name).to_bytes() == getattr(events, name).to_bytes()

@@ -120,3 +120,13 @@ def test_pairs_and_tables_agree(logarithm):
         alone = Gamma(items.concentration[code : code + 1], items.rate[code : code + 1])
         column = RandomSlope(mean[:, code], variance[:, code], slope[:, 0], of_slope[:, 0])
         torch.testing.assert_close(column.probability(alone, logarithm=logarithm), table[:, code], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-9, -0.05])
+@pytest.mark.parametrize("case", ["gamma, log", "gamma", "lognormal"])
+def test_a_slope_of_next_to_nothing(case, slope):
+    """The z at which the logit turns is then nowhere; rare labels still have the probability of a fine rule."""
+    distribution, logarithm = one(CASES[case][0]), CASES[case][1]
+    for moments in ((-6.0, 0.4, slope, 0.02), (-6.0, 0.4, slope, 0.0)):
+        found = logit(*moments).log_probability(torch.ones(1), distribution, logarithm=logarithm, cell_index=FIRST)
+        assert float(found) == pytest.approx(math.log(fine(moments, distribution, logarithm)), abs=1e-4)

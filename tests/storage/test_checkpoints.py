@@ -17,6 +17,7 @@ from pyro_popbias.errors import (
     RunLockedError,
 )
 from pyro_popbias.storage.checkpoints import KEPT, Checkpoints
+from pyro_popbias.storage.folder_state import remove_leftovers
 from pyro_popbias.storage.identity import identity
 from pyro_popbias.storage.lock import locked
 from pyro_popbias.training.loop import TrainingLoop, train
@@ -205,3 +206,20 @@ def test_of_two_fits_to_one_folder_the_second_does_not_overwrite(study_file, tmp
     with pytest.raises(RunFolderError, match=r"PB-R101: .* exists and is not empty"):
         list(slow)
     assert folder_hash(tmp_path / "run") == before
+
+
+def test_of_a_start_that_left_no_checkpoint_nothing_is_kept(tmp_path):
+    for name in ("run.log", "checkpoints/000001.safetensors", "checkpoints/restart-2/000001.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("left")
+    remove_leftovers(tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_of_a_start_with_a_checkpoint_that_is_kept(tmp_path):
+    kept = ("run.log", "checkpoints/000001.safetensors", "checkpoints/000001.json")
+    for name in (*kept, f"checkpoints/{TEMPORARY}1"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("left")
+    remove_leftovers(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

@@ -39,6 +39,26 @@ def test_strong_directions_are_found_with_their_size(seed, missing):
     np.testing.assert_allclose(found, true, rtol=float(4 * 2 / theta.min()))
 
 
+def with_singular_values(values):
+    """Return slopes of one label a pair, without levels, whose S has these singular values."""
+    rng = np.random.default_rng(0)
+    ones = (np.ones((n, 1)) for n in (USERS, ITEMS))
+    left, right = (np.linalg.qr(np.hstack([one, rng.normal(size=(len(one), len(values)))]))[0][:, 1:] for one in ones)
+    slope = left * np.array(values) @ right.T * NOISE**0.5
+    return Slopes(*map(torch.from_numpy, (slope, np.full_like(slope, NOISE), np.full_like(slope, NOISE))))
+
+
+@pytest.mark.parametrize("strength", [45.0, 60.0, 400.0])
+def test_the_size_of_a_direction_is_what_noise_makes_of_it(strength):
+    """In units of noise, s^2 = theta + U + K + U K / theta, where noise is what the other directions hold."""
+    others = np.linspace(20.0, 1.0, ITEMS - 2)
+    (found,) = with_singular_values([strength, *others]).signals(0).tolist()
+    unit = (others**2).sum() / ((USERS - 1) * (ITEMS - 1))
+    theta = found * (USERS * ITEMS * NOISE) ** 2 / (USERS * ITEMS * NOISE) / unit
+    assert theta + USERS + ITEMS + USERS * ITEMS / theta == pytest.approx(strength**2 / unit, rel=1e-9)
+    assert theta > (USERS * ITEMS) ** 0.5  # the larger root
+
+
 def test_noise_and_levels_have_no_direction():
     counts = [len(slopes([], seed=seed, level=1.0)[0].signals(seed)) for seed in range(20)]
     assert sum(counts) <= 6  # one in nine by chance: 4 standard errors above 2.2

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import pyro_popbias as pb
-from pyro_popbias.training.workers import one_thread, require_jobs, side_by_side
+from pyro_popbias.training.workers import at_once, one_thread, require_jobs, side_by_side
 
 SLEEPERS = """
 import os, signal, sys, threading, time
@@ -109,3 +109,7 @@ def test_no_worker_is_left(name, after):
     while any(map(is_running, pids)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(is_running, pids))
+
+
+def test_as_many_at_once_as_there_are_pieces_and_jobs():
+    assert [at_once(*each) for each in ((None, 5), (1, 5), (3, 5), (5, 5), (7, 5))] == [1, 1, 3, 5, 5]
