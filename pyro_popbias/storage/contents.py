@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from pyro_popbias.errors import UnsafeFileError
+from pyro_popbias.storage.parquet_codecs import codecs_of
 
 LEAST = 268_435_456  # bytes
 TIMES = 100
-CODECS = {"UNCOMPRESSED", "SNAPPY"}
+CODECS = {0: "uncompressed", 1: "Snappy"}
 WIDTH = 16  # bytes of a number in Arrow and in pandas, or of the place of a text
 
 
@@ -58,17 +59,12 @@ class Contents(dict[str, bytes]):
 
     def _texts(self, name: str) -> list[str]:
         """Return the names of a file's columns of text, once its kind is known to be one that is written."""
+        other = [f"codec {codec}" for codec in sorted(codecs_of(self[name]) - CODECS.keys(), key=str)]
         found = parquet.ParquetFile(pa.BufferReader(self[name]), memory_map=False)
-        chunks = [
-            found.metadata.row_group(group).column(column)
-            for group in range(found.metadata.num_row_groups)
-            for column in range(found.metadata.num_columns)
-        ]
-        other = sorted({chunk.compression for chunk in chunks} - CODECS)
         nested = [field.name for field in found.schema_arrow if pa.types.is_nested(field.type)]
         if other or nested:
             raise UnsafeFileError(
-                f"PB-R157: {name} is not a table as it is written ({', '.join(map(str, other + nested))[:100]}: another "
+                f"PB-R157: {name} is not a table as it is written ({', '.join(other + nested)[:100]}: another "
                 "compression or nested columns); restore the folder from a copy"
             )
         return [
