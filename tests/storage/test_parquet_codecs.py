@@ -55,14 +55,17 @@ def test_what_is_no_footer(content):
         codecs_of(content)
 
 
-def test_every_footer_of_random_bytes_is_read_or_refused():
+def test_footers_with_a_random_byte_are_read_or_refused_in_words():
     random = np.random.default_rng(0)
     whole = written()
     size = int.from_bytes(whole[-8:-4], "little")
+    said = set()
     for _ in range(2_000):
         content = bytearray(whole)
         content[-8 - random.integers(1, size + 1)] = random.integers(256)
         try:
-            assert codecs_of(bytes(content))
+            said.add(f"read {len(codecs_of(bytes(content)))}")
         except ValueError as error:
-            assert "Parquet footer" in str(error)
+            said.add(str(error))
+    assert "read 1" in said
+    assert all("Parquet footer" in each for each in said if not each.startswith("read"))
