@@ -28,6 +28,15 @@ def sections() -> list[Section]:
     return sorted(found, key=lambda section: section.number)
 
 
+def read(section: Section, folder: Path) -> Measured:
+    """Return a section's figure as an earlier run measured it."""
+    path = folder / f"{section.number:02}" / "measured.json"
+    if not path.exists():
+        return Measured("not measured", False)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return Measured(found["value"], found["reached"], tuple(found["details"]))
+
+
 def measured(section: Section, folder: Path, *, quick: bool) -> Measured:
     """Return a section's figure, from its folder where an earlier run measured it."""
     own = folder / f"{section.number:02}"
@@ -36,8 +45,7 @@ def measured(section: Section, folder: Path, *, quick: bool) -> Measured:
     if not path.exists():
         found = section.measure(own, quick)
         path.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return Measured(kept["value"], kept["reached"], tuple(kept["details"]))
+    return read(section, folder)
 
 
 @app.command()
@@ -45,6 +53,9 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Folder in which finished sections are kept.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Measure a small part of each section.")] = False,
     only: Annotated[str, typer.Option(help="Numbers of the sections to measure, as in 1,5,13.")] = "",
+    kept: Annotated[
+        bool, typer.Option("--kept", help="Print what earlier runs measured, and measure nothing.")
+    ] = False,
 ) -> None:
     """Print the scoreboard; exit code 1 where a figure misses its target."""
     print_command()
@@ -54,7 +65,7 @@ def main(
         typer.echo("| # | figure | target | measured | reached | seconds |\n| --- | --- | --- | --- | --- | --- |")
         for section in chosen:
             began = time.perf_counter()
-            found = measured(section, folder, quick=quick)
+            found = read(section, folder) if kept else measured(section, folder, quick=quick)
             words = [section.number, section.name, section.target, found.value, "yes" if found.reached else "no"]
             typer.echo(f"| {' | '.join(map(str, [*words, round(time.perf_counter() - began)]))} |")
             missed += [] if found.reached else [f"{section.number}: {line}" for line in found.details or ("missed",)]

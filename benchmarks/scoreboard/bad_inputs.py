@@ -7,11 +7,12 @@ from bad_inputs.near_misses import near_misses
 from scoreboard.section import Measured, Section, run_tests
 
 LEAST_RIGHT = 0.95
+QUICK = "test_answer and (005- or 029- or 052- or 076- or 092- or 095-)"  # some rows of each table
 
 
 def bad_inputs(folder: Path, quick: bool) -> Measured:
     """Count the rows of bad inputs that get their answer, from Python, on the command line and under `python -O`."""
-    passed, failed = run_tests("tests/reliability/test_bad_inputs.py", *["-k", "test_answer"] * quick)
+    passed, failed = run_tests("tests/reliability/test_bad_inputs.py", *["-k", QUICK] * quick)
     return Measured(f"{passed} of {passed + len(failed)} answers as demanded", not failed, tuple(failed))
 
 
