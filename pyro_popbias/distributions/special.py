@@ -1,7 +1,7 @@
-"""Special functions without cancellation, differentiable once, in the dtype of their argument.
+"""Special functions without cancellation, in the dtype of their argument.
 
 Each is one node of the autograd graph with an analytic derivative, several times faster than autograd through both
-branches of its definition. Sources: the Stirling series of log Gamma and its derivatives, DLMF 5.11.1, 5.11.2, 5.15.8.
+branches of its definition. Where a gradient is itself differentiated, as for a Hessian, it is computed by torch's functions. Sources: the Stirling series of log Gamma and its derivatives, DLMF 5.11.1, 5.11.2, 5.15.8.
 """
 
 import math
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from pyro_popbias.distributions.traced import may_have
 
@@ -51,20 +50,24 @@ class _LogGammaRemainder(Function):
         if may_have(small):
             value = torch.where(small, torch.lgamma(once) - once * log + once, value)
             slope = torch.where(small, torch.digamma(once) - log, slope)
-        ctx.save_for_backward(once, slope)
+        ctx.save_for_backward(x, slope)
         return value.expand(x.shape), slope.expand(x.shape)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_value: Tensor, grad_slope: Tensor) -> Tensor:
         """Return the gradient of each argument."""
-        once, slope = ctx.saved_tensors
-        inverse = 1 / once
-        curvature = inverse.square() * (0.5 + _odd_powers(_CURVATURE, inverse))
+        x, slope = ctx.saved_tensors
+        once = _once_if_shared(x)
         small = once <= _STIRLING_FROM
+        inverse = 1 / once
+        if torch.is_grad_enabled():  # the gradient of the gradient is asked for
+            inverse = torch.where(small, 1 / _STIRLING_FROM, inverse)
+            series = inverse * (_odd_powers(_SLOPE, inverse) - 0.5)
+            slope = torch.where(small, torch.digamma(once) - torch.log(once), series)
+        curvature = inverse.square() * (0.5 + _odd_powers(_CURVATURE, inverse))
         if may_have(small):
             # polygamma is accurate to 5e-10, enough for a gradient, and faster than zeta
-            curvature = torch.where(small, torch.polygamma(1, once) - inverse, curvature)
+            curvature = torch.where(small, torch.polygamma(1, once) - 1 / once, curvature)
         return grad_value * slope + grad_slope * curvature
 
 
@@ -84,18 +87,17 @@ class _ExpMinusOneMinus(Function):
     def forward(ctx: Any, d: Tensor) -> Tensor:
         """Return the value, and keep what the gradient needs."""
         slope = torch.expm1(d)
-        ctx.save_for_backward(slope)
+        ctx.save_for_backward(d, slope)
         series = torch.ones_like(d)
         for k in range(10, 2, -1):  # d^2/2 (1 + d/3 (1 + d/4 (1 + ...)))
             series = 1 + d / k * series
         return torch.where(d.abs() < _SERIES_BELOW, 0.5 * d.square() * series, slope - d)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """Return the gradient of each argument."""
-        (slope,) = ctx.saved_tensors
-        return grad * slope
+        d, slope = ctx.saved_tensors
+        return grad * (torch.expm1(d) if torch.is_grad_enabled() else slope)
 
 
 def exp_minus_one_minus(d: Tensor) -> Tensor:

@@ -98,3 +98,16 @@ def test_a_bounded_exponential_is_finite_and_nearly_reaches_the_largest_number(d
     assert found[0] == torch.tensor(0.5, dtype=dtype).exp()
     assert found[1] == found[2]
     assert 0.36 * most < float(found[2]) < 0.37 * most
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_gradients_have_gradients(shared):
+    def parts(x):
+        x = x.expand(4) if shared else x
+        value, slope = log_gamma_remainder(x)
+        return value, slope, exp_minus_one_minus(x - 2)
+
+    for at in ([0.3, 2.1, 7.5], [8.5, 40.0, 3e3]):  # below and above where the series begins
+        x = torch.tensor(at[:1] if shared else at, dtype=torch.float64, requires_grad=True)
+        scaled = (lambda x: parts(x)[:2]) if at[0] > 8 else parts  # exp(40) is too large to be differenced
+        assert torch.autograd.gradgradcheck(scaled, x, atol=1e-7)
