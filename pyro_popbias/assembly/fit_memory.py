@@ -10,7 +10,7 @@
 | rows | 12 as codes; where negatives are drawn 24 for each positive's key |
 
 What is held for sure at the same time: a training was seen to take up to 1.6 times as much, beside what Python and torch take for
-themselves. So what is refused could not have run.
+themselves. So what is refused could have run with swapping at best.
 """
 
 import torch

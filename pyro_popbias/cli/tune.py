@@ -90,7 +90,7 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
     study, space = declared(path, data=data), read_space(space_path)
     if not study.training.held_out.share:
         raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
-    require_name(folder).mkdir(parents=True, exist_ok=True)
+    (folder if folder.is_dir() else require_name(folder)).mkdir(parents=True, exist_ok=True)  # a search may go on
     search = _search(optuna, folder, study, space)
     events = read_data(study)
     done = sum(trial.state.is_finished() for trial in search.trials)

@@ -62,7 +62,9 @@ def as_numbers(column: pd.Series, name: str) -> np.ndarray:
             f"PB-D053: column {name!r} has {missing.sum()} missing labels in {len(column)} rows, first at "
             f"{examples(missing)}; drop these rows"
         )
-    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_complex_dtype(column.dtype):
+    kind = column.dtype
+    real = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
+    if not (real or pd.api.types.is_bool_dtype(kind)):
         shown = ", ".join(repr(value) for value in column.drop_duplicates().head(4))
         raise DataError(
             f"PB-D056: column {name!r} holds {column.dtype} values such as {shown}, not numbers; "

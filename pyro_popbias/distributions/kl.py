@@ -120,9 +120,12 @@ def _cross_gamma(p: Gamma, q: Moments) -> Tensor:
     # -E[log p] = F(a) + E log z + a (e^t - 1 - d), with d = E log z - log(a/b) and t = log E z - log(a/b): log Gamma(a) and
     # a log b are huge for large a, and cancel
     a, log_ratio = p.concentration, torch.log(p.concentration / p.rate)
-    of_mean = q.log_power(torch.ones_like(a)) - log_ratio
-    bend = exp_minus_one_minus(of_mean) + (of_mean - (q.log_mean - log_ratio))
-    return log_gamma_remainder(a)[0] + q.log_mean + a * bend
+    log_of_mean = q.log_power(torch.ones_like(a))
+    of_mean, of_log = log_of_mean - log_ratio, q.log_mean - log_ratio
+    far = of_mean > 1.0  # nothing cancels in the value, and a (e^t - 1) would in its gradient: a e^t = b E z
+    near = exp_minus_one_minus(torch.where(far, 1.0, of_mean)) + (torch.where(far, 1.0, of_mean) - of_log)
+    beyond = torch.exp(torch.log(p.rate) + log_of_mean) - a * (1 + of_log)
+    return log_gamma_remainder(a)[0] + q.log_mean + torch.where(far, beyond, a * near)
 
 
 @cross_entropy.register

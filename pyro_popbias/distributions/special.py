@@ -1,7 +1,8 @@
 """Special functions without cancellation, in the dtype of their argument.
 
 Each is one node of the autograd graph with an analytic derivative, several times faster than autograd through both
-branches of its definition. Where a gradient is itself differentiated, as for a Hessian, it is computed by torch's functions. Sources: the Stirling series of log Gamma and its derivatives, DLMF 5.11.1, 5.11.2, 5.15.8.
+branches of its definition. Where a gradient is itself differentiated, as for a Hessian, it is computed by torch's functions.
+Sources: the Stirling series of log Gamma and its derivatives, DLMF 5.11.1, 5.11.2, 5.15.8.
 """
 
 import math

@@ -2,11 +2,11 @@
 
 A few bytes of Parquet can stand for billions of rows. Tables are decoded as this package writes them: text, numbers and no
 nested columns, without compression or with Snappy, which cannot make more than 22 bytes of one. All tables of a folder
-together may take `LEAST` bytes, or `TIMES` what the files have.
+together may take `LEAST` bytes, or `TIMES` what the files have. Rows may take a `SHARE`-th of the machine's memory in any case:
+those of a regular log take a few bits each in the file.
 """
 
 import json
-import os
 from typing import Any
 
 import pandas as pd
@@ -14,18 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from pyro_popbias.data.machine_memory import memory_of_machine
 from pyro_popbias.errors import UnsafeFileError
 from pyro_popbias.storage.parquet_codecs import codecs_of
+from pyro_popbias.storage.run_files import EARLIER, ROWS
 
 LEAST = 268_435_456  # bytes
 TIMES = 100
+SHARE = 4
 CODECS = {0: "uncompressed", 1: "Snappy"}
 WIDTH = 16  # bytes of a number in Arrow and in pandas, or of the place of a text
-
-
-def half_of_memory() -> int:
-    """Return half of this machine's memory in bytes: a file that is larger could not be opened."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 class Contents(dict[str, bytes]):
@@ -33,7 +31,8 @@ class Contents(dict[str, bytes]):
 
     def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__(files)
-        self._left = max(LEAST, TIMES * sum(map(len, files.values())))
+        small = max(LEAST, TIMES * sum(map(len, files.values())))
+        self._left = {False: small, True: max(small, memory_of_machine() // SHARE)}  # whether of rows
 
     def table(self, name: str) -> pd.DataFrame:
         """Return the table of a file, with its `attrs`; what pandas noted of its types and index is ignored.
@@ -74,8 +73,9 @@ class Contents(dict[str, bytes]):
         ]
 
     def _spend(self, name: str, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
+        of_rows = name in (ROWS, EARLIER)
+        self._left[of_rows] -= size
+        if self._left[of_rows] < 0:
             raise UnsafeFileError(
                 f"PB-R158: the table {name} would take {size:,} bytes in memory, more than files of this size can need; it was "
                 "not written by this package"

@@ -8,7 +8,7 @@ declared by https://github.com/apache/parquet-format/blob/master/src/main/thrift
 from typing import Any
 
 MAGIC = b"PAR1"
-DEEPEST = 16  # levels of structs and lists; a footer has seven
+DEEPEST, BITS = 16, 64  # levels of structs and lists, of which a footer has seven; bits of an integer
 ROW_GROUPS, COLUMNS, DESCRIPTION, CODEC = 4, 1, 3, 4  # numbers of fields
 
 
@@ -66,6 +66,8 @@ class _Compact:
         raise ValueError(f"the Parquet footer has a value of the unknown kind {kind}")
 
     def _list(self, depth: int) -> list[Any]:
+        if depth > DEEPEST:
+            raise ValueError(f"the Parquet footer has more than {DEEPEST} levels")
         header = self._byte()
         number = header >> 4 if header >> 4 < 15 else self._varint()
         if number > len(self._content):
@@ -83,6 +85,8 @@ class _Compact:
         while (byte := self._byte()) & 128:
             found |= (byte & 127) << shift
             shift += 7
+            if shift > BITS:
+                raise ValueError(f"the Parquet footer has an integer of more than {BITS} bits")
         return found | byte << shift
 
     def _integer(self) -> int:

@@ -16,6 +16,7 @@ from pyro_popbias.data.atomic_files import sha256
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.machine_memory import memory_of_machine
 from pyro_popbias.data.periods import spacing
 from pyro_popbias.data.regular_files import read_regular
 from pyro_popbias.data.stored_log import StoredLog
@@ -28,7 +29,7 @@ from pyro_popbias.errors import (
 )
 from pyro_popbias.guides import CellStatistics
 from pyro_popbias.storage.card import CHAINS
-from pyro_popbias.storage.contents import Contents, half_of_memory
+from pyro_popbias.storage.contents import Contents
 from pyro_popbias.storage.run_files import EARLIER, PARAMETERS, PARTS, ROWS, SCORE, STORED
 from pyro_popbias.storage.schema import refuse_other
 from pyro_popbias.storage.soundness import check_sizes, check_sound
@@ -238,7 +239,7 @@ def checked(folder: Path, name: str, digest: str) -> bytes:
     try:
         if Path(name).name != name or path.is_symlink():
             raise CorruptCheckpointError(f"PB-R095: {path} lies outside its run folder")
-        content = read_regular(path, most=half_of_memory())
+        content = read_regular(path, most=memory_of_machine() // 2)
     except (OSError, ValueError) as error:  # a name with a NUL is a value that is wrong
         said = getattr(error, "strerror", None) or error
         raise CorruptCheckpointError(f"PB-R094: {str(path)[:MOST_SHOWN]} cannot be read: {said}") from error

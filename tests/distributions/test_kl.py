@@ -73,6 +73,17 @@ def test_gradient(q_family, p_family, factors):
         return kl_divergence(q, p_family(*(of_p * each for each in given[number:])))
 
     assert torch.autograd.gradcheck(divergence, parameters)
+    assert torch.autograd.gradgradcheck(
+        divergence, parameters
+    )  # the search for the nearest member of q goes by Hessians
+
+
+def test_gradient_far_above_the_prior():  # a e^t - 1 would cancel
+    concentration = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
+    q = LogNormal(torch.zeros(1).double(), torch.full((1,), 12.0).double())
+    (slope,) = torch.autograd.grad(kl_divergence(q, Gamma(concentration, 2.0)), concentration)
+    # d/da (log Gamma(a) - a log b - (a - 1) E log z)
+    assert float(slope) == pytest.approx(float(torch.digamma(torch.tensor(2.0).double())) - math.log(2), rel=1e-12)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

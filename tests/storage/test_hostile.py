@@ -1,5 +1,6 @@
 """Run folders that somebody made who means harm, damaged ones, and ones whose writer was killed or ran out of space."""
 
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,7 +18,7 @@ import pyro_popbias as pb
 from pyro_popbias.data import atomic_files
 from pyro_popbias.data.atomic_files import TEMPORARY, new_folder, sha256, write_atomically
 from pyro_popbias.errors import CorruptCheckpointError, RunFolderError, UnsafeFileError
-from pyro_popbias.storage.contents import LEAST
+from pyro_popbias.storage.contents import LEAST, Contents
 from pyro_popbias.storage.folder_state import remove_leftovers
 from pyro_popbias.storage.new_run import NewRun
 
@@ -241,3 +243,15 @@ def test_a_damaged_description_is_a_damaged_checkpoint(run):
         description.write_text(json.dumps({"content": text, "sha256": sha256(text.encode())}))
         with pytest.raises(CorruptCheckpointError, match=r"PB-R094: checkpoint .* is damaged: "):
             Checkpoints(run, {}).latest()
+
+
+def test_rows_that_take_a_few_bits_each_in_the_file_are_read():
+    users, items = 70_000, 100  # each shown every item: 47 bytes of memory a row, and a fifth of a byte in the file
+    rows = pd.DataFrame({"user": np.repeat(np.arange(users, dtype=np.int32), items)})
+    rows = rows.assign(item=np.tile(np.arange(items, dtype=np.int32), users), period=np.int32(0), label=np.int8(1))
+    file = io.BytesIO()
+    rows.to_parquet(file, index=False)
+    found = Contents({"interactions.parquet": file.getvalue()}).table("interactions.parquet")
+    assert len(found) == users * items
+    with pytest.raises(UnsafeFileError, match=r"PB-R158: the table items.parquet would take 448,000,000 bytes"):
+        Contents({"items.parquet": file.getvalue()}).table("items.parquet")

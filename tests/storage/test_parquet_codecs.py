@@ -47,8 +47,10 @@ def with_footer(footer):
         with_footer(b"\x48\x7f\x00"),
         with_footer(b"\x4d\x00\x00"),
         with_footer(b"\x15\x00\x00"),
+        with_footer(b"\x15" + b"\xff" * 1_000_000),
+        with_footer(b"\x49" + b"\x19" * 100_000),
     ],
-    ids=["empty", "short", "cut", "deep", "long list", "long text", "kind", "no groups"],
+    ids=["empty", "short", "cut", "deep", "long list", "long text", "kind", "no groups", "long integer", "deep lists"],
 )
 def test_what_is_no_footer(content):
     with pytest.raises(ValueError, match="Parquet footer"):
