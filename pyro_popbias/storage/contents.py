@@ -26,13 +26,18 @@ CODECS = {0: "uncompressed", 1: "Snappy"}
 WIDTH = 16  # bytes of a number in Arrow and in pandas, or of the place of a text
 
 
+def most_bytes(held: int) -> int:
+    """Return how many bytes rows or vectors may take in memory, of a folder that holds some bytes."""
+    return max(LEAST, TIMES * held, memory_of_machine() // SHARE)
+
+
 class Contents(dict[str, bytes]):
     """Contents of files by name."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__(files)
-        small = max(LEAST, TIMES * sum(map(len, files.values())))
-        self._left = {False: small, True: max(small, memory_of_machine() // SHARE)}  # whether of rows
+        held = sum(map(len, files.values()))
+        self._left = {False: max(LEAST, TIMES * held), True: most_bytes(held)}  # whether of rows
 
     def table(self, name: str) -> pd.DataFrame:
         """Return the table of a file, with its `attrs`; what pandas noted of its types and index is ignored.

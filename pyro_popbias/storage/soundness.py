@@ -12,10 +12,12 @@ from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.distributions.summary import summary
 from pyro_popbias.errors import CorruptCheckpointError
+from pyro_popbias.storage.contents import most_bytes
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
 
 LOOKED_AT = 1000  # cells whose popularity is compared with the table of the run
+NUMBER = 8  # bytes of a dimension: mean and scale, or one number in float64
 TOLERANCE = 1e-3  # of it: another machine rounds differently
 
 
@@ -42,7 +44,9 @@ def check_sound(fit: Trained, table: bytes | None, folder: Path) -> None:
 
 
 def check_sizes(study: Study, tensors: dict[str, Tensor], folder: Path) -> None:
-    """Refuse a study whose modules would be larger than the tensors that they are given: they are made before these are.
+    """Refuse a study whose vectors would be far larger than what there is: they are made before they are given their values.
+
+    Dimensions that training dropped are declared and not there, so that vectors may be larger than their tensors.
 
     Args:
         study: as it was read.
@@ -50,14 +54,15 @@ def check_sizes(study: Study, tensors: dict[str, Tensor], folder: Path) -> None:
         folder: for messages.
 
     Raises:
-        CorruptCheckpointError: the vectors or weights that it declares are longer than any tensor.
+        CorruptCheckpointError: the vectors that it declares would not fit into the budget of `contents`.
     """
     longest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
     dim = study.model.affinity.model_dump().get("dim")
-    if isinstance(dim, int) and dim > longest:
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if isinstance(dim, int) and NUMBER * dim * longest > most_bytes(held):
         raise CorruptCheckpointError(
-            f"PB-R156: the files of {folder} do not go together: vectors of {dim} dimensions are declared, and no tensor is that "
-            "long; restore the folder from a copy"
+            f"PB-R156: the files of {folder} do not go together: vectors of {dim} dimensions are declared, and {longest} of them "
+            "would be far larger than what the folder holds; restore it from a copy"
         )
 
 

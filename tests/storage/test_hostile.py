@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import pyro_popbias as pb
 from pyro_popbias.data import atomic_files
@@ -21,6 +22,7 @@ from pyro_popbias.errors import CorruptCheckpointError, RunFolderError, UnsafeFi
 from pyro_popbias.storage.contents import LEAST, Contents
 from pyro_popbias.storage.folder_state import remove_leftovers
 from pyro_popbias.storage.new_run import NewRun
+from pyro_popbias.storage.soundness import check_sizes
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -58,7 +60,6 @@ def test_hostile_folder(hostile, kind):
         ("guide lognormal in its place", CorruptCheckpointError, "PB-R15[56]: "),
         ("large parameters", CorruptCheckpointError, "PB-R156: .* parameters and popularity.csv are of different fits"),
         ("NaN in parameters", CorruptCheckpointError, "PB-R156: .* is not finite"),
-        ("more dimensions than there are", CorruptCheckpointError, "PB-R156: .* vectors of 4096 dimensions are declared"),
         ("users and items swapped", CorruptCheckpointError, "PB-R15[56]: "),
         ("ids that are equal", CorruptCheckpointError, "PB-R156: .* ids of items are missing, or there twice"),
         ("codes beyond the users", CorruptCheckpointError, "PB-R15[56]: "),
@@ -243,6 +244,17 @@ def test_a_damaged_description_is_a_damaged_checkpoint(run):
         description.write_text(json.dumps({"content": text, "sha256": sha256(text.encode())}))
         with pytest.raises(CorruptCheckpointError, match=r"PB-R094: checkpoint .* is damaged: "):
             Checkpoints(run, {}).latest()
+
+
+def test_vectors_that_are_far_larger_than_the_folder(tmp_path):
+    study = pb.Study(model={"affinity": {"name": "embedding", "dim": 4096}})
+    with pytest.raises(
+        CorruptCheckpointError, match=r"PB-R156: .* vectors of 4096 dimensions are declared, and 4000000 of"
+    ):
+        check_sizes(study, {"user_count": torch.zeros(4_000_000, dtype=torch.uint8)}, tmp_path)
+    check_sizes(
+        study, {"user_count": torch.zeros(4_000, dtype=torch.uint8)}, tmp_path
+    )  # dimensions are dropped in training
 
 
 def test_rows_that_take_a_few_bits_each_in_the_file_are_read():
