@@ -1,9 +1,11 @@
-"""The reliability scoreboard is whole, and shows nothing that was not measured."""
+"""The reliability scoreboard is whole, shows nothing that was not measured, and its quick part reaches its targets."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = list(range(1, 18))
@@ -22,3 +24,11 @@ def test_every_figure_is_there_once_and_none_is_made_up(tmp_path):
     assert found == dict.fromkeys(NUMBERS, "no")
     assert printed.count("| not measured |") == len(NUMBERS)
     assert code == 1
+
+
+@pytest.mark.slow
+def test_a_small_part_of_every_figure_reaches_its_target():
+    _, found, printed = scoreboard("--quick")
+    assert list(found) == NUMBERS, printed
+    assert found.pop(17) == "yes" or "not measured: cosmic_ray is missing" in printed
+    assert set(found.values()) == {"yes"}, printed

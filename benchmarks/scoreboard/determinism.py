@@ -37,7 +37,8 @@ def hashes_of_fits(number: int) -> list[str]:
 
 
 def _in_a_process(threads: int, fits: int) -> list[str]:
-    variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    # threads that wait must not take the core of the one that they wait for: there may be fewer cores than threads
+    variables = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(  # noqa: S603 - a command of our own
         [sys.executable, "-W", "ignore", "-m", "scoreboard.determinism", str(threads), str(fits)],
         cwd=Path(__file__).parents[1],

@@ -16,7 +16,10 @@ BRANCHES = 0.95
 
 def mutation(folder: Path, quick: bool) -> Measured:
     """Try a sample of mutants, and measure the coverage of branches; the quick one takes one file and its own tests."""
-    from mutation import interval, overall, score, unexplained
+    try:
+        from mutation import interval, overall, score, unexplained
+    except ModuleNotFoundError as error:
+        return Measured(f"not measured: {error.name} is missing, see the extra 'mutation'", False)
 
     out = folder / ("quick" if quick else "mutants")
     covered = {} if quick else _coverage(folder / "coverage")
