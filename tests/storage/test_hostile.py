@@ -29,6 +29,7 @@ BENCHMARKS = ROOT / "benchmarks"
 GOLDEN = ROOT / "tests" / "golden" / "schema-6"
 sys.path.append(str(BENCHMARKS))
 
+from faults.commands import STUDY  # noqa: E402
 from faults.payloads import KINDS  # noqa: E402
 from scoreboard.injected import disturbed, library  # noqa: E402
 
@@ -143,23 +144,6 @@ def test_disturbed_calls(tmp_path, part, every):
     assert found["wrong"] == {}
 
 
-STUDY = """\
-[data]
-path = "rows.csv"
-user = "user"
-item = "item"
-label = "label"
-[model]
-affinity = { name = "embedding", dim = 2 }
-[training]
-epochs = 40
-batch_size = 50
-phase_two = 0
-validation = 0
-device = "cpu"
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code", "said"),
@@ -171,7 +155,7 @@ device = "cpu"
 )
 def test_a_signal_ends_a_fit_in_order(tmp_path, frame, sent, code, said):
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "study.toml").write_text(f"{STUDY}validation = 0\n".replace("epochs = 2", "epochs = 40"))
     command = [sys.executable, "-m", "pyro_popbias", "fit", "study.toml", "--out"]
     fitting = subprocess.Popen(
         [*command, "run"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
