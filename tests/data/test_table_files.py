@@ -74,6 +74,9 @@ def test_quoted_commas_newlines_and_inches(tmp_path):
         ),
         pytest.param("log.csv", b"user,item\na,x\nb,y,1\n", "PB-D017: .*1 rows .*first row 3 with 3: 'b,y,1'", id="17"),
         pytest.param("log.csv", b"user,item,label\na,x,1\nb,y\n", "PB-D017: .*header's 3, first row 3 with 2", id="18"),
+        pytest.param(
+            "log.csv", b"user,item\na,x," + b"y" * 99 + b"\n", f"PB-D017: .*with 3: 'a,x,{'y' * 56}'; fix", id="17 long"
+        ),
         pytest.param("log.csv", b'user,item\na,x\n"b,y\nc,z\n', "PB-D019: .*line 3: '\"b,y'", id="19"),
         pytest.param("log.parquet", b"PAR1 no", "PB-D025: .*not a readable Parquet", id="25"),
         pytest.param("log.csv", b"user,item\n,x\n", "PB-D0(29|39): column 'user'.*1 (missing|empty) ids", id="29"),
