@@ -13,6 +13,8 @@ import pytest
 import pyro_popbias as pb
 from pyro_popbias.cli.fit_and_compare import run_comparison, run_fit
 from pyro_popbias.storage.packed import Packed
+from pyro_popbias.storage.trainings import Training
+from pyro_popbias.training import restart_seeds
 
 STUDY = """\
 [data]
@@ -65,6 +67,8 @@ def test_restarts_side_by_side_equal_serial_ones(events, caplog):
     assert_equal(beside, serial)
     assert_equal(pb.fit(events, study=study, restarts=2, jobs=1, progress=False), serial)
     assert beside.events is events
+    first = Training(study, restarts=2).run(events, progress=False)  # restarts count from 1
+    assert first.study.training.seed == restart_seeds(study.training.seed, 2)[0]
     lines = [record.getMessage() for record in caplog.records]
     for number in (1, 2):
         assert any(line.startswith(f"restart {number} of 2, phase ") for line in lines)

@@ -13,9 +13,10 @@ import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.training.curvature import CellPosteriors
-from pyro_popbias.training.global_response import find_global_response
+from pyro_popbias.training.global_response import Blocks, find_global_response
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.second_phase import PhaseTwo
+from pyro_popbias.training.vectors import affinities
 
 SIZES = {"users": 30, "items": 12, "interactions": 900, "seed": 4}
 LARGER = SIZES | {"items": 40, "interactions": 4_000}  # a maximum for certain after a short training, too
@@ -141,6 +142,22 @@ def test_it_is_the_inverse_information_of_the_evidence(way):
     found = made.guide.shared.covariance / sd.outer(sd)
     # slope and concentration of the additive model are on a ridge, which magnifies what quadratures leave
     torch.testing.assert_close(found, exact / sd.outer(sd), rtol=0.0, atol=0.06 if way == "additive" else 0.01)
+
+
+def test_sizes_of_dimensions_move_x_and_its_variance():
+    study = pb.Study(model={"affinity": {"name": "embedding", "dim": 2}}, training={"validation": 0.0, "device": "cpu"})
+    made = pb.pair(pb.simulate(**SIZES).events, study=study)
+    cells = CellPosteriors(made)
+    blocks = Blocks(made, cells)
+    first = 1 + blocks._weights
+    before, expected = blocks._corner.diagonal()[first : first + 2].clone(), torch.zeros(2).double()
+    for part in affinities(made):
+        rows = cells.of_rows(part)
+        mean, variance = blocks._vectors.products(part.batch)
+        expected -= rows.second @ (mean.square() + variance)
+        blocks.add_rows(part, rows)
+    assert (expected > 0).all()
+    torch.testing.assert_close(blocks._corner.diagonal()[first : first + 2] - before, expected)
 
 
 def fit_of(study, model="additive", **more):
