@@ -157,7 +157,7 @@ class CellPosteriors:
             score, _, corner = self._by_scalars(value, self.weight)
             of_counts = {} if model.exposure is None else model.exposure.log_prior()
             for prior in (model.log_prior(), model.prior.log_prior(), of_counts):
-                for each in prior.values():
+                for each in prior.values() if self.scalars else ():
                     corner = corner + self._second(_gradients(each, self._numbers))
         return torch.stack([(each.unsqueeze(-1) * score).sum(0) for each in self.basis]), corner
 

@@ -24,6 +24,7 @@ from pyro_popbias.cli.simulated_calibration import calibrated
 from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.errors import ConfigError, IncompatibleError
 from pyro_popbias.guides import Bounds
+from pyro_popbias.training.restarts import train_restart
 
 FINISH = TrainingBatches._finish
 TRAINING = {"epochs": 1, "device": "cpu"}
@@ -162,7 +163,7 @@ def test_ranks_of_a_conjugate_case():
 )
 def test_nothing_but_popularity_is_trained(sections):
     guide = "normal" if sections["prior"]["name"] == "normal" else "gamma"
-    study = with_given_affinity(pb.Study(model=sections, guide={"name": guide}, training=TRAINING))
+    study = with_given_affinity(pb.Study(model=sections, guide={"name": guide}, training=TRAINING | {"phase_two": 1}))
     options = {"saturation": "hill", "rate": 0.7} if sections["name"] == "product" else {}
     world = pb.simulate(
         sections["name"], "fixed", items=20, interactions=500, prior=sections["prior"]["name"], **options
@@ -182,6 +183,8 @@ def test_nothing_but_popularity_is_trained(sections):
     probability = pair.model.conditional_probability(x, of_rows)
     share, number = float(probability.mean()), len(events)
     assert events.label.mean() == pytest.approx(share, abs=4 * np.sqrt(0.25 / number))
+    train_restart(pair, 1, restarts=1, progress=False)
+    assert float(pair.model.affinity.intercept) == truth["intercept"]
 
 
 def test_a_slope_of_the_world_that_no_study_gives():
