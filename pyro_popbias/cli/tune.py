@@ -143,9 +143,10 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-    # the lock is a link to this path, which leads nowhere from the folder if it is relative; a process that was killed
-    # may leave it behind
+    # the lock is a link to this path, which a process that was killed may leave behind; its time is never up where it leads
+    # nowhere: from the folder if the path is relative, or before the log is there
     log = str((folder / "trials.log").absolute())
+    Path(log).touch()
     lock = JournalFileSymlinkLock(log, grace_period=LOCKED)
     lock.acquire()
     try:

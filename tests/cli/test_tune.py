@@ -122,6 +122,15 @@ def test_a_lock_that_was_left_behind_is_taken_over(files, monkeypatch):
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
+def test_a_lock_that_was_left_behind_before_there_was_a_log(files, monkeypatch):
+    monkeypatch.setattr(tune, "LOCKED", 3)
+    folder = files / "search"
+    folder.mkdir()
+    (folder / "trials.log.lock").symlink_to((folder / "trials.log").absolute())
+    assert search(files, 1, out="search")[0].startswith("0 of 1 settings tried")
+
+
 def test_only_the_data_of_the_study_are_read(files, monkeypatch):
     read, whole = [], running.read_interactions
     monkeypatch.setattr(running, "read_interactions", lambda path, **keys: read.append(path) or whole(path, **keys))
