@@ -80,7 +80,7 @@ class Disturbed:
             raise RuntimeError(self.said.read_text())
         self.seconds = time.monotonic() - began
         self.points = int(counted.read_text())
-        self.right = {name: (folder / name).read_bytes() for name in command.outputs}
+        self.right = {name: _content(folder, name) for name in command.outputs}
 
     def new(self) -> Path:
         """Return a new copy of the folder."""
@@ -116,7 +116,7 @@ class Disturbed:
         """Return the outputs that are neither as before nor as they should be."""
         wrong = []
         for name, right in self.right.items():
-            now = (folder / name).read_bytes() if (folder / name).exists() else None
+            now = _content(folder, name) if (folder / name).exists() else None
             if now is not None and now not in ((OLD, right) if self.command.replaces else (right,)):
                 wrong.append(name)
         return wrong
@@ -127,13 +127,11 @@ class Disturbed:
         code = self.again(folder)
         if code and not ("PB-R101" in self.said.read_text() and self._is_done(folder)):
             return [*found, f"dead end ({code}: {self.said.read_text()[-300:]})"]
-        found += [f"{name} differs" for name, right in self.right.items() if (folder / name).read_bytes() != right]
+        found += [f"{name} differs" for name, right in self.right.items() if _content(folder, name) != right]
         return found + [f"{path.relative_to(folder)} is left" for path in folder.rglob(".tmp-*")]
 
     def _is_done(self, folder: Path) -> bool:
-        return all(
-            (folder / name).exists() and (folder / name).read_bytes() == right for name, right in self.right.items()
-        )
+        return all((folder / name).exists() and _content(folder, name) == right for name, right in self.right.items())
 
     def _in_progress(self, name: str) -> bool:
         return name.startswith("log/")  # a log is read into its place, and its manifest says how far
@@ -147,6 +145,11 @@ class Disturbed:
             found.append(f"does not say how much space is free: {said[-300:]}")
         found += [f"{path.relative_to(folder)} is left" for path in folder.rglob(".tmp-*")]
         return found + self.faults_of_killed(folder)
+
+
+def _content(folder: Path, name: str) -> bytes:
+    """Return what is in an output, which may name its folder."""
+    return (folder / name).read_bytes().replace(os.fsencode(folder), b"")
 
 
 def measured(name: str, fault: str, every: int, seed: str) -> dict[str, object]:
