@@ -140,7 +140,7 @@ ROWS = [
         r"PB-D011: .*perhaps Latin-1 .*byte 0xe9 at offset 19 \(line 2\); convert",
     ),
     of_file(11, "Latin-1 in the header", LINES.replace(b"label", b"lab\xe9l"), r"PB-D011: .*offset 13 \(line 1\)"),
-    of_frame(11, "Arrow table of other bytes", arrow_table, DataError, "PB-D468: the table cannot be used"),
+    of_frame(11, "Arrow table of other bytes", arrow_table, DataError, "PB-D468: the table cannot be used: .*UTF-?8"),
     of_file(12, "gzip named csv", gzip.compress(LINES), r"PB-D315: .*gzip data; rename it to \.csv\.gz"),
     of_file(
         12, "zip named csv", b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "PB-D459: .*a zip archive or an Excel workbook"

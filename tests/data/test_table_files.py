@@ -57,6 +57,7 @@ def test_quoted_commas_newlines_and_inches(tmp_path):
         ),
         pytest.param("log.csv", "user,item\na,x\n".encode("utf-16-le"), "PB-D010: .*is UTF-16 text", id="10 no mark"),
         pytest.param("log.csv", "user,item\na,x\n".encode("utf-32"), "PB-D010: .*is UTF-32 text", id="10 UTF-32"),
+        pytest.param("log.csv", b"user,item\na,x" + bytes(200) + b"\n", "PB-D452: .*control characters", id="10 zeros"),
         pytest.param(
             "log.csv",
             b"user,item\na,caf\xe9\n",

@@ -32,6 +32,15 @@ def test_each_column_has_its_own():
     assert codecs_of(written(FRAME.head(0))) <= {0, 1}
 
 
+def test_fields_that_are_not_known_are_skipped():
+    content = written(compression="gzip")
+    size = int.from_bytes(content[-8:-4], "little")
+    footer = content[-8 - size : -8]
+    assert footer.endswith(b"\x00")
+    more = footer[:-1] + b"\x17" + bytes(range(1, 9)) + b"\x18\x03abc\x00"  # a double and a text
+    assert codecs_of(content[: -8 - size] + more + len(more).to_bytes(4, "little") + b"PAR1") == {2}
+
+
 def with_footer(footer):
     return b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
 
