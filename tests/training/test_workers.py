@@ -66,6 +66,19 @@ def test_one_thread_is_given_back():
         torch.set_num_threads(before)
 
 
+def slept(path, seconds):
+    time.sleep(seconds)
+    if not seconds:
+        raise ValueError("too early")
+    Path(path).touch()
+
+
+def test_an_error_ends_the_other_workers(tmp_path):
+    with pytest.raises(ValueError, match="too early"):
+        side(slept, (tmp_path / "late", 30), (tmp_path / "early", 0))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_is_raised_here_with_where_it_was():
     with pytest.raises(ValueError, match=r"nonnegative input|math domain error") as caught:
         side(math.sqrt, (-1.0,), (4.0,))
