@@ -2,6 +2,7 @@
 
 import math
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -66,17 +67,13 @@ def test_one_thread_is_given_back():
         torch.set_num_threads(before)
 
 
-def slept(path, seconds):
-    time.sleep(seconds)
-    if not seconds:
-        raise ValueError("too early")
-    Path(path).touch()
-
-
 def test_an_error_ends_the_other_workers(tmp_path):
+    late, early = tmp_path / "late.py", tmp_path / "early.py"
+    late.write_text(f"import pathlib, time\ntime.sleep(30)\npathlib.Path({str(tmp_path / 'done')!r}).touch()\n")
+    early.write_text("raise ValueError('too early')\n")
     with pytest.raises(ValueError, match="too early"):
-        side(slept, (tmp_path / "late", 30), (tmp_path / "early", 0))
-    assert list(tmp_path.iterdir()) == []
+        side(runpy.run_path, (str(late),), (str(early),))
+    assert not (tmp_path / "done").exists()
 
 
 def test_an_error_is_raised_here_with_where_it_was():
