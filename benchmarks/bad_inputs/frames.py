@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from pyarrow import parquet
 
 from bad_inputs.labels import FIT, fit_it, frame_with, read, written
 from bad_inputs.row import Row
@@ -76,6 +77,13 @@ def arrow_table() -> pa.Table:
     """Return an Arrow table whose users are not UTF-8 text."""
     _, offsets, data = pa.array([b"a", b"caf\xe9"]).buffers()
     return pa.table({"user": pa.StringArray.from_buffers(2, offsets, data), "item": ["x", "y"], "label": [0, 1]})
+
+
+def parquet_of_other_bytes() -> bytes:
+    """Return a Parquet file whose users are not UTF-8 text."""
+    buffer = io.BytesIO()
+    parquet.write_table(arrow_table(), buffer)
+    return buffer.getvalue()
 
 
 def unreadable(path: Path) -> None:
@@ -182,6 +190,7 @@ ROWS = [
     of_file(24, "pipe named parquet", os.mkfifo, "PB-D456: .*not a regular file but a pipe", name=PARQUET),
     of_file(24, "device", lambda path: path.symlink_to("/dev/zero"), "PB-D456: .*not a regular file but a device"),
     of_file(25, "truncated Parquet", parquet_bytes()[:-9], "PB-D025: .*not a readable Parquet", name=PARQUET),
+    of_file(25, "Parquet of other bytes", parquet_of_other_bytes(), "PB-D025: .*not a readable Parquet", name=PARQUET),
     of_file(25, "text named parquet", LINES, "PB-D025: .*not a readable Parquet", name=PARQUET),
     Row(26, "file that changes", read_while_written, DataError, "PB-D457: .*changed while it was read"),
     Row(

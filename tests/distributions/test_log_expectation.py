@@ -51,6 +51,13 @@ def test_narrow_and_wide_distributions(distribution):
     assert float(found) == pytest.approx(of_many_nodes(saturation, own), abs=2e-6)
 
 
+@pytest.mark.parametrize("turn", [1e-9, 1e9])
+def test_a_density_between_the_nodes_of_a_wide_range(turn):
+    own = LogNormal(torch.tensor([0.123]).double(), torch.tensor([1e-5]).double())
+    found = log_expectation(torch.log, own, torch.tensor(turn).double())
+    assert float(found) == pytest.approx(0.123, abs=1e-7)
+
+
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS[1:3], ids=str)
 def test_far_in_a_tail(distribution):
     own = as_double(distribution)
