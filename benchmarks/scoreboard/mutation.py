@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scoreboard.section import ROOT, Measured, Section
 
-SAMPLE, QUICK_SAMPLE = 250, 2
+SAMPLE, QUICK_SAMPLE = 150, 2
 QUICK_FILE = "pyro_popbias/distributions/alternating.py"  # whose own tests take a second
 TARGET = 0.9
 BRANCHES = 0.95
@@ -47,4 +47,4 @@ def _coverage(folder: Path) -> dict[str, float]:
     return found
 
 
-SECTIONS = [Section(17, "mutants noticed; branches run", ">= 90 %; >= 95 %", mutation, 240)]
+SECTIONS = [Section(17, "mutants noticed; branches run", ">= 90 %; >= 95 %", mutation, 150)]
