@@ -70,7 +70,8 @@ def compare(
 
     Args:
         fits: fits by name.
-        test: rows that no fit was trained on, a table of them being read by the first fit's study; each fit's own held-out rows, by their log-score alone, if omitted.
+        test: rows that no fit was trained on, a table of them being read by the first fit's study; each fit's own held-out rows,
+            by their log-score alone, if omitted.
         metrics: of `Fit.evaluate` on the test, with their differences from the first fit; none compares log-scores only.
         popularity: of the metrics, as in `Fit.predict`.
         candidates: of the metrics, as in `Fit.evaluate`.

@@ -101,8 +101,7 @@ def _refuse_contradictions(said: Mapping[str, Any], section: DataConfig) -> None
         declared = getattr(section, key)
         if declared is not None and key in section.model_fields_set and (key in FEATURES or declared != value):
             raise ConfigError(
-                f"PB-C511: {key}={shown(value)} and [data] {key} = {shown(declared)} of the study do not agree; leave one of them "
-                "out"
+                f"PB-C511: {key}={shown(value)} and [data] {key} = {shown(declared)} of the study do not agree; leave one out"
             )
 
 

@@ -1,4 +1,4 @@
-"""The checks of a fit at a glance: the verdict, what fails and what to do; where nothing fails, what comes nearest to its bound."""
+"""The checks of a fit at a glance: the verdict, what fails and what to do; where nothing fails, the nearest to their bounds."""
 
 from collections.abc import Sequence
 

@@ -204,9 +204,9 @@ class Interactions:
     def catalogue(self) -> Catalogue:
         """Ids, periods and counts, without the rows."""
         ids = self.users, self.items, self.periods, self.edges
-        features = {side: getattr(self, side) for side in ("user_features", "item_features")}
+        features: dict[str, Any] = {side: getattr(self, side) for side in ("user_features", "item_features")}
         if self.stored is not None:
-            return Catalogue(*ids, **features, **self.stored.counts(self.cells))
+            return Catalogue(*ids, **features | self.stored.counts(self.cells))
         count = np.bincount(self.cell, minlength=self.cells)
         positive = np.ones(len(self), dtype=bool) if self.label is None else self.label == 1
         user, item = self.user[positive], self.item[positive]

@@ -20,9 +20,10 @@ TEMPLATE = """\
 {% endfor %}</tr></thead>
 <tbody>{% for cells in table.cells %}<tr>{% for cell in cells %}<td><bdi>{{ cell }}</bdi></td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>{% endmacro %}\
-{% macro listed(points) %}<ul>{% for point in points %}<li{% if point.mark %} class="{{ point.mark }}"{% endif %}>{{ point.words }}</li>
+{% macro listed(points) %}<ul>{% for point in points %}<li class="{{ point.mark }}">{{ point.words }}</li>
 {% endfor %}</ul>{% endmacro %}\
-{% macro steps() %}<dt>next</dt><dd>{% for step in next_steps %}<code>{{ step }}</code>{{ " " if not loop.last }}{% endfor %}</dd>{% endmacro %}\
+{% macro steps() %}<dt>next</dt><dd>{% for step in next_steps %}<code>{{ step }}</code>{{ " " if not loop.last }}\
+{% endfor %}</dd>{% endmacro %}\
 <div class="popbias-overview">
 <style>
 .popbias-overview { font: 14px/1.45 system-ui, sans-serif; max-width: 62rem; margin: .3rem 0; padding: .6rem .9rem;
@@ -48,8 +49,8 @@ TEMPLATE = """\
   border: 0; border-bottom: 1px solid rgba(128, 128, 128, .3); color: inherit; }
 .popbias-overview th:first-child, .popbias-overview td:first-child { text-align: left; padding-left: 0; }
 </style>
-<div class="popbias-title{% if mark %} {{ mark }}{% endif %}">{{ title }}</div>
-<dl>{% for row in rows %}<dt>{{ row.name }}</dt><dd><bdi{% if row.mark %} class="{{ row.mark }}"{% endif %}>{{ row.words }}</bdi></dd>
+<div class="popbias-title {{ mark }}">{{ title }}</div>
+<dl>{% for row in rows %}<dt>{{ row.name }}</dt><dd><bdi class="{{ row.mark }}">{{ row.words }}</bdi></dd>
 {% endfor %}{% if next_steps and not points %}{{ steps() }}{% endif %}</dl>
 {% if table %}{{ shown(table) }}{% endif %}{% if points %}{{ listed(points) }}{% endif %}
 {% if next_steps and points %}<dl>{{ steps() }}</dl>{% endif %}
@@ -153,7 +154,7 @@ def _wrapped(words: str, indent: str) -> list[str]:
 
 def _aligned(table: Folded) -> list[str]:
     """Return a table as lines: its header, and as many rows as fit."""
-    frame = pd.DataFrame(table.cells, columns=table.columns)
+    frame = pd.DataFrame(list(table.cells), columns=list(table.columns))
     lines = frame.head(MOST_ROWS).to_string(index=False).splitlines()
     more = [f"  and {len(frame) - MOST_ROWS} more"] if len(frame) > MOST_ROWS else []
     return [line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..." for line in lines] + more

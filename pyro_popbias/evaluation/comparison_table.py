@@ -25,8 +25,8 @@ class ComparisonTable(pd.DataFrame):
     def __repr__(self) -> str:
         return self._overview().text() if self._is_whole() else super().__repr__()
 
-    def _repr_html_(self) -> str | None:  # type: ignore[override]  # the stubs do not have it
-        return self._overview().html() if self._is_whole() else pd.DataFrame(self)._repr_html_()
+    def _repr_html_(self) -> str:
+        return self._overview().html() if self._is_whole() else self.to_html(max_rows=60)
 
     def _is_whole(self) -> bool:
         """Return whether the columns of the view are there, which may have been deleted."""
@@ -35,7 +35,9 @@ class ComparisonTable(pd.DataFrame):
     def _overview(self) -> Overview:
         rows = [list(self._cells(row)) for row in pd.DataFrame(self).to_dict("records")]
         columns, cells = [name for name, _ in rows[0]], [[cell for _, cell in row] for row in rows]
-        names = {note: ", ".join(map(str, part["name"])) for note, part in pd.DataFrame(self).groupby("note") if note}
+        names = {
+            str(note): ", ".join(map(str, part["name"])) for note, part in pd.DataFrame(self).groupby("note") if note
+        }
         return Overview(
             f"Comparison of {len(self)} fit{'s' if len(self) != 1 else ''}, the best first",
             table=Folded("", columns, cells),
