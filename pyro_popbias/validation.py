@@ -114,7 +114,7 @@ def written(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key!r}: {written(each)}' for key, each in value.items())}}}"
     size = getattr(value, "shape", ())
-    return f"<{type(value).__name__} of {' x '.join(map(str, size))}>" if size else repr(value)
+    return f"<{'x'.join(map(str, size))} {type(value).__name__}>" if size else repr(value)
 
 
 def part_config(registry: Registry[Any], given: Any) -> Any:

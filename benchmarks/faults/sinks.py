@@ -16,6 +16,7 @@ import pandas as pd
 import pyro_popbias as pb
 from pyro_popbias.checks.check import Check
 from pyro_popbias.cli.outputs import emit
+from pyro_popbias.data.log_overview import overview_of
 from pyro_popbias.data.table_files import write_table
 from pyro_popbias.fitted import Fit
 from pyro_popbias.report import fit_plots
@@ -180,6 +181,22 @@ def card(texts: Sequence[str]) -> list[str]:
     return [text[:40] for text in texts if text in shown]
 
 
+def overviews(texts: Sequence[str]) -> list[str]:
+    """Return what is active where a notebook shows a fit, its study, interactions with such ids and fits of such names."""
+    first = {"user": list(texts), "item": list(texts), "label": None, "time": None}
+    shown = [
+        overview_of(fitted().catalogue, {**first, side: texts[start::5]}, "time") for start, side in enumerate(first)
+    ][:2]
+    pages = [_named(texts)._repr_html_(), _named(texts).study._repr_html_(), *(each.html() for each in shown)]
+    compared = pb.compare(dict.fromkeys(texts[:40], replace(fitted(), events=None)))
+    reader = _Reader()
+    for page in [*pages, compared._repr_html_()]:
+        reader.feed(page)
+    orders = {repr(letter) for letter in repr(compared) if letter != "\n" and not letter.isprintable()}
+    computed = ["a template was computed"] if any(re.search(r">49\d*<", page) for page in pages) else []
+    return reader.active + computed + sorted(orders)
+
+
 SINKS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "titles in a report": titles_in_report,
     "ids in a report": ids_in_report,
@@ -190,6 +207,7 @@ SINKS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "pictures": pictures,
     "terminal": terminal,
     "card": card,
+    "notebook": overviews,
 }
 
 

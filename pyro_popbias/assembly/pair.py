@@ -27,7 +27,7 @@ from pyro_popbias.data.frames import Table
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.data.stored_batches import batches_of
-from pyro_popbias.errors import DataError, DataWarning
+from pyro_popbias.errors import DataWarning
 from pyro_popbias.guides import GUIDES, JointGuide, PopularityGuide
 from pyro_popbias.models import PopularityModel, PopularityPrior
 from pyro_popbias.models.priors.config import WALK
@@ -160,11 +160,6 @@ def assemble(
         split_seed: decides the rows held out, so that restarts share them; the study's by default.
         prior: of popularity, in place of the study's.
     """
-    if not isinstance(events, Interactions):
-        raise DataError(
-            f"PB-D001: expected Interactions, got {type(events).__name__}; make them with "
-            "pb.Interactions.from_frame(frame, user=..., item=..., label=...)"
-        )
     study = with_defaults(study, events)
     training = study.training
     device = choose_device(training.device)

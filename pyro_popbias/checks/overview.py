@@ -22,7 +22,7 @@ def overview_of(findings: Sequence[Finding], verdict: str) -> Overview:
     others = [finding for finding in findings if finding not in shown]
     title = f"Check: {verdict.partition(' (')[0]}"
     return Overview(
-        title if failing or not shown else f"{title}; the nearest to their bounds are",
+        title if failing or not shown else f"{title}. Nearest to their bounds:",
         mark="bad" if failing else "good",
         points=[_point(finding) for finding in shown],
         next_steps=("print(check)", "check.to_frame()", 'fit.report("report.html")'),

@@ -130,13 +130,18 @@ class Overview:
             shown += points[0]
             room -= len(points.pop(0))
         lines += shown + ([f"  and {len(points)} more"] if points else [])
-        return "\n".join(lines[: MOST_LINES - len(last)] + last)
+        return "\n".join(map(_plain, lines[: MOST_LINES - len(last)] + last))
 
     def html(self) -> str:
         """Return the overview as HTML for a notebook; see the module."""
         from jinja2 import Environment, StrictUndefined  # only where a notebook asks
 
         return Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE).render(vars(self))
+
+
+def _plain(line: str) -> str:
+    """Return a line without what would move a terminal's cursor or turn the direction of its text."""
+    return "".join(letter if letter.isprintable() else " " for letter in line)
 
 
 def _wrapped(words: str, indent: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from pyro_popbias.assembly.identification import warning_of
+from pyro_popbias.assembly.identification import REMEDY, why_unidentified
 from pyro_popbias.checks.check import Check
 from pyro_popbias.data.overview import Folded, Overview, Point
 from pyro_popbias.models.affinities.embedding_config import EmbeddingAffinityConfig
@@ -28,14 +28,16 @@ def overview_of(fit: Trained, checked: Check | None) -> Overview:
         Point(_held_out(fit), name="held out"),
     ]
     rows += [Point(_training(fit), name="training"), _checks(fit, checked)]
-    sentence = warning_of(study)
-    if sentence:
-        rows.append(Point(f"{sentence[0].upper()}{sentence[1:]}.", "bad", name="warning"))
+    remedy = []
+    if reason := why_unidentified(study):
+        rows.append(Point(reason, "bad", name="warning"))
+        remedy = [Folded("What to do about the warning", points=[Point(f"{REMEDY[0].upper()}{REMEDY[1:]}.")])]
     return Overview(
         f"Fit: {study.model.name} with guide {study.guide.name}",
         rows=rows,
         next_steps=list(_next(fit, checked)),
         folded=[
+            *remedy,
             Folded("What its intervals include", points=[Point(kind_of_interval(fit.model))]),
             Folded("Its study", text=study.with_names_of_files().to_toml()),
         ],
