@@ -16,8 +16,9 @@ import pandas as pd
 import pyro_popbias as pb
 from pyro_popbias.checks.check import Check
 from pyro_popbias.cli.outputs import emit
-from pyro_popbias.data.log_overview import overview_of
+from pyro_popbias.data.log_overview import FIRST_ROWS, overview_of
 from pyro_popbias.data.table_files import write_table
+from pyro_popbias.evaluation.comparison_table import ComparisonTable
 from pyro_popbias.fitted import Fit
 from pyro_popbias.report import fit_plots
 from pyro_popbias.report.figure import as_png
@@ -183,12 +184,13 @@ def card(texts: Sequence[str]) -> list[str]:
 
 def overviews(texts: Sequence[str]) -> list[str]:
     """Return what is active where a notebook shows a fit, its study, interactions with such ids and fits of such names."""
-    first = {"user": list(texts), "item": list(texts), "label": None, "time": None}
-    shown = [
-        overview_of(fitted().catalogue, {**first, side: texts[start::5]}, "time") for start, side in enumerate(first)
-    ][:2]
-    pages = [_named(texts)._repr_html_(), _named(texts).study._repr_html_(), *(each.html() for each in shown)]
-    compared = pb.compare(dict.fromkeys(texts[:40], replace(fitted(), events=None)))
+    pages = [_named(texts)._repr_html_(), _named(texts).study._repr_html_()]
+    for start in range(0, len(texts), FIRST_ROWS):
+        ids = list(texts[start : start + FIRST_ROWS])
+        columns = {"user": ids, "item": ids, "label": None, "time": None}
+        pages.append(overview_of(fitted().catalogue, columns, "time").html())
+    one = pb.compare({"name": replace(fitted(), events=None)})
+    compared = ComparisonTable(pd.concat([one] * len(texts)).assign(name=list(texts), note=list(texts)))
     reader = _Reader()
     for page in [*pages, compared._repr_html_()]:
         reader.feed(page)
