@@ -46,7 +46,7 @@ class Fit(Trained):
 
     def predict(
         self,
-        frame: pd.DataFrame,
+        frame: Table,
         popularity: str | float | Mapping[Any, float] = "population",
         interval: float = 0.9,
         unseen: Literal["error", "prior", "drop"] = "error",

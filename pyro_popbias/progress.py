@@ -64,7 +64,7 @@ class _NotebookBar:
         if time.monotonic() - self._drawn < SECONDS_BETWEEN_DRAWINGS:
             return
         self._drawn = time.monotonic()
-        of_total, at = ("", "") if total is None else (f" of {total}", f' value="{completed}" max="{total}"')
+        of_total, at = (" done", "") if total is None else (f" of {total}", f' value="{completed}" max="{total}"')
         words = f"{what}: {completed}{of_total}, {self._drawn - self._began:.0f} s{now and f', {now}'}"
         drawn = f'<progress aria-label="progress"{at}></progress> <small>{html.escape(words)}</small>'
         self._output.update({"text/html": drawn, "text/plain": words}, raw=True)
@@ -175,7 +175,6 @@ def measured(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """Give a function that shows how much of a total is done: by a bar, and by a line every few seconds in the log."""
     shown = time.monotonic()
     bar = _bar()
-    bar.start()
 
     def show(done: int) -> None:
         nonlocal shown
@@ -184,6 +183,8 @@ def measured(total: int, what: str) -> Iterator[Callable[[int], None]]:
             shown = time.monotonic()
             log.info("%s: %d of %d", what, done, total)
 
+    bar.start()
+    bar.show(what, 0, total)
     try:
         yield show
     finally:

@@ -60,7 +60,7 @@ def test_all_the_work_of_a_cell_has_one_output(notebook):
     assert pages[-1] == ""  # nothing is left
     assert sum(' value="3" max="3"' in page for page in pages) == 1
     assert any("phase 1: 3 of 3, 0 s, elbo -1,234, held-out log-score -0.5000" in page for page in pages)
-    assert any('aria-label="progress"></progress> <small>phase 2: 1, 0 s, elbo' in page for page in pages)
+    assert any('aria-label="progress"></progress> <small>phase 2: 1 done, 0 s, elbo' in page for page in pages)
     assert any("&lt;b&gt;guide&lt;/b&gt;, phase 1: 1 of 2" in page for page in pages)
     assert not any("<b>" in page for page in pages)
     assert any("check: 2 of 2" in page for page in pages)

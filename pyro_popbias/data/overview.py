@@ -32,6 +32,7 @@ TEMPLATE = """\
 .popbias-overview dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .15rem 1rem; margin: 0; }
 .popbias-overview dt { font-weight: 400; opacity: .72; margin: 0; padding: 0; }
 .popbias-overview dd { margin: 0; padding: 0; }
+.popbias-overview dd > bdi { display: block; }
 .popbias-overview .good, .popbias-overview .bad, .popbias-overview .idle { border-left: 4px solid #8a8a8a; padding-left: .5rem; }
 .popbias-overview .good { border-color: #2f9e5b; }
 .popbias-overview .bad { border-color: #d0563c; }
