@@ -83,7 +83,7 @@ def _output_of(cell: int) -> Any:
 def _cell() -> int | None:
     """Return the number of the cell that runs in a notebook; None elsewhere."""
     ipython = sys.modules.get("IPython")  # a notebook has imported it
-    shell = None if ipython is None else ipython.get_ipython()
+    shell: Any = None if ipython is None else ipython.get_ipython()
     return None if getattr(shell, "kernel", None) is None else int(shell.execution_count)
 
 
