@@ -54,7 +54,7 @@ _EXTERNAL = (
 nitpick_ignore_regex = [("py:.*", rf"({'|'.join(_EXTERNAL.split())})(\..*)?")]
 # how annotations write classes of other projects, and type variables
 nitpick_ignore_regex += [
-    ("py:.*", r"(Tensor|Distribution|TorchDistribution|Path|Axes|np\..*|pd\..*|xr\..*|az\..*|.*\.T)")
+    ("py:.*", r"(Tensor|Distribution|TorchDistribution|Path|Axes|Dtype|np\..*|pd\..*|xr\..*|az\..*|.*\.T)")
 ]
 # the ranges of a study's keys, base classes that are nobody's concern, and a type cut at its comma
 nitpick_ignore_regex += [

@@ -29,13 +29,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.assembly.tables import rows_like
 from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.checks.posterior_predictive import Predictive
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.data.atomic_files import sha256
+from pyro_popbias.data.frames import Table
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError, DataWarning
+from pyro_popbias.evaluation.comparison_table import ComparisonTable
 from pyro_popbias.evaluation.evaluate import lengths_of, require_candidates
 from pyro_popbias.evaluation.paired import Draws, differences_of_draws
 from pyro_popbias.evaluation.trained_rows import refuse_trained, trained_rows
@@ -55,7 +58,7 @@ MEBIBYTE = 1024**2
 
 def compare(
     fits: Mapping[str, Trained],
-    test: Interactions | None = None,
+    test: Interactions | Table | None = None,
     *,
     metrics: Sequence[str] = METRICS,
     popularity: str | float | Mapping[Any, float] = "population",
@@ -67,7 +70,8 @@ def compare(
 
     Args:
         fits: fits by name.
-        test: rows that no fit was trained on; each fit's own held-out rows, by their log-score alone, if omitted.
+        test: rows that no fit was trained on, a table of them being read by the first fit's study; each fit's own held-out rows,
+            by their log-score alone, if omitted.
         metrics: of `Fit.evaluate` on the test, with their differences from the first fit; none compares log-scores only.
         popularity: of the metrics, as in `Fit.predict`.
         candidates: of the metrics, as in `Fit.evaluate`.
@@ -81,6 +85,7 @@ def compare(
     """
     if not isinstance(fits, Mapping) or not fits or not all(isinstance(fit, Trained) for fit in fits.values()):
         raise ConfigError("PB-C161: compare takes a mapping from names to fits, with one fit or more")
+    test = None if test is None else rows_like(test, next(iter(fits.values())).study)
     if test is not None and test.label is None and not metrics:
         raise ConfigError("PB-C162: the test has no labels, so there is nothing to score; read it with label=")
     if test is not None and metrics:
@@ -97,7 +102,7 @@ def compare(
         table = _with_metrics(table, judged, check_interval(interval))
     ranked = [metric for metric in metrics if metric in table]
     by = ranked[0] if ranked and table["log_score"].isna().all() else "log_score"
-    return table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
+    return ComparisonTable(table.sort_values(by, ascending=False, kind="stable", ignore_index=True))
 
 
 def _refuse(fits: Mapping[str, Trained], test: Interactions, popularity: object, candidates: str) -> None:

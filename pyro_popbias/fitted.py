@@ -1,6 +1,6 @@
 """A fit: what a user holds after training. Every result is a frame with the user's own ids."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import EllipsisType
@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from pyro_popbias.assembly.pair import with_names
+from pyro_popbias.assembly.tables import interactions_for, rows_like
 from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
+from pyro_popbias.data.frames import Table
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.periods import PeriodBy
 from pyro_popbias.errors import DataError
 from pyro_popbias.guides import PopularityGuide
 from pyro_popbias.inference_data.convert import GROUPS, container
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.prediction.pairs import Pairs, predict_pairs
-from pyro_popbias.prediction.posterior_tables import check_interval
 from pyro_popbias.prediction.recommendation import recommend_items
 from pyro_popbias.prediction.scorer import seen_items
+from pyro_popbias.report.fit_overview import overview_of
 from pyro_popbias.storage.card import card
 from pyro_popbias.storage.reading import read_run
 from pyro_popbias.storage.run_folder import save
@@ -35,9 +38,15 @@ if TYPE_CHECKING:
 class Fit(Trained):
     """A trained pair, and what a user asks of it."""
 
+    def __repr__(self) -> str:
+        return overview_of(self, self.last_check).text()
+
+    def _repr_html_(self) -> str:
+        return overview_of(self, self.last_check).html()
+
     def predict(
         self,
-        frame: pd.DataFrame,
+        frame: Table,
         popularity: str | float | Mapping[Any, float] = "population",
         interval: float = 0.9,
         unseen: Literal["error", "prior", "drop"] = "error",
@@ -131,44 +140,6 @@ class Fit(Trained):
         seen = seen_items(known) if exclude_seen and known is not None else None
         return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_seed(seed))
 
-    def evaluate(
-        self,
-        test: Interactions,
-        k: int | Sequence[int] = (20,),
-        popularity: str | float | Mapping[Any, float] = "population",
-        candidates: str = "all",
-        *,
-        interval: float = 0.9,
-    ) -> pd.DataFrame:
-        """Return how good the fit ranks a test, how far its lists lean towards popular items, and how right its scores are.
-
-        A row is relevant where its label is 1, or where there are no labels. Users without a relevant row are left out;
-        `attrs["notes"]` counts what was.
-
-        Args:
-            test: rows that were not trained on.
-            k: length of lists, or several.
-            popularity: as in `predict`.
-            candidates: "all" ranks the catalogue, without what a user has a training row of; "test" ranks only the user's
-                test rows.
-            interval: probability between lower and upper.
-
-        Returns:
-            metric, value, lower, upper: `hit@20`, `recall@20`, ... as `pyro_popbias.evaluation` lists them; the interval is
-            a bootstrap over users. Where the test has both classes also `auc` and `user_auc`, and where scores are
-            probabilities `log_loss` in nats per row, `brier` and `calibration_error`.
-
-        Raises:
-            DataError: the test was trained on for the most part, has no row that can be judged, or the run was saved
-                without its interactions.
-            UnknownNameError: there is no such mode of popularity.
-            ConfigError: an argument is out of its range.
-
-        Warns:
-            DataWarning: some rows of the test were trained on.
-        """
-        return self.judge(test, k=k, popularity=popularity, candidates=candidates).table(check_interval(interval))
-
     def to_arviz(
         self,
         draws: int = 1000,
@@ -218,7 +189,14 @@ class Fit(Trained):
         Raises:
             DataError: the fit has no interactions, or a column of theirs that it needs was not saved.
         """
-        return check(self, seed=seed)
+        found = check(self, seed=seed)
+        self.__dict__["_last_check"] = found
+        return found
+
+    @property
+    def last_check(self) -> Check | None:
+        """What `check` has returned last, for the eyes only: nothing is decided by it, and `check` runs anew. None before."""
+        return self.__dict__.get("_last_check")
 
     @property
     def card(self) -> str:
@@ -226,7 +204,7 @@ class Fit(Trained):
         return card(self)
 
     def report(
-        self, path: str | Path, titles: Any = None, test: Interactions | None = None, candidates: str = "all"
+        self, path: str | Path, titles: Any = None, test: Interactions | Table | None = None, candidates: str = "all"
     ) -> None:
         """Write a report to look at: one HTML file that holds all it shows and runs nothing.
 
@@ -246,7 +224,8 @@ class Fit(Trained):
         """
         from pyro_popbias.report.html import write_report  # matplotlib takes a while to import
 
-        write_report(self, path, titles=titles, test=test, candidates=candidates)
+        rows = None if test is None else rows_like(test, self.study)
+        write_report(self, path, titles=titles, test=rows, candidates=candidates)
 
     def plot_drift(self, items: Iterable[Any] | None = None, interval: float = 0.9, ax: "Axes | None" = None) -> "Axes":
         """Plot the popularity of some items over periods, with intervals, and return the axes; open where there are no rows.
@@ -274,7 +253,7 @@ class Fit(Trained):
 
 
 def fit(
-    events: Interactions,
+    events: Interactions | Table,
     *,
     study: Study | None = None,
     model: str | type[PopularityModel] | None = None,
@@ -283,11 +262,22 @@ def fit(
     restarts: int = 1,
     jobs: int | None = None,
     progress: bool = True,
+    user: str | None = None,
+    item: str | None = None,
+    label: str | EllipsisType | None = ...,
+    positive_if: str | None = None,
+    time: str | None = None,
+    periods: int | None = None,
+    period_by: PeriodBy | None = None,
+    user_features: pd.DataFrame | None = None,
+    item_features: pd.DataFrame | None = None,
 ) -> Fit:
-    """Train a study, or named model and guide with the study's other defaults, on interactions.
+    """Train a study, or named model and guide with the study's other defaults, on interactions or a table of them.
+
+    A table with the columns user, item and label needs no more than `pb.fit(frame)`.
 
     Args:
-        events: interactions.
+        events: a DataFrame of pandas or polars, an Arrow table, or `Interactions`, which have been read already.
         study: the study; the defaults if omitted.
         model: name or registered class of a model, in place of the study's.
         guide: name or registered class of a guide, in place of the study's.
@@ -297,10 +287,20 @@ def fit(
             others are chains of `to_arviz`. The first has the study's seed.
         jobs: how many restarts are fitted at once, each by a process with one thread: the result is the same for any number.
             None fits one after another with all threads of this process, whose sums may be rounded differently.
-        progress: whether to show progress on standard error.
+        progress: whether to show a bar, in a notebook or on a terminal.
+        user: column of user ids in the table; if left out, that of the study, or "user". The same goes for `item`.
+        item: column of item ids.
+        label: column of labels; None where every row is a positive. If left out, that of the study, or "label".
+        positive_if: a comparison with a number, such as ">=4", that makes labels of ratings.
+        time: column of times: numbers, or dates.
+        periods: number of slices of time; more than 1 needs `time`.
+        period_by: "time" cuts slices of equal length, "count" slices of equally many rows.
+        user_features: side features, a frame indexed by user id.
+        item_features: side features of items, a frame indexed by item id.
 
     Raises:
-        DataError: the data hold one class only, or lack what the study needs.
+        DataError: a column is missing, the table cannot be used as it is, the data hold one class only, or lack what the
+            study needs.
         ConfigError: the study cannot be carried out here.
         NumericalError: the optimisation met values that are not finite.
         WorkerError: a process that fitted a restart ended without a result.
@@ -308,6 +308,19 @@ def fit(
     study = with_names(study or Study(), model=model, guide=guide)
     if seed is not ...:
         study = study.with_seed(seed)
+    events, study = interactions_for(
+        events,
+        study,
+        user=user,
+        item=item,
+        label=label,
+        positive_if=positive_if,
+        time=time,
+        periods=periods,
+        period_by=period_by,
+        user_features=user_features,
+        item_features=item_features,
+    )
     return fit_study(events, study, restarts=restarts, jobs=jobs, progress=progress)
 
 

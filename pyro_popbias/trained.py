@@ -3,14 +3,17 @@
 `Fit` derives from it and adds what a user calls; nothing below imports `Fit`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pyro_popbias.assembly.tables import rows_like
 from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.data.catalogue import Catalogue
+from pyro_popbias.data.frames import Table
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import DataError
 from pyro_popbias.evaluation.evaluate import Evaluation, evaluate
@@ -107,7 +110,7 @@ class Trained:
 
     def judge(
         self,
-        test: Interactions,
+        test: Interactions | Table,
         k: int | Sequence[int] = (20,),
         popularity: object = "population",
         candidates: str = "all",
@@ -115,7 +118,7 @@ class Trained:
         """Return the evaluation behind `Fit.evaluate`, whose metrics can be paired with those of another fit.
 
         Args:
-            test: rows that were not trained on.
+            test: as in `evaluate`.
             k: length of lists, or several.
             popularity: as in `Fit.predict`.
             candidates: "all" or "test", as in `Fit.evaluate`.
@@ -123,12 +126,13 @@ class Trained:
         Raises:
             DataError: the test cannot be judged, or the run was saved without its interactions.
         """
+        test = rows_like(test, self.study)
         train, score = self._known_rows(test)
         return evaluate(self.scorer(popularity), test, k=k, candidates=candidates, train=train, score=score)
 
     def judge_trade_off(
         self,
-        test: Interactions,
+        test: Interactions | Table,
         *,
         shares: Sequence[float] = SHARES,
         accuracy: str = ACCURACY,
@@ -141,6 +145,7 @@ class Trained:
             DataError: the test cannot be judged, or the run was saved without its interactions.
             ConfigError: an argument is out of its range.
         """
+        test = rows_like(test, self.study)
         train, score = self._known_rows(test)
         return judge_trade_off(
             self.scorer("none"),
@@ -165,11 +170,49 @@ class Trained:
                 f"PB-D106: {self.unsaved}, so it is not known which rows were trained on; "
                 f"{'bring the log back' if self.absent else 'fit again with them'}"
             )
-        return known, given_score(test.columns, self.study) if isinstance(test, Interactions) else None
+        return known, given_score(test.columns, self.study)
+
+    def evaluate(
+        self,
+        test: Interactions | Table,
+        k: int | Sequence[int] = (20,),
+        popularity: str | float | Mapping[Any, float] = "population",
+        candidates: str = "all",
+        *,
+        interval: float = 0.9,
+    ) -> pd.DataFrame:
+        """Return how good the fit ranks a test, how far its lists lean towards popular items, and how right its scores are.
+
+        A row is relevant where its label is 1, or where there are no labels. Users without a relevant row are left out;
+        `attrs["notes"]` counts what was.
+
+        Args:
+            test: rows that were not trained on; a table is read by the keys of the study's [data], which a fit of a table has.
+            k: length of lists, or several.
+            popularity: as in `predict`.
+            candidates: "all" ranks the catalogue, without what a user has a training row of; "test" ranks only the user's
+                test rows.
+            interval: probability between lower and upper.
+
+        Returns:
+            metric, value, lower, upper: `hit@20`, `recall@20`, ... as `pyro_popbias.evaluation` lists them; the interval is
+            a bootstrap over users. Where the test has both classes also `auc` and `user_auc`, and where scores are
+            probabilities `log_loss` in nats per row, `brier` and `calibration_error`.
+
+        Raises:
+            DataError: the test was trained on for the most part, has no row that can be judged, or the run was saved
+                without its interactions.
+            UnknownNameError: there is no such mode of popularity.
+            ConfigError: an argument is out of its range.
+
+        Warns:
+            DataWarning: some rows of the test were trained on.
+        """
+        return self.judge(test, k=k, popularity=popularity, candidates=candidates).table(check_interval(interval))
 
     def trade_off(
         self,
-        test: Interactions,
+        test: Interactions | Table,
         *,
         shares: Sequence[float] = SHARES,
         accuracy: str = ACCURACY,

@@ -22,7 +22,9 @@ from torch.distributions import constraints
 
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.assembly.pair import Pair, assemble
+from pyro_popbias.assembly.tables import rows_like
 from pyro_popbias.data.features import Features
+from pyro_popbias.data.frames import Table
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.distributions.chains import moments_of_y
 from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
@@ -41,12 +43,13 @@ AFFINITY = "embedding"  # that can go on
 ANEW = ("prior.", "exposure.")  # parameters of the model that are of one period
 
 
-def update(fit: Fit, events: Interactions, *, drift: float | None = None, progress: bool = True) -> Fit:
+def update(fit: Fit, events: Interactions | Table, *, drift: float | None = None, progress: bool = True) -> Fit:
     """Return a fit of new rows that goes on from an earlier one: its only period is the one after the last.
 
     Args:
         fit: the earlier fit; it stays as it is.
-        events: rows of the next period; they may have new users and items. Ids of the earlier fit keep their codes.
+        events: rows of the next period, a table of them being read by the keys of the study's [data]; they may have new users and
+            items. Ids of the earlier fit keep their codes.
         drift: standard deviation of the step of log popularity (of a real one) from the last period on, at least 0; by default
             that of the fit's random walk, of the update before, or else 0.25.
         progress: whether to show progress on standard error.
@@ -56,12 +59,13 @@ def update(fit: Fit, events: Interactions, *, drift: float | None = None, progre
         the earlier ones, too. Negatives are drawn among the items without a positive in the new rows.
 
     Raises:
-        DataError: `events` are no interactions, or have labels where the earlier ones had none, or the other way round.
+        DataError: `events` cannot be used, or have labels where the earlier ones had none, or the other way round.
         IncompatibleError: the affinity is not "embedding", the prior is "exponential", users differ in conformity, or rows have
             their own popularity.
         ConfigError: the drift is not a number from 0 on.
         NumericalError: the optimisation met values that are not finite.
     """
+    events = rows_like(events, fit.study)
     _check(fit, events)
     step = _step(fit) if drift is None else _checked(drift)
     joined = _joined(fit, events)
@@ -80,11 +84,6 @@ def update(fit: Fit, events: Interactions, *, drift: float | None = None, progre
 
 
 def _check(fit: Fit, events: Interactions) -> None:
-    if not isinstance(events, Interactions):
-        raise DataError(
-            f"PB-D001: expected Interactions, got {type(events).__name__}; make them with "
-            "pb.Interactions.from_frame(frame, user=..., item=..., label=...)"
-        )
     model = fit.study.model
     if model.affinity.name != AFFINITY or model.conformity or model.latent == "interaction":
         raise IncompatibleError(

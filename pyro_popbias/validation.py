@@ -70,6 +70,30 @@ class Section(BaseModel):
         fields = type(self).model_fields
         return {fields[name].alias or name: getattr(self, name) for name in fields if name in self.model_fields_set}
 
+    def changed(self) -> dict[str, Any]:
+        """Return the values that differ from the defaults, by key; those of a part with its name."""
+        found: dict[str, Any] = {}
+        for name, info in type(self).model_fields.items():
+            value, default = getattr(self, name), info.get_default(call_default_factory=True)
+            if isinstance(value, Section):
+                changed = value.changed()
+                if isinstance(value, PartConfig) and (changed or value.name != getattr(default, "name", None)):
+                    changed = {"name": value.name} | changed
+                differs, value = bool(changed), changed
+            elif isinstance(value, str | int | float | None):
+                differs = not info.is_required() and value != default
+            else:  # a table, which has no truth value of a comparison
+                differs = value is not default
+            if differs:
+                found[info.alias or name] = value
+        return found
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={written(value)}' for key, value in self.changed().items())})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with some keys replaced, checked like a new section."""
         return type(self)(**(self.given() | dict(update))) if update else super().model_copy(deep=deep)
@@ -83,6 +107,14 @@ class PartConfig(Section):
     """
 
     name: str
+
+
+def written(value: Any) -> str:
+    """Return a value as one writes it in Python; a table by its size."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {written(each)}' for key, each in value.items())}}}"
+    size = getattr(value, "shape", ())
+    return f"<{'x'.join(map(str, size))} {type(value).__name__}>" if size else repr(value)
 
 
 def part_config(registry: Registry[Any], given: Any) -> Any:

@@ -426,7 +426,7 @@ def test_fits_in_one_process_do_not_disturb_each_other(events):
 
 
 def test_wrong_events_are_refused(frame):
-    with pytest.raises(DataError, match="PB-D001: expected Interactions, got DataFrame; make them with"):
-        pb.fit(frame)
+    with pytest.raises(DataError, match="PB-D001: expected a DataFrame, got list; pass a pandas DataFrame or a table"):
+        pb.fit([1, 2])
     with pytest.raises(DataError, match="PB-D062: the data have no labels, positives only"):
         pb.fit(pb.Interactions.from_frame(frame), study=pb.Study(data={"negatives": 0}))

@@ -214,8 +214,12 @@ def test_other_supports_and_points_go_on_too(model, guide, family):
 def test_what_cannot_go_on_is_refused():
     earlier, new = logs()
     fit = pb.fit(earlier, study=study_of("point"), progress=False)
-    with pytest.raises(DataError, match="PB-D001: expected Interactions, got DataFrame"):
-        pb.update(fit, new.to_frame())
+    with pytest.raises(DataError, match="PB-D001: expected a DataFrame, got list"):
+        pb.update(fit, [1, 2])
+    with pytest.raises(
+        DataError, match=r"PB-D490: no column 'label' \(label=\)\. Columns: 'user', 'item'\. Name them: pb\.Interact"
+    ):
+        pb.update(fit, new.to_frame()[["user", "item"]])
     with pytest.raises(
         DataError, match="PB-D430: the fit is of rows with labels of their own, and the new rows have positives"
     ):

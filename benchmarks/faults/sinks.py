@@ -16,7 +16,9 @@ import pandas as pd
 import pyro_popbias as pb
 from pyro_popbias.checks.check import Check
 from pyro_popbias.cli.outputs import emit
+from pyro_popbias.data.log_overview import FIRST_ROWS, overview_of
 from pyro_popbias.data.table_files import write_table
+from pyro_popbias.evaluation.comparison_table import ComparisonTable
 from pyro_popbias.fitted import Fit
 from pyro_popbias.report import fit_plots
 from pyro_popbias.report.figure import as_png
@@ -180,6 +182,23 @@ def card(texts: Sequence[str]) -> list[str]:
     return [text[:40] for text in texts if text in shown]
 
 
+def overviews(texts: Sequence[str]) -> list[str]:
+    """Return what is active where a notebook shows a fit, its study, interactions with such ids and fits of such names."""
+    pages = [_named(texts)._repr_html_(), _named(texts).study._repr_html_()]
+    for start in range(0, len(texts), FIRST_ROWS):
+        ids = list(texts[start : start + FIRST_ROWS])
+        columns = {"user": ids, "item": ids, "label": None, "time": None}
+        pages.append(overview_of(fitted().catalogue, columns, "time").html())
+    one = pb.compare({"name": replace(fitted(), events=None)})
+    compared = ComparisonTable(pd.concat([one] * len(texts)).assign(name=list(texts), note=list(texts)))
+    reader = _Reader()
+    for page in [*pages, compared._repr_html_()]:
+        reader.feed(page)
+    orders = {repr(letter) for letter in repr(compared) if letter != "\n" and not letter.isprintable()}
+    computed = ["a template was computed"] if any(re.search(r">49\d*<", page) for page in pages) else []
+    return reader.active + computed + sorted(orders)
+
+
 SINKS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "titles in a report": titles_in_report,
     "ids in a report": ids_in_report,
@@ -190,6 +209,7 @@ SINKS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "pictures": pictures,
     "terminal": terminal,
     "card": card,
+    "notebook": overviews,
 }
 
 

@@ -13,6 +13,7 @@ from pyro_popbias.assembly.components import build, local_parameters
 from pyro_popbias.assembly.defaults import with_defaults
 from pyro_popbias.assembly.fit_memory import require_memory_of_fit
 from pyro_popbias.assembly.prior_sources import make_prior
+from pyro_popbias.assembly.tables import interactions_for
 from pyro_popbias.assembly.training_data import (
     cell_statistics,
     choose_device,
@@ -22,10 +23,11 @@ from pyro_popbias.assembly.training_data import (
 )
 from pyro_popbias.data.batch import Batch
 from pyro_popbias.data.batches import TrainingBatches
+from pyro_popbias.data.frames import Table
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.negatives import Negatives
 from pyro_popbias.data.stored_batches import batches_of
-from pyro_popbias.errors import DataError, DataWarning
+from pyro_popbias.errors import DataWarning
 from pyro_popbias.guides import GUIDES, JointGuide, PopularityGuide
 from pyro_popbias.models import PopularityModel, PopularityPrior
 from pyro_popbias.models.priors.config import WALK
@@ -35,7 +37,7 @@ from pyro_popbias.study.study import Study
 BLOCK = 262_144  # rows evaluated at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pair:
     """Everything that training needs; two pairs share nothing.
 
@@ -58,6 +60,10 @@ class Pair:
     rows: TrainingBatches
     held_out: TrainingBatches | None
     device: str
+
+    def __repr__(self) -> str:
+        held_out = 0 if self.held_out is None else len(self.held_out)
+        return f"Pair({self.study!r}, {self.events!r}, {len(self.rows):,} training rows, {held_out:,} held out)"
 
     def batches(self, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, every training row once, with negatives of its own where they are sampled.
@@ -109,7 +115,7 @@ class Pair:
 
 
 def pair(
-    events: Interactions,
+    events: Interactions | Table,
     *,
     model: str | type[PopularityModel] | None = None,
     guide: str | type[PopularityGuide] | None = None,
@@ -118,7 +124,7 @@ def pair(
     """Return the pair of a study, or of names.
 
     Args:
-        events: interactions.
+        events: interactions, or a table of them, which is read by the keys of the study's [data].
         model: name or registered class of a model, in place of the study's.
         guide: name or registered class of a guide, in place of the study's.
         study: the study; the defaults if omitted.
@@ -129,7 +135,7 @@ def pair(
         DataError: the data hold one class only, or lack what the study needs.
         ConfigError: the device is not there, or a class is not registered.
     """
-    return assemble(events, with_names(study or Study(), model=model, guide=guide))
+    return assemble(*interactions_for(events, with_names(study or Study(), model=model, guide=guide)))
 
 
 def with_names(
@@ -154,11 +160,6 @@ def assemble(
         split_seed: decides the rows held out, so that restarts share them; the study's by default.
         prior: of popularity, in place of the study's.
     """
-    if not isinstance(events, Interactions):
-        raise DataError(
-            f"PB-D001: expected Interactions, got {type(events).__name__}; make them with "
-            "pb.Interactions.from_frame(frame, user=..., item=..., label=...)"
-        )
     study = with_defaults(study, events)
     training = study.training
     device = choose_device(training.device)

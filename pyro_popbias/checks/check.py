@@ -11,6 +11,7 @@ from pyro_popbias.checks.convergence import convergence
 from pyro_popbias.checks.evidence import evidence
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.identification import identification
+from pyro_popbias.checks.overview import overview_of
 from pyro_popbias.checks.posterior_predictive import Predictive
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.shared_numbers import shared_numbers
@@ -22,9 +23,9 @@ from pyro_popbias.validation import require_seed
 CheckResult = tuple[Mapping[str, pd.DataFrame], Sequence[Finding]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Check:
-    """Results of the checks of a fit; `str` gives one line per finding and the verdict.
+    """Results of the checks of a fit; `str` gives one line per finding and the verdict, `repr` the verdict and what fails.
 
     Attributes:
         findings: one per rule.
@@ -64,6 +65,12 @@ class Check:
             f"{'ok   ' if finding.passed else 'FAILS'} {finding.check:14} {finding.words}" for finding in self.findings
         ]
         return "\n".join([*lines, self.verdict])
+
+    def __repr__(self) -> str:
+        return overview_of(self.findings, self.verdict).text()
+
+    def _repr_html_(self) -> str:
+        return overview_of(self.findings, self.verdict).html()
 
 
 def check_predictive(fit: Trained, seed: int) -> CheckResult:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pyro_popbias.assembly.identification import OVERDISPERSED, excess_variation
-from pyro_popbias.cli.columns import Columns
+from pyro_popbias.data.column_roles import Columns
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.labels import as_numbers
 from pyro_popbias.data.readers import read_interactions

@@ -1,6 +1,6 @@
 """Checks of the tables that users pass: their type, their columns, and their times."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,15 @@ from pyro_popbias.data.ids import examples
 from pyro_popbias.data.time_span import check_span
 from pyro_popbias.errors import DataError
 from pyro_popbias.registry import nearest
+
+
+class ArrowTable(Protocol):
+    """A table of any library with the Arrow interface: polars, pyarrow, DuckDB and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+Table = pd.DataFrame | ArrowTable
 
 
 def as_frame(frame: Any) -> pd.DataFrame:

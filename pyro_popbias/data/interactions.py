@@ -13,10 +13,11 @@ from scipy import sparse
 from pyro_popbias.data.catalogue import Catalogue, require_cells
 from pyro_popbias.data.duplicates import warn_of_duplicates
 from pyro_popbias.data.features import Features
-from pyro_popbias.data.frames import as_frame, check_columns, check_roles, checked_times
+from pyro_popbias.data.frames import Table, as_frame, check_columns, check_roles, checked_times
 from pyro_popbias.data.ids import as_codes, as_text, warn_of_forms
 from pyro_popbias.data.labels import as_labels
 from pyro_popbias.data.log_columns import LogColumns
+from pyro_popbias.data.log_overview import FIRST_ROWS, overview_of
 from pyro_popbias.data.log_reading import read_log
 from pyro_popbias.data.periods import PeriodBy, period_edges, require_period_by, require_periods, warn_of_sparse_periods
 from pyro_popbias.data.splits import Split, choose_test
@@ -113,7 +114,7 @@ class Interactions:
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Table,
         *,
         user: str = "user",
         item: str = "item",
@@ -176,6 +177,10 @@ class Interactions:
         labels = "positives only" if self.label is None else f"{share:.1%} positive"
         return f"Interactions({len(self):,} rows, {len(self.users):,} users, {len(self.items):,} items, {labels})"
 
+    def _repr_html_(self) -> str:
+        first = {side: getattr(self, f"{side}s")[getattr(self, side)[:FIRST_ROWS]] for side in ("user", "item")}
+        return overview_of(self.catalogue, first | {"label": self.label, "time": self.time}, self.period_by).html()
+
     @property
     def period(self) -> np.ndarray:
         """`(N,)` period of each row, 0..T-1; times outside the edges fall into the first or last period."""
@@ -198,11 +203,10 @@ class Interactions:
     @cached_property
     def catalogue(self) -> Catalogue:
         """Ids, periods and counts, without the rows."""
+        ids = self.users, self.items, self.periods, self.edges
+        features: dict[str, Any] = {side: getattr(self, side) for side in ("user_features", "item_features")}
         if self.stored is not None:
-            of_log = self.stored.counts(self.cells) | {
-                side: getattr(self, side) for side in ("user_features", "item_features")
-            }
-            return Catalogue(self.users, self.items, self.periods, self.edges, **of_log)
+            return Catalogue(*ids, **features | self.stored.counts(self.cells))
         count = np.bincount(self.cell, minlength=self.cells)
         positive = np.ones(len(self), dtype=bool) if self.label is None else self.label == 1
         user, item = self.user[positive], self.item[positive]
@@ -210,14 +214,10 @@ class Interactions:
             (np.ones(len(user), dtype=bool), (user, item)), shape=(len(self.users), len(self.items))
         )
         return Catalogue(
-            self.users,
-            self.items,
-            self.periods,
-            self.edges,
-            count,
-            np.bincount(self.cell[positive], minlength=self.cells),
-            user_features=self.user_features,
-            item_features=self.item_features,
+            *ids,
+            **features,
+            count=count,
+            positives=np.bincount(self.cell[positive], minlength=self.cells),
             user_count=np.bincount(self.user, minlength=len(self.users)),
             user_positives=np.bincount(user, minlength=len(self.users)),
             user_items=np.diff(pairs.indptr),  # a pair with several rows is one

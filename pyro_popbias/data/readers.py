@@ -59,13 +59,25 @@ def read_interactions(
         )
     except DataError as error:
         raise DataError(f"{error} (in {path})") from error
-    events = _with_features(events, "user_features", user_features)
-    return _with_features(events, "item_features", item_features, new_items=new_items)
+    events = with_features_of(events, "user_features", user_features)
+    return with_features_of(events, "item_features", item_features, new_items=new_items)
 
 
-def _with_features(
+def with_features_of(
     events: Interactions, role: str, given: str | Path | pd.DataFrame | None, *, new_items: bool = False
 ) -> Interactions:
+    """Return the same rows with side features.
+
+    Args:
+        events: the interactions.
+        role: "user_features" or "item_features".
+        given: a file whose first column is the id, or a frame indexed by id; None leaves what there is.
+        new_items: whether items without rows that have features join the others.
+
+    Raises:
+        DataError: a file or its content cannot be used as it is; the message names the file.
+        RunFolderError: there is no such file.
+    """
     if given is None or isinstance(given, pd.DataFrame):
         return events.with_features(**{role: given}, new_items=new_items)
     frame = read_table(given, first_text=True)

@@ -97,15 +97,11 @@ def evaluate(
         score: `(N,)` given affinities of the test's rows, where the study has a score column.
 
     Raises:
-        DataError: the test is not Interactions, was trained on for the most part, or has no row that can be judged; or there
+        DataError: the test was trained on for the most part, or has no row that can be judged; or there
             is one item only.
         ConfigError: `k` or `candidates` is wrong.
     """
     lengths, wanted = _lengths(k), require_candidates(candidates)
-    if not isinstance(test, Interactions):
-        raise DataError(
-            f"PB-D001: expected Interactions as test, got {type(test).__name__}; see Interactions.from_frame"
-        )
     refuse_one_item(scorer.catalogue)
     warn_of_earlier(test, train)
     seen = _numbers(train)

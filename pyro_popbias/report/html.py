@@ -18,6 +18,7 @@ from markupsafe import Markup
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.overview import cells_of
 from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.report import check_plots, quality_plot
@@ -150,7 +151,7 @@ def _popularity(fit: Trained, titles: Mapping[str, str]) -> dict[str, Any]:
     )
     return {
         "pictures": [Picture.of(ax) for ax in drawn],
-        "items": _cells(table[columns]),
+        "items": cells_of(table[columns]),
         "item_columns": [name.replace("_", " ") for name in columns],
         "known_items": f"{len(fit.catalogue.items):,}",
         "shown_items": min(ITEMS, len(fit.catalogue.items)),
@@ -170,7 +171,7 @@ def _quality(fit: Trained, titles: Mapping[str, str]) -> dict[str, Any] | None:
         "picture": Picture.of(ax, quality_plot.described_in_words(ax)),
         "rows": quality_plot.LEAST_ROWS,
         "columns": [name.replace("_", " ") for name in table.columns],
-        "tables": {"highest": _cells(table.head(EXTREMES)), "lowest": _cells(table.tail(EXTREMES).iloc[::-1])},
+        "tables": {"highest": cells_of(table.head(EXTREMES)), "lowest": cells_of(table.tail(EXTREMES).iloc[::-1])},
     }
 
 
@@ -178,19 +179,6 @@ def _training(fit: Trained) -> dict[str, Any]:
     table = fit.parameters()
     return {
         "training_pictures": [Picture.of(plots.history(fit))],
-        "parameters": _cells(table),
+        "parameters": cells_of(table),
         "parameter_columns": list(table.columns),
     }
-
-
-def _cells(table: pd.DataFrame) -> list[list[str]]:
-    """Return the cells of a table as text: numbers with three digits, empty where missing."""
-    return [[_shown(value) for value in row] for row in table.itertuples(index=False)]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.3g}"
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 
 from pyro_popbias.data.interactions import Interactions
+from pyro_popbias.data.overview import Folded, Overview, Point
 from pyro_popbias.distributions.supports import lies_inside
 from pyro_popbias.errors import ConfigError, IncompatibleError, UnknownNameError
 from pyro_popbias.models import AFFINITIES, MODELS, PRIORS, SATURATIONS, AffinityConfig, PriorConfig
@@ -53,7 +54,7 @@ KNOWN: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Simulation:
     """Interactions and the truth behind them.
 
@@ -76,6 +77,19 @@ class Simulation:
     test: pd.DataFrame
     user_features: pd.DataFrame | None = None
     item_features: pd.DataFrame | None = None
+
+    def __repr__(self) -> str:
+        return self._overview().text()
+
+    def _repr_html_(self) -> str:
+        return self._overview().html()
+
+    def _overview(self) -> Overview:
+        truth = ", ".join(f"{name} ({len(table):,})" for name, table in self.truth.items())
+        rows = Point(repr(self.events), name="events"), Point(truth, name="truth")
+        pairs = Point(f"{len(self.test):,} pairs with their true probability", name="test")
+        folded = [Folded.of_table("The true parameters", self.truth["parameters"])]
+        return Overview("Simulation", rows=(*rows, pairs), next_steps=("pb.fit(sim.events)",), folded=folded)
 
 
 def simulate(

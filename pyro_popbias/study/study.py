@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pyro_popbias.errors import ConfigError, UnknownNameError, shown
 from pyro_popbias.guides import GUIDES
 from pyro_popbias.models import MODELS
+from pyro_popbias.study.overview import as_code, overview_of
 from pyro_popbias.study.sections import (
     DataConfig,
     FixedAffinityConfig,
@@ -54,6 +55,12 @@ class Study(Section):
         except ValidationError as error:
             raise _as_config_error(error, sections) from None
         self.check_names()
+
+    def __repr__(self) -> str:
+        return as_code(self.changed())
+
+    def _repr_html_(self) -> str:
+        return overview_of(self.changed(), self.with_names_of_files().to_toml()).html()
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:

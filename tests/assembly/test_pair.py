@@ -31,9 +31,14 @@ def test_negatives_only_are_refused(frame):
         pair(pb.Interactions.from_frame(frame.assign(label=0), label="label"))
 
 
-def test_frames_are_not_interactions(frame):
-    with pytest.raises(DataError, match=r"PB-D001: expected Interactions, got DataFrame; .*from_frame"):
-        pair(frame)
+def test_a_table_is_read_by_the_keys_of_the_study(frame):
+    named = frame.rename(columns={"user": "who", "item": "what", "label": "clicked"})
+    made = pair(named, study=pb.Study(data={"user": "who", "item": "what", "label": "clicked"}))
+    expected = pb.Interactions.from_frame(frame, label="label")
+    for column in ("users", "items", "user", "item", "label"):
+        np.testing.assert_array_equal(getattr(made.events, column), getattr(expected, column))
+    with pytest.raises(DataError, match="PB-D001: expected a DataFrame, got list"):
+        pair([1, 2])
 
 
 def test_cuda_without_cuda(events, monkeypatch):

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias.cli.columns import Columns
 from pyro_popbias.cli.fit_and_compare import declared, read_data
 from pyro_popbias.cli.propose import EQUAL, POSITIVES, UNEQUAL, propose, rule_of
+from pyro_popbias.data.column_roles import Columns
 from pyro_popbias.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("short_training")

@@ -197,8 +197,8 @@ def test_wrong_arguments_are_refused(case):
     for wrong in ((0,), 0, True, 20.0, "20", ("20",)):
         with pytest.raises(pb.ConfigError, match="PB-C084: k must be an integer >= 1"):
             fit.evaluate(test, k=wrong)
-    with pytest.raises(pb.DataError, match="PB-D001: expected Interactions as test, got DataFrame"):
-        fit.evaluate(test.to_frame())
+    with pytest.raises(pb.DataError, match="PB-D001: expected a DataFrame, got list"):
+        fit.evaluate([1, 2])
     negative = pb.Interactions.from_frame(test.to_frame().query("label == 0").assign(time=0), label="label")
     with pytest.raises(pb.DataError, match="PB-D371: no user with training rows has a relevant row"):
         fit.evaluate(negative)

@@ -63,10 +63,7 @@ class Columns:
             check_columns(frame, known.values())
         except DataError as error:
             raise DataError(f"{error} (in {source})") from None
-        for role in NAMES:
-            guess = _guess(frame, role, taken=known.values()) if role not in known else None
-            if guess is not None:
-                known[role] = guess
+        known = cls.guessed(frame, known)
         for role in REQUIRED:
             if role not in known:
                 shown = ", ".join(repr(str(column)) for column in frame.columns)
@@ -76,6 +73,21 @@ class Columns:
                 )
         others = tuple(str(column) for column in frame.columns if column not in known.values())
         return cls(**known, others=others)
+
+    @staticmethod
+    def guessed(frame: pd.DataFrame, known: Mapping[str, str]) -> dict[str, str]:
+        """Return the column of each role that is known, or that a name tells.
+
+        Args:
+            frame: the table.
+            known: columns by role that are no matter of guessing.
+        """
+        found = dict(known)
+        for role in NAMES:
+            guess = _guess(frame, role, taken=found.values()) if role not in found else None
+            if guess is not None:
+                found[role] = guess
+        return found
 
 
 def _guess(frame: pd.DataFrame, role: str, *, taken: Collection[str]) -> str | None:
