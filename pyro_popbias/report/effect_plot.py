@@ -110,7 +110,7 @@ def effect(
     lists = Lists.of(recommend, user, modes, k, **options)
     length = max(len(table) for table in lists.tables)
     labels = [[(titles or {}).get(item, item) for item in table["item"]] for table in lists.tables]
-    room = LETTER * LARGE / 72 * max(len(clean(label)) for label in itertools.chain(*labels))
+    room = LETTER * LARGE / 72 * (1 + max(len(clean(label)) for label in itertools.chain(*labels)))
     width = min(WIDTH + 2 * room, WIDTH / (1 - 2 * WIDEST))
     own, ax = not isinstance(ax, Axes), axes_for(ax, width=width, height=1.5 + HEIGHT * length)
     ax.set(xlim=(0, 1), ylim=(length + 1.6, -1.2))

@@ -123,8 +123,8 @@ def prior_posterior(fit: Trained, ax: Target = None) -> Axes:
         color=BLUE,
         alpha=min(0.4, 80 / len(means)),
         markersize=7,
-        label="their means",
     )
+    ax.plot([], [], "|", color=BLUE, label="their means")  # one that is seen in the legend
     ax.set_ylim(-0.06 * height, 1.25 * height)
     _scale_popularity(fit, ax, "x")
     ax.set(xlabel="popularity z", ylabel="share of draws", title="Population and posteriors of popularity")
