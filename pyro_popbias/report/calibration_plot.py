@@ -44,20 +44,22 @@ def calibration(fit: Trained, ax: Target = None, *, interval: float = 0.9, seed:
     probability = Predictive(fit.model, fit.guide, rows, per_row, seed).probability()[rows.scored]
     table = observed_shares(probability, rows.label[rows.scored], tail)
     ax = axes_for(ax, width=5.0, height=4.4)
-    ends = [min(table["lower"].min(), table["mean"].min()), max(table["upper"].max(), table["mean"].max())]
-    ax.plot(ends, ends, color="black", linewidth=0.8, label="as predicted")
+    middle = float(table["mean"].mean())
+    ax.axline((middle, middle), slope=1, color="black", linewidth=0.8, label="as predicted")
     error = np.abs(table[["lower", "upper"]].sub(table["share"], axis=0)).T
     label = f"observed, {interval:.0%} binomial interval"
     ax.errorbar(table["mean"], table["share"], error, fmt="o", color=BLUE, markersize=4, elinewidth=1.2, label=label)
     which = "training" if rows.scored.all() else "held-out"
     off = float(np.average(np.abs(table["share"] - table["mean"]), weights=table["rows"]))
-    design = f", {rows.negatives} negatives per positive" if rows.negatives else ""
+    design = f" ({rows.negatives} negatives per positive)" if rows.negatives else ""
     ax.set(
-        xlabel=f"predicted probability, mean of a tenth of the rows{design}",
+        xlabel=f"mean predicted probability{design}",
         ylabel="observed share of positives",
         title=f"Calibration on {len(probability):,} {which} rows",
     )
     ax.text(0.97, 0.04, f"off by {off:.3f} on average", transform=ax.transAxes, ha="right", color="0.35")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.15 * (high - low))  # room for the legend
     ax.legend(frameon=False, loc="upper left")
     return ax
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pyro_popbias.data.ids import as_text, column_of
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.report.figure import Target, axes_for, clean
+from pyro_popbias.report.figure import SERIES, Target, axes_for, clean
 from pyro_popbias.report.fit_plots import is_positive, label_popularity
 from pyro_popbias.trained import Trained
 
@@ -55,7 +55,8 @@ def drift(
     place, step = _places(fit)
     for number, item in enumerate(ids):
         shift = SHIFT * (number - (len(ids) - 1) / 2) * step
-        _draw(table.loc[[item]], place + shift, ax, clean((titles or {}).get(item, item)))
+        color = SERIES[number % len(SERIES)]
+        _draw(table.loc[[item]], place + shift, ax, clean((titles or {}).get(item, item)), color)
     if is_positive(fit):
         ax.set_yscale("log")
         label_popularity(ax.yaxis)
@@ -97,11 +98,10 @@ def _places(fit: Trained) -> tuple[np.ndarray, Any]:
     return middle, np.diff(middle).min()
 
 
-def _draw(part: pd.DataFrame, place: np.ndarray, ax: Axes, name: str) -> None:
+def _draw(part: pd.DataFrame, place: np.ndarray, ax: Axes, name: str, color: str) -> None:
     """Draw one item's periods: bars and a line through all, filled points where there are rows and open ones elsewhere."""
     mean, known = part["mean"].to_numpy(), part["count"].to_numpy() > 0
-    (line,) = ax.plot(place, mean, linewidth=0.8, alpha=0.6)
-    color = line.get_color()
+    ax.plot(place, mean, color=color, linewidth=0.8, alpha=0.6)
     for rows, fill, label in ((known, color, name), (~known, "white", "_")):
         ends = part["lower"][rows], part["upper"][rows]
         ax.vlines(place[rows], *ends, color=color, linewidth=1.2, linestyles=":" if fill == "white" else "-")

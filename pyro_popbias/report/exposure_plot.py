@@ -14,11 +14,11 @@ from matplotlib.ticker import StrMethodFormatter
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.evaluation.popularity_bias import gini, lorenz
 from pyro_popbias.models.priors.prior import SharedPrior
-from pyro_popbias.report.figure import BLUE, GREY, RED, Target, axes_for
+from pyro_popbias.report.figure import BLUE, GREY, RED, SERIES, Target, axes_for
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_integer, require_seed
 
-COLORS = {"none": GREY, "population": BLUE, "prior": "#6a9a4f", "posterior": RED}
+COLORS = {"none": GREY, "population": BLUE, "prior": SERIES[2], "posterior": RED}
 WIDTHS = (4.0, 2.8, 1.8, 1.0)  # of curves, in points
 
 

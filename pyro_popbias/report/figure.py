@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from pyro_popbias.errors import ConfigError
 
 BLUE, RED, GREY = "#3b6ea5", "#c4533a", "#8a8a8a"
+SERIES = (BLUE, RED, "#6a9a4f", "#8a63a6", "#c9963b", "#4a9c9c", "#b85c8e", "#7a6a53")  # of items side by side
 LONGEST = 40  # characters of a label
 DPI = 110
 Target = Axes | Callable[..., Axes] | None  # where a picture is drawn, see `axes_for`

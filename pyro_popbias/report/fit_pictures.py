@@ -37,7 +37,7 @@ class FitPictures:
         return sorted(PICTURES)
 
     def __repr__(self) -> str:
-        return f"pictures of a fit: {', '.join(f'{name}()' for name in PICTURES)}"
+        return f"pictures: {', '.join(PICTURES)}"
 
     def popularity(
         self, ax: "Axes | None" = None, *, number: int = 10, interval: float = 0.9, titles: Any = None

@@ -62,10 +62,11 @@ def popularity(
     with torch.no_grad():
         low, high = (float(quantile(population, end)) for end in (0.5 - interval / 2, 0.5 + interval / 2))
     ax.axvspan(low, high, color=GREY, alpha=0.15, linewidth=0, zorder=0, label=f"{interval:.0%} of the population")
+    when = " of the last period" if fit.catalogue.periods > 1 else ""
     _scale_popularity(fit, ax, "x")
     ax.set(
         xlabel=f"popularity z: posterior mean, {interval:.0%} interval",
-        title="Most and least popular items",
+        title=f"Most and least popular items{when}",
     )
     ax.text(-0.01, 1.005, "(rows)", transform=ax.transAxes, ha="right", va="bottom", fontsize=8, color="0.35")
     ax.legend(frameon=False, fontsize=8, loc="best")

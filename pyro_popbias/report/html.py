@@ -128,7 +128,8 @@ def _checks(fit: Trained, checked: Check | None) -> dict[str, Any]:
     table = checked.tables.get("items")
     drawn: tuple[Axes, ...] = ()
     if table is not None:
-        drawn = check_plots.predictive(fit, checked=checked), check_plots.click_rate_by_decile(table), calibration(fit)
+        drawn = check_plots.predictive(fit, checked=checked), check_plots.click_rate_by_decile(table)
+        drawn += () if fit.events is None else (calibration(fit),)
     return {
         "passed": checked.passed,
         "verdict": f"{checked.verdict[0].upper()}{checked.verdict[1:]}{remedy}.",
