@@ -13,7 +13,6 @@ import pandas as pd
 import typer
 
 import pyro_popbias as pb
-from pyro_popbias.report.drift_plot import drift
 
 PERIODS, FILMS, PANELS = 10, 10, 2
 WALK = {"name": "lognormal", "drift": "random-walk"}
@@ -52,7 +51,7 @@ def main(
     most = fit.catalogue.items[np.argsort(-rows, kind="stable")[:FILMS]]
     figure, axes = plt.subplots(PANELS, figsize=(9, 7.5), layout="constrained", sharex=True, sharey=True)
     for ax, films in zip(axes, np.split(most, PANELS), strict=True):
-        drift(fit, films, ax, titles=titles(folder / "movies.csv"))
+        fit.plot.drift(films, ax, titles=titles(folder / "movies.csv"))
         ax.set(title="", xlabel="", ylabel="")
     figure.supxlabel("middle of each period")
     figure.supylabel("popularity z: posterior mean, 90 % interval")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -23,6 +23,7 @@ from pyro_popbias.prediction.pairs import Pairs, predict_pairs
 from pyro_popbias.prediction.recommendation import recommend_items
 from pyro_popbias.prediction.scorer import seen_items
 from pyro_popbias.report.fit_overview import overview_of
+from pyro_popbias.report.fit_pictures import FitPictures
 from pyro_popbias.storage.card import card
 from pyro_popbias.storage.reading import read_run
 from pyro_popbias.storage.run_folder import save
@@ -30,9 +31,6 @@ from pyro_popbias.storage.trainings import train_study
 from pyro_popbias.study.study import Study
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_integer, require_seed
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 class Fit(Trained):
@@ -227,21 +225,10 @@ class Fit(Trained):
         rows = None if test is None else rows_like(test, self.study)
         write_report(self, path, titles=titles, test=rows, candidates=candidates)
 
-    def plot_drift(self, items: Iterable[Any] | None = None, interval: float = 0.9, ax: "Axes | None" = None) -> "Axes":
-        """Plot the popularity of some items over periods, with intervals, and return the axes; open where there are no rows.
-
-        Args:
-            items: ids; by default the five with most rows.
-            interval: probability of the intervals.
-            ax: axes to draw into; those of a new figure if left out.
-
-        Raises:
-            ConfigError: the fit has one period, or the interval is not between 0 and 1.
-            DataError: items are unseen.
-        """
-        from pyro_popbias.report.drift_plot import drift  # matplotlib takes a while to import
-
-        return drift(self, items, ax, interval=interval)
+    @property
+    def plot(self) -> FitPictures:
+        """Pictures of the fit, such as `fit.plot.popularity()`; Matplotlib is imported when the first is drawn."""
+        return FitPictures(self, self.recommend)
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a new folder; see `pb.load`.

@@ -159,7 +159,7 @@ def pictures(texts: Sequence[str]) -> list[str]:
     found = []
     for fit, names in ((fitted(), dict(zip(fitted().catalogue.items, texts, strict=False))), (renamed(texts), {})):
         try:
-            if not as_png(fit_plots.forest(fit, titles=names)).startswith(b"\x89PNG"):
+            if not as_png(fit_plots.popularity(fit, titles=names)).startswith(b"\x89PNG"):
                 found.append("no PNG")
         except ValueError as error:
             found.append(str(error))

@@ -15,7 +15,7 @@ from pyro_popbias.checks.overview import overview_of
 from pyro_popbias.checks.posterior_predictive import Predictive
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.shared_numbers import shared_numbers
-from pyro_popbias.checks.thresholds import findings_of
+from pyro_popbias.checks.thresholds import counts_rows, findings_of
 from pyro_popbias.errors import DataError
 from pyro_popbias.trained import Trained
 from pyro_popbias.validation import require_seed
@@ -88,7 +88,7 @@ def check_predictive(fit: Trained, seed: int) -> CheckResult:
     rows = ReplicatedData.of(events, fit.study, seed=seed, device=fit.guide.device)
     per_row = fit.study.model.latent == "interaction"
     tables = Predictive(fit.model, fit.guide, rows, per_row, seed).tables()
-    counted = fit.model.exposure is not None or fit.model.affinity.item_quality is not None
+    counted = counts_rows(fit.model)
     return tables, [finding for table in tables.values() for finding in findings_of(table, counted=counted)]
 
 

@@ -34,6 +34,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from pyro_popbias.checks.finding import Finding
+from pyro_popbias.models import PopularityModel
 
 LEVEL = 0.01  # probability of a failure by chance, per check
 POPULATION = (
@@ -103,6 +104,11 @@ RULES = {
 }
 
 
+def counts_rows(model: PopularityModel) -> bool:
+    """Return whether a model has an exposure part, or items a quality: rates of items then say nothing of the population."""
+    return model.exposure is not None or model.affinity.item_quality is not None
+
+
 def findings_of(table: pd.DataFrame, *, counted: bool = False) -> list[Finding]:
     """Return the findings of a check: one per statistic that can fail in it, or a report on the prior.
 
@@ -110,25 +116,44 @@ def findings_of(table: pd.DataFrame, *, counted: bool = False) -> list[Finding]:
         table: one row per statistic, as `Predictive.tables` returns it.
         counted: whether the model has an exposure part, or items a quality.
     """
+    ruled = with_bounds(table, counted=counted)
+    if not len(ruled):
+        return [_report(table["check"].iloc[0], table)]
+    return [_finding(part) for _, part in ruled.groupby("statistic", sort=False)]
+
+
+def with_bounds(table: pd.DataFrame, *, counted: bool = False) -> pd.DataFrame:
+    """Return the statistics of a check that can fail in it, with columns off, observed less the replicates' mean, and bound.
+
+    Args:
+        table: as in `findings_of`.
+        counted: likewise.
+    """
     check = table["check"].iloc[0]
     by_design = RATES if counted and check == "population" else ()
     ruled = table[[check in RULES[name].tolerance and name not in by_design for name in table["statistic"]]]
     if not len(ruled):
-        return [_report(check, table)]
+        return ruled.assign(off=ruled["observed"], bound=ruled["observed"])
     sds = -float(ndtri(LEVEL / (2 * len(ruled))))
-    return [_finding(check, part, sds) for _, part in ruled.groupby("statistic", sort=False)]
-
-
-def _finding(check: str, part: pd.DataFrame, sds: float) -> Finding:
-    """Return the finding of a statistic, in its worst stratum."""
-    statistic = part["statistic"].iloc[0]
-    rule = RULES[statistic]
-    observed, mean, sd, least, most = part[["observed", "mean", "sd", "least", "most"]].to_numpy(dtype=float).T
-    distance = np.abs(observed - mean)
-    tolerance = rule.tolerance[check] * (np.abs(observed) if rule.unit == "share" else np.ones_like(observed))
+    observed, mean, sd, least, most = ruled[["observed", "mean", "sd", "least", "most"]].to_numpy(dtype=float).T
+    rules = [RULES[name] for name in ruled["statistic"]]
+    shares = np.array([rule.unit == "share" for rule in rules])
+    tolerance = np.array([rule.tolerance[check] for rule in rules]) * np.where(shares, np.abs(observed), 1.0)
     bound = np.maximum.reduce([tolerance, most - mean, mean - least, sds * sd])
-    place = int(np.argmax(distance / np.maximum(bound, np.finfo(float).tiny)))
-    worst, value, limit = part.iloc[place], float(distance[place]), float(bound[place])
+    return ruled.assign(off=observed - mean, bound=bound)
+
+
+def share_of_bound(ruled: pd.DataFrame) -> "pd.Series[float]":
+    """Return column off of what `with_bounds` returns, in units of what is allowed."""
+    return ruled["off"] / np.maximum(ruled["bound"], np.finfo(float).tiny)
+
+
+def _finding(part: pd.DataFrame) -> Finding:
+    """Return the finding of a statistic, in its worst stratum."""
+    check, statistic = part["check"].iloc[0], part["statistic"].iloc[0]
+    rule = RULES[statistic]
+    worst = part.iloc[int(np.argmax(share_of_bound(part).abs()))]
+    value, limit = float(abs(worst["off"])), float(worst["bound"])
     passed = value <= limit
     meaning = rule.of_population if check == "population" else rule.meaning
     where: str = f"{statistic}, {worst['stratum']}" if worst["stratum"] else statistic

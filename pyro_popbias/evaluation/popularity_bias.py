@@ -54,6 +54,12 @@ def gini(counts: np.ndarray) -> np.ndarray:
     return np.asarray(ordered @ place / (items * ordered.sum(1)))
 
 
+def lorenz(counts: np.ndarray) -> np.ndarray:
+    """Return the share of all counts `(K,)` that the n items with least have, for n from 0 to K, `(K + 1,)`."""
+    share = np.cumsum(np.sort(counts)) / counts.sum()
+    return np.concatenate([[0.0], share])
+
+
 def coverage(counts: np.ndarray) -> np.ndarray:
     """Return the share of items with a count above 0 of each row of counts `(B, K)`, `(B,)`."""
     return np.asarray((counts > 0).mean(1))

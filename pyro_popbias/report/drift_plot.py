@@ -7,24 +7,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import ConciseDateFormatter
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from pyro_popbias.data.ids import as_text, column_of
 from pyro_popbias.errors import ConfigError, DataError
-from pyro_popbias.report.figure import clean, new_axes
-from pyro_popbias.report.fit_plots import is_positive
+from pyro_popbias.report.figure import SERIES, Target, axes_for, clean
+from pyro_popbias.report.fit_plots import is_positive, label_popularity
 from pyro_popbias.trained import Trained
 
 NUMBER = 5  # of items, where none are named
 SHIFT = 0.04  # between the intervals of two items in one period, a share of the distance of periods
-DECADES = 2.0  # of popularity, up to which its numbers are written out: there powers of 10 alone are one tick or none
 FIRST, LAST = 6e8, 5e9  # seconds since 1970 that are taken for dates: 1989 to 2128
 
 
 def drift(
     fit: Trained,
     items: Iterable[Any] | None = None,
-    ax: Axes | None = None,
+    ax: Target = None,
     *,
     interval: float = 0.9,
     titles: Mapping[str, str] | None = None,
@@ -52,14 +51,15 @@ def drift(
         )
     ids = _most_rows(fit) if items is None else _known(fit, items)
     table = fit.popularity(interval).set_index("item")
-    ax = ax or new_axes(width=7.0)
+    ax = axes_for(ax, width=7.0)
     place, step = _places(fit)
     for number, item in enumerate(ids):
         shift = SHIFT * (number - (len(ids) - 1) / 2) * step
-        _draw(table.loc[[item]], place + shift, ax, clean((titles or {}).get(item, item)))
+        color = SERIES[number % len(SERIES)]
+        _draw(table.loc[[item]], place + shift, ax, clean((titles or {}).get(item, item)), color)
     if is_positive(fit):
         ax.set_yscale("log")
-        _label_popularity(ax)
+        label_popularity(ax.yaxis)
     ax.set(
         xlabel="time: middle of each period" if place.dtype.kind == "M" else "period",
         ylabel=f"popularity z: posterior mean, {interval:.0%} interval",
@@ -98,23 +98,14 @@ def _places(fit: Trained) -> tuple[np.ndarray, Any]:
     return middle, np.diff(middle).min()
 
 
-def _draw(part: pd.DataFrame, place: np.ndarray, ax: Axes, name: str) -> None:
+def _draw(part: pd.DataFrame, place: np.ndarray, ax: Axes, name: str, color: str) -> None:
     """Draw one item's periods: bars and a line through all, filled points where there are rows and open ones elsewhere."""
     mean, known = part["mean"].to_numpy(), part["count"].to_numpy() > 0
-    (line,) = ax.plot(place, mean, linewidth=0.8, alpha=0.6)
-    color = line.get_color()
+    ax.plot(place, mean, color=color, linewidth=0.8, alpha=0.6)
     for rows, fill, label in ((known, color, name), (~known, "white", "_")):
         ends = part["lower"][rows], part["upper"][rows]
         ax.vlines(place[rows], *ends, color=color, linewidth=1.2, linestyles=":" if fill == "white" else "-")
         ax.plot(place[rows], mean[rows], "o", color=color, markerfacecolor=fill, markersize=4.5, label=label)
-
-
-def _label_popularity(ax: Axes) -> None:
-    low, high = ax.get_ylim()
-    if np.log10(high / low) <= DECADES:
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
-        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _label_time(ax: Axes, place: np.ndarray) -> None:

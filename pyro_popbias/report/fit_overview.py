@@ -106,6 +106,6 @@ def _next(fit: Trained, checked: Check | None) -> Iterator[str]:
         yield "fit.check()"
     if checked is not None and not checked.passed:
         yield "fit.last_check"
-    yield "fit.popularity()"
+    yield "fit.plot.popularity()"
     yield "fit.recommend(k=10)"
     yield 'fit.report("report.html")'

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from matplotlib.axes import Axes
 
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.atomic_files import write_atomically
@@ -23,6 +24,7 @@ from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.prediction.posterior_tables import kind_of_interval
 from pyro_popbias.report import check_plots, quality_plot
 from pyro_popbias.report import fit_plots as plots
+from pyro_popbias.report.calibration_plot import calibration
 from pyro_popbias.report.evaluation_section import evaluation_section
 from pyro_popbias.report.figure import clean
 from pyro_popbias.report.picture import Picture
@@ -125,7 +127,10 @@ def _checks(fit: Trained, checked: Check | None) -> dict[str, Any]:
         return {"passed": False, "verdict": f"Not checked: {error}", "findings": (), "check_pictures": ()}
     remedy = "" if checked.passed else "; read the failing rules before you use the fit"
     table = checked.tables.get("items")
-    drawn = () if table is None else (check_plots.click_rate_by_decile(table), check_plots.calibration(table))
+    drawn: tuple[Axes, ...] = ()
+    if table is not None:
+        drawn = check_plots.predictive(fit, checked=checked), check_plots.click_rate_by_decile(table)
+        drawn += () if fit.events is None else (calibration(fit),)
     return {
         "passed": checked.passed,
         "verdict": f"{checked.verdict[0].upper()}{checked.verdict[1:]}{remedy}.",
@@ -144,8 +149,8 @@ def _popularity(fit: Trained, titles: Mapping[str, str]) -> dict[str, Any]:
     table.insert(1, "title", title)
     columns = [name for name in table.columns if name != "period" or fit.catalogue.periods > 1]
     drawn = (
-        plots.forest(fit, titles=titles),
-        plots.prior_and_posterior(fit),
+        plots.popularity(fit, titles=titles),
+        plots.prior_posterior(fit),
         plots.against_count(fit),
         plots.against_share(fit),
     )

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from pyro_popbias.prediction.item_table import quality_correlation
-from pyro_popbias.report.figure import BLUE, GREY, RED, clean, new_axes
+from pyro_popbias.report.figure import BLUE, GREY, RED, Target, axes_for, clean
 from pyro_popbias.report.fit_plots import POINTS, is_positive
 from pyro_popbias.trained import Trained
 
@@ -21,7 +21,7 @@ SIZES = (1, 30, 300)  # counts of which the legend shows the points
 
 def quality(
     fit: Trained,
-    ax: Axes | None = None,
+    ax: Target = None,
     *,
     number: int = 2,
     interval: float = 0.9,
@@ -43,7 +43,7 @@ def quality(
         ConfigError: items have no quality in this fit.
     """
     table = fit.items(interval).query("count > 0")
-    ax = ax or new_axes(width=8.5, height=5.0)
+    ax = axes_for(ax, width=8.5, height=5.0)
     drawn = table.sample(min(len(table), POINTS), random_state=0)
     ax.scatter(drawn["popularity"], drawn["quality"], s=_size(drawn["count"]), color=BLUE, alpha=0.35, linewidths=0)
     for rows in SIZES:

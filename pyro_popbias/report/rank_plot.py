@@ -5,14 +5,14 @@ from matplotlib.axes import Axes
 
 from pyro_popbias.checks.accuracy import ROWS
 from pyro_popbias.checks.simulated_ranks import BOUND, SimulatedRanks, by_chance
-from pyro_popbias.report.figure import BLUE, GREY, new_axes
+from pyro_popbias.report.figure import BLUE, GREY, Target, axes_for
 
 BAND = 0.95  # probability that uniform ranks stay inside, at all u together
 POINTS = 1001
 BELOW, ABOVE = 1.2, 1.8  # ends of the axis, times the largest of what is drawn: the legend stands above
 
 
-def rank_plot(found: SimulatedRanks, ax: Axes | None = None) -> Axes:
+def rank_plot(found: SimulatedRanks, ax: Target = None) -> Axes:
     """Plot F(u) - u of the ranks of items with 20 or more rows, F the share of ranks up to u, and return the axes.
 
     Exact posteriors stay inside the band with a probability of 95 %, at all u together. A curve that falls below 0 on the left
@@ -23,7 +23,7 @@ def rank_plot(found: SimulatedRanks, ax: Axes | None = None) -> Axes:
         found: the ranks.
         ax: axes to draw into; those of a new figure if left out.
     """
-    ax = ax or new_axes(width=6.0)
+    ax = axes_for(ax, width=6.0)
     table = found.part(f"{ROWS} and more")
     u, half = np.linspace(0, 1, POINTS), by_chance(max(len(table), 1), 1 - BAND)
     ax.axhspan(-half, half, color=GREY, alpha=0.2, linewidth=0, label=f"{BAND:.0%} band of uniform ranks")

@@ -5,13 +5,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from pyro_popbias.evaluation.trade_off import SHARE
-from pyro_popbias.report.figure import BLUE, GREY, RED, new_axes
+from pyro_popbias.report.figure import BLUE, GREY, RED, Target, axes_for
 
 MARKERS = {"none": "s", "population": "D", "prior": "v", "posterior": "o"}
 TITLE = "Accuracy against popularity bias"
 
 
-def trade_off(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def trade_off(table: pd.DataFrame, ax: Target = None) -> Axes:
     """Plot what `Fit.trade_off` returns: lists further right lean more towards popular items.
 
     Bars are the intervals of the paired differences from "none", drawn about each point. Modes whose lists are alike lie on
@@ -21,7 +21,7 @@ def trade_off(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         table: of `Fit.trade_off`.
         ax: axes to draw into; those of a new figure if left out.
     """
-    ax = ax or new_axes(width=6.5, height=4.4)
+    ax = axes_for(ax, width=6.5, height=4.4)
     accuracy, bias = metrics_of(table)
     on_knob = table["popularity"] == SHARE
     knob, modes = table[on_knob].sort_values("share"), table[~on_knob]

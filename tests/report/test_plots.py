@@ -9,7 +9,7 @@ from pyro_popbias.report import fit_plots as plots
 from pyro_popbias.report.figure import LONGEST, as_png, clean, new_axes
 
 pytestmark = pytest.mark.usefixtures("short_training")
-PICTURES = [plots.forest, plots.against_count, plots.against_share, plots.prior_and_posterior, plots.history]
+PICTURES = [plots.popularity, plots.against_count, plots.against_share, plots.prior_posterior, plots.history]
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,7 @@ def study_of(model, prior, guide):
 
 def check_table():
     deciles = [("click rate", f"decile {k}", 0.1 * k, 0.1 * k + 0.01) for k in range(1, 11)]
-    bins = [("calibration", f"bin {k}", 0.1 * k, 0.1 * k - 0.02) for k in range(1, 11)]
-    table = pd.DataFrame(deciles + bins, columns=["statistic", "stratum", "observed", "mean"])
+    table = pd.DataFrame(deciles, columns=["statistic", "stratum", "observed", "mean"])
     return table.assign(lower=table["mean"] - 0.03, upper=table["mean"] + 0.03)
 
 
@@ -40,13 +39,12 @@ def test_pictures_take_axes_and_return_them(fit, picture):
     assert as_png(own).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("picture", [check_plots.click_rate_by_decile, check_plots.calibration])
-def test_pictures_of_checks(picture):
+def test_the_picture_of_click_rates():
     ax = Figure().subplots()
-    assert picture(check_table(), ax) is ax
+    assert check_plots.click_rate_by_decile(check_table(), ax) is ax
     observed = next(line for line in ax.get_lines() if line.get_label() == "observed")
-    assert len(observed.get_ydata()) == 10
-    assert as_png(picture(check_table())).startswith(b"\x89PNG")
+    np.testing.assert_allclose(observed.get_ydata(), 0.1 * np.arange(1, 11))
+    assert as_png(check_plots.click_rate_by_decile(check_table())).startswith(b"\x89PNG")
 
 
 def trade_off_table():
@@ -90,16 +88,17 @@ def test_pictures_of_other_variants(frame, model, prior, guide):
     for picture in PICTURES:
         ax = picture(other)
         assert as_png(ax)
-    scale = plots.forest(other).get_xscale()
+    scale = plots.popularity(other).get_xscale()
     assert scale == ("linear" if prior == "normal" else "log")
 
 
-def test_forest_shows_both_ends_by_title(fit):
+def test_popularity_shows_both_ends_by_title(fit):
     table = fit.popularity().sort_values("mean", ascending=False)
-    ax = plots.forest(fit, number=3, titles={table["item"].iloc[0]: "The first"})
+    ax = plots.popularity(fit, number=3, titles={table["item"].iloc[0]: "The first"})
     names = [label.get_text() for label in ax.get_yticklabels()]
-    assert names == ["The first", *table["item"].iloc[1:3], *table["item"].iloc[-3:]]
-    every = plots.forest(fit, number=10)
+    ends = pd.concat([table.head(3).replace({"item": {table["item"].iloc[0]: "The first"}}), table.tail(3)])
+    assert names == [f"{item}  ({rows})" for item, rows in zip(ends["item"], ends["count"], strict=True)]
+    every = plots.popularity(fit, number=10)
     assert len(every.get_yticks()) == len(table)  # no item twice where there are few
 
 
