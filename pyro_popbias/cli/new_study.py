@@ -2,13 +2,14 @@
 
 import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli_w
 
+from pyro_popbias.cli.outputs import Said
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import ConfigError, RunFolderError
 
@@ -34,34 +35,37 @@ FEATURES = """\
 """
 
 
-def write_study(output: Path, source: Path | None, columns: Mapping[str, str | None]) -> Iterator[str]:
-    """Write a study to start from; yield lines to print.
+def write_study(output: Path, source: Path | None, columns: Mapping[str, str | None], *, overwrite: bool = False) -> Said:
+    """Write a study to start from; yield lines to print, and return what they say.
 
     Args:
-        output: the study file, which must not exist.
+        output: the study file.
         source: the table that the study is for; None writes the template.
-        columns: columns of the table by role; None is guessed by name.
+        columns: columns of the table by role; None is guessed.
+        overwrite: whether the study file may exist; else it must not.
 
     Raises:
         RunFolderError: the output exists or cannot be written, or the table cannot be read.
         DataError: a column cannot be found, or the table cannot be used as it is.
         ConfigError: columns are given without a table.
     """
-    if output.exists():
-        raise RunFolderError(f"PB-R101: {output} exists; choose another name or remove it")
+    if output.is_dir() or (output.exists() and not overwrite):
+        remedy = "" if output.is_dir() else ", remove it, or replace it with --overwrite"
+        raise RunFolderError(f"PB-R101: {output} exists; choose another name{remedy}")
     template = (files("pyro_popbias.cli") / "study_template.toml").read_text(encoding="utf-8")
     if source is None:
         if given := [f"--{role}" for role, name in columns.items() if name is not None]:
             raise ConfigError(f"PB-C395: {', '.join(given)} names a column of a table; give the table as --from FILE")
         write_atomically(output, template.encode())
         yield f"wrote {output}; name your file and columns in [data], then run: popbias fit {output} --out run"
-        return
+        return {"study": output, "proposal": None}
     from pyro_popbias.cli.propose import propose
 
     proposal = propose(source, columns)
     yield from proposal.lines()
     write_atomically(output, proposed_text(template, proposal, output).encode())
     yield f"wrote {output}; look through it, then run: popbias fit {output} --out run"
+    return {"study": output, "proposal": proposal.record()}
 
 
 def proposed_text(template: str, proposal: "Proposal", output: Path) -> str:
