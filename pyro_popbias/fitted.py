@@ -136,7 +136,7 @@ class Fit(Trained):
                 f"{'bring the log back' if self.absent else 'fit again with them'}, or in Python pass exclude_seen=False"
             )
         seen = seen_items(known) if exclude_seen and known is not None else None
-        some = {"items": items, "exclude": exclude, "unseen": unseen}
+        some: dict[str, Any] = {"items": items, "exclude": exclude, "unseen": unseen}
         return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_seed(seed), **some)
 
     def evaluate(

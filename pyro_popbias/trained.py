@@ -290,8 +290,8 @@ class Trained:
             k: number of items.
 
         Returns:
-            One row per item, the most similar first; similarity is the cosine of posterior means of vectors, -1 to 1. It says whom
-            items appeal to, whatever their popularity and quality.
+            One row per item, the most similar first; similarity is the cosine of posterior means of vectors, -1 to 1: whom items
+            appeal to, whatever their popularity and quality.
 
         Raises:
             ConfigError: the affinity has no vectors of items, or k is not an integer >= 1.

@@ -116,4 +116,3 @@ def join_assignments(environment: MutableMapping[str, str]) -> None:
         else:
             joined.append(word)
     environment[WORDS], environment[CURRENT] = " ".join(joined), str(current)
-

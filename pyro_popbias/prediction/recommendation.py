@@ -59,9 +59,7 @@ def recommend_items(
     return table if (codes >= 0).all() else with_unseen(table, scorer, ids, codes, k)
 
 
-def _lists(
-    scorer: Scorer, codes: np.ndarray, k: int, seen: sparse.csr_array | None
-) -> tuple[pd.DataFrame, np.ndarray]:
+def _lists(scorer: Scorer, codes: np.ndarray, k: int, seen: sparse.csr_array | None) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the lists of known users, and their rows `(R, 3)` of user, rank from 0 and item as codes."""
     catalogue, cold = scorer.catalogue, cold_items(scorer.catalogue)
     columns = {"user": str, "rank": int, "item": str, **dict.fromkeys(SCORE_COLUMNS, float), "cold": bool}

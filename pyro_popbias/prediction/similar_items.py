@@ -14,8 +14,6 @@ from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.registry import nearest
 
-SITE = "item_vectors"
-
 
 def similar_items(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, item: Any, k: int) -> pd.DataFrame:
     """Return rank (from 1), item, similarity, count and positives of the k items most like an item, without itself.
@@ -64,9 +62,8 @@ def item_vectors(model: PopularityModel, guide: JointGuide) -> Tensor:
     Raises:
         ConfigError: the affinity has none.
     """
-    weights = guide.weights()
-    found = weights[SITE].loc if SITE in weights else getattr(model.affinity, SITE, None)
-    if not isinstance(found, Tensor):
+    found = model.affinity.item_means(guide.weights())
+    if found is None:
         raise ConfigError(
             "PB-C532: the affinity of this fit has no vectors of items, so that no items are alike; fit with "
             'affinity = { name = "embedding" }'

@@ -47,15 +47,13 @@ def distinct_users(
     unknown = ids[codes < 0]
     if unseen == "error" and len(unknown):
         raise DataError(
-            f"PB-D048: {len(unknown)} unseen users, first {', '.join(unknown[:5])}; unseen='prior' (--unseen prior on the command "
-            "line) gives them the list of a user of whom nothing is known, unseen='drop' (--unseen drop) leaves them out"
+            f"PB-D048: {len(unknown)} unseen users, first {', '.join(unknown[:5])}; unseen='prior' (--unseen prior on the "
+            "command line) gives them the list of a user of whom nothing is known, unseen='drop' (--unseen drop) leaves them out"
         )
     return (ids[codes >= 0], codes[codes >= 0]) if unseen == "drop" else (ids, codes)
 
 
-def with_unseen(
-    lists: pd.DataFrame, scorer: Scorer, ids: "pd.Index[str]", codes: np.ndarray, k: int
-) -> pd.DataFrame:
+def with_unseen(lists: pd.DataFrame, scorer: Scorer, ids: "pd.Index[str]", codes: np.ndarray, k: int) -> pd.DataFrame:
     """Return lists with those of unseen users among them, in the order of the users.
 
     Args:
@@ -88,7 +86,7 @@ def _list_of_nobody(scorer: Scorer, k: int) -> pd.DataFrame:
     score = found.score.cpu().numpy().copy()
     if len(score) > 1 and np.ptp(score) == 0:
         warnings.warn(
-            "PB-D508: to users of whom nothing is known all items are the same here, so that the order of their lists says nothing; "
+            "PB-D508: to users of whom nothing is known all items are the same here, so that the order of lists says nothing; "
             "popularity='posterior' orders items by their own popularity, and a fit with item_quality = true by their quality",
             DataWarning,
             stacklevel=5,
@@ -98,5 +96,10 @@ def _list_of_nobody(scorer: Scorer, k: int) -> pd.DataFrame:
     best = np.argsort(-score, kind="stable")[:k]
     best = best[score[best] > -np.inf]
     columns = score_columns(found.at(scorer.tensor(best)))
-    shown = {"rank": np.arange(len(best)) + 1, "item": catalogue.items[best], **columns, "cold": cold_items(catalogue)[best]}
+    shown = {
+        "rank": np.arange(len(best)) + 1,
+        "item": catalogue.items[best],
+        **columns,
+        "cold": cold_items(catalogue)[best],
+    }
     return pd.DataFrame(shown)

@@ -89,6 +89,11 @@ def _strangers(folder: Path) -> Iterator[str]:
         known |= set(json.loads((folder / MANIFEST).read_bytes())["sha256"])
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        of_run = name in known or name == CHECKPOINTS or name.startswith(f"{CHECKPOINTS}/") or path.name.startswith(TEMPORARY)
+        of_run = (
+            name in known
+            or name == CHECKPOINTS
+            or name.startswith(f"{CHECKPOINTS}/")
+            or path.name.startswith(TEMPORARY)
+        )
         if not of_run or path.is_symlink():
             yield name
