@@ -176,7 +176,7 @@ class Affinity(Variant, PyroModule):
         return self.table(user, weights).mean.clone()
 
     def item_means(self, weights: Weights) -> Tensor | None:
-        """Return the mean vector of each item, `(K, d)`, whose product with a user's is part of x_ui; None where there is none."""
+        """Return the mean vector of each item, `(K, d)`, whose product with a user's is in x_ui; None for none."""
         return None
 
     def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:

@@ -12,7 +12,7 @@ import typer
 
 from pyro_popbias.cli.answer_commands import items, popularity, predict, recommend, similar
 from pyro_popbias.cli.calibrate import calibrate
-from pyro_popbias.cli.completion import join_assignments
+from pyro_popbias.cli.completion import whole_words
 from pyro_popbias.cli.judgement_commands import check, compare, evaluate, report
 from pyro_popbias.cli.outputs import cannot_write, log_on_stderr, visible
 from pyro_popbias.cli.registration import help_of, register
@@ -71,9 +71,8 @@ def main() -> None:
 
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"
     opening = ""
-    join_assignments(os.environ)
     try:
-        with log_on_stderr(), one_of_several(sys.argv[1:]) as opening:
+        with whole_words(os.environ), log_on_stderr(), one_of_several(sys.argv[1:]) as opening:
             app()
     except OSError as error:
         known = error if isinstance(error, PopBiasError) else cannot_write(error)

@@ -31,7 +31,8 @@ NAMES = {
 # fmt: on
 REQUIRED = ("user", "item")
 GIVEN, NAMED, WORD, CONTENT = "as given", "found by its name", "found by a word of its name", "found by its content"
-MOST_LABELS = 20  # values of a column that is taken for ratings by less than its name
+MOST_LABELS = 20  # values of a column that is taken for ratings by a word of its name
+MOST_POINTS = 11  # and by its content: the largest scale that is common, from 0 to 10
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _by_word(frame: pd.DataFrame, role: str, taken: Collection[str]) -> str | No
 
 def _by_content(frame: pd.DataFrame, role: str, taken: Collection[str]) -> str | None:
     """Return the only column that can be of times or labels, or the first one of ids; None where there is none, or several."""
-    fits = _holds_unix_times if role == "time" else FITS[role]
+    fits = {"time": _holds_unix_times, "label": _holds_points}.get(role, _holds_ids)
     found = [column for column in map(str, frame.columns) if column not in taken and fits(frame[column])]
     return found[0] if found and (role in REQUIRED or len(found) == 1) else None
 
@@ -149,10 +150,15 @@ def _holds_unix_times(column: pd.Series) -> bool:
     return any(FIRST <= middle / scale <= LAST for scale in UNITS.values())
 
 
-def _holds_labels(column: pd.Series) -> bool:
+def _holds_labels(column: pd.Series, most: int = MOST_LABELS) -> bool:
     """Return whether a column holds few numbers, as labels and ratings do."""
     is_number = pd.api.types.is_numeric_dtype(column.dtype) and not column.isna().any()
-    return is_number and 2 <= column.nunique() <= min(MOST_LABELS, len(column) - 1)
+    return is_number and 2 <= column.nunique() <= min(most, len(column) - 1)
+
+
+def _holds_points(column: pd.Series) -> bool:
+    """Return whether a column holds points of a scale."""
+    return _holds_labels(column, MOST_POINTS)
 
 
 def _holds_ids(column: pd.Series) -> bool:

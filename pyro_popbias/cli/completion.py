@@ -4,8 +4,10 @@ Importing the registries would take seconds for every Tab, so that their names s
 that other packages add are read from their entry points, which imports none of them.
 """
 
-import os
-from collections.abc import Iterable, MutableMapping
+import io
+import sys
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import entry_points
 
 NAMES = {
@@ -80,7 +82,7 @@ def several_guides(incomplete: str) -> list[str]:
 
 def popularities(incomplete: str) -> list[str]:
     """Return modes of popularity."""
-    return _after_sign(_starting(MODES, incomplete), incomplete)
+    return _starting(MODES, incomplete)
 
 
 def assignments(incomplete: str) -> list[str]:
@@ -89,30 +91,45 @@ def assignments(incomplete: str) -> list[str]:
     if not sign:
         return _starting([f"{name}=" for name in KEYS], incomplete)
     kind = KEYS.get(key)
-    return _after_sign(_starting([f"{key}={name}" for name in names(kind)] if kind else [], incomplete), incomplete)
+    return _starting([f"{key}={name}" for name in names(kind)] if kind else [], incomplete)
 
 
-def _after_sign(found: list[str], incomplete: str) -> list[str]:
-    """Return what is left of completions after a sign, which for bash ends a word."""
-    return [each.partition("=")[2] for each in found] if "=" in incomplete and WORDS in os.environ else found
-
-
-def join_assignments(environment: MutableMapping[str, str]) -> None:
-    """Make one word again of an assignment that bash has split at its sign, before the words are read.
+@contextmanager
+def whole_words(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Let bash, for which a sign ends a word, complete assignments: it gives their parts, and wants the last part only.
 
     Args:
-        environment: of a process that bash asks for completions; changed.
+        environment: of a process that bash asks for completions, or any other, which is left alone; changed.
+    """
+    done = join_assignments(environment)
+    if not done:
+        yield
+        return
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            yield
+    finally:  # the command line ends by an exception
+        sys.stdout.write("".join(line.removeprefix(done) for line in said.getvalue().splitlines(keepends=True)))
+
+
+def join_assignments(environment: MutableMapping[str, str]) -> str:
+    """Make one word again of an assignment that bash has split at its sign; return that of the current word up to its sign.
+
+    Args:
+        environment: with the words and the number of the current one; changed.
     """
     if WORDS not in environment or not environment.get(CURRENT, "").isdecimal():
-        return
+        return ""
     words, current = environment[WORDS].split(" "), int(environment[CURRENT])
     joined: list[str] = []
+    at = current
     for number, word in enumerate(words):
-        after_sign = number > 0 and words[number - 1] == "="
-        if joined and (word == "=" or (after_sign and word)):
+        if joined and (word == "=" or (words[number - 1] == "=" and word)):
             joined[-1] += word
-            if number <= int(environment[CURRENT]):
-                current -= 1
+            at -= number <= current
         else:
             joined.append(word)
-    environment[WORDS], environment[CURRENT] = " ".join(joined), str(current)
+    environment[WORDS], environment[CURRENT] = " ".join(joined), str(at)
+    _, sign, after = "".join(joined[at : at + 1]).rpartition("=")
+    return joined[at].removesuffix(after) if sign and at < current else ""

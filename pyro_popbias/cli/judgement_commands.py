@@ -23,7 +23,7 @@ def evaluate(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Show how well a run ranks a test, and how popular its lists are.
+    """Measure ranking and popularity bias of a run on a test.
 
     Ranking, probabilities and popularity bias on rows that the fit has not seen, each with a 90 % interval over users. Compare
     --popularity population with posterior to see what taking popularity out costs or gains.

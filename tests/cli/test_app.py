@@ -82,7 +82,10 @@ def test_init_writes_a_study_with_the_defaults(popbias, tmp_path, monkeypatch, f
     }
     before = folder_hash(tmp_path)
     code, _, error = popbias("init")
-    assert (code, error) == (5, "error: PB-R101: study.toml exists; choose another name, remove it, or replace it with --overwrite\n")
+    assert (code, error) == (
+        5,
+        "error: PB-R101: study.toml exists; choose another name, remove it, or replace it with --overwrite\n",
+    )
     assert folder_hash(tmp_path) == before
 
 
@@ -258,7 +261,9 @@ def test_every_command_and_option_is_explained():
 def test_examples_are_commands():
     """Every example has a command and options that there are, and all arguments that it needs."""
     group = typer.main.get_command(cli.app)
-    shown = re.findall(r"^  popbias (.*)$", "\n".join([group.help, *(each.help for each in group.commands.values())]), re.M)
+    shown = re.findall(
+        r"^  popbias (.*)$", "\n".join([group.help, *(each.help for each in group.commands.values())]), re.M
+    )
     assert len(shown) > 2 * len(COMMANDS)
     for line in shown:
         name, *arguments = shlex.split(re.split(" [|>] ", line)[0])

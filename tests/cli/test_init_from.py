@@ -216,7 +216,10 @@ def test_odd_names_are_found_by_content(popbias, tmp_path, monkeypatch, ending):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        (["viewingUser", "shown_items", "n_clicks", "clickTime"], ("viewingUser", "shown_items", "n_clicks", "clickTime")),
+        (
+            ["viewingUser", "shown_items", "n_clicks", "clickTime"],
+            ("viewingUser", "shown_items", "n_clicks", "clickTime"),
+        ),
         (["customer_number", "movie title", "rating_time"], ("customer_number", "movie title", None, "rating_time")),
         (["a", "b", "c"], ("a", "b", None, None)),
     ],

@@ -8,7 +8,11 @@ import torch
 from pyro_popbias.errors import ConfigError, DataError, DataWarning
 
 K, ITEMS = 4, 30
-ORDERS = [("product", "mean-field", "population"), ("product", "mean-field", "posterior"), ("additive", "point", "population")]
+ORDERS = [
+    ("product", "mean-field", "population"),
+    ("product", "mean-field", "posterior"),
+    ("additive", "point", "population"),
+]
 
 
 @pytest.fixture(scope="module", params=ORDERS, ids=lambda param: "-".join(param))
@@ -24,7 +28,12 @@ def test_a_selection_is_the_whole_list_without_the_others(asked):
     users = list(fit.catalogue.users[:7])
     whole = fit.recommend(users, k=ITEMS, popularity=popularity)
     some = fit.recommend(users, k=K, popularity=popularity, items=chosen, exclude=[*excluded, "gone"])
-    left = whole[whole["item"].isin(set(chosen) - set(excluded))].groupby("user", sort=False).head(K).reset_index(drop=True)
+    left = (
+        whole[whole["item"].isin(set(chosen) - set(excluded))]
+        .groupby("user", sort=False)
+        .head(K)
+        .reset_index(drop=True)
+    )
     assert some["item"].tolist() == left["item"].tolist()
     pd.testing.assert_frame_equal(some.drop(columns="rank"), left.drop(columns="rank"))
     assert some["rank"].max() == K
@@ -55,8 +64,9 @@ def test_selections_that_cannot_be_meant(random_fit):
         fit.recommend(k=1, exclude=pd.DataFrame({"item": ["i1"]}))
 
 
-def test_unseen_users_have_the_list_of_nobody(asked):
-    fit, popularity = asked
+@pytest.mark.parametrize("popularity", ["population", "posterior"])
+def test_unseen_users_have_the_list_of_nobody(random_fit, popularity):
+    fit = random_fit("product", "mean-field", ITEMS)
     users = [str(fit.catalogue.users[4]), "nobody", str(fit.catalogue.users[0]), "noone"]
     chosen = list(fit.catalogue.items[2:])
     options = {"k": K, "popularity": popularity, "items": chosen, "p_top_k": True}

@@ -29,9 +29,9 @@ def test_each_user_once(users, codes):
 
 
 def test_users_that_are_not_known():
-    ids, codes = distinct_users(KNOWN, ["9", 2, "8", "9"], "prior")
+    ids, codes = distinct_users(KNOWN, ["9", "2", "8", "9"], "prior")
     assert (list(ids), codes.tolist()) == (["9", "2", "8"], [-1, 2, -1])
-    ids, codes = distinct_users(KNOWN, ["9", 2, "8", "9"], "drop")
+    ids, codes = distinct_users(KNOWN, ["9", "2", "8", "9"], "drop")
     assert (list(ids), codes.tolist()) == (["2"], [2])
     with pytest.raises(ConfigError, match=r"PB-C531: unseen='dorp'; did you mean 'drop'\? Choices: error, prior, drop"):
         distinct_users(KNOWN, ["9"], "dorp")
@@ -42,7 +42,11 @@ def test_users_that_are_not_known():
     [
         ("12", ConfigError, "PB-C015: users='12' is a single string; pass a list of ids"),
         (pd.DataFrame({"user": ["1"]}), ConfigError, r"PB-C015: users is a table; pass its column of ids"),
-        (["1", "9", "9", "8"], DataError, r"PB-D048: 2 unseen users, first 9, 8; unseen='prior' .*unseen='drop' \(--unseen drop\) leaves them out"),
+        (
+            ["1", "9", "9", "8"],
+            DataError,
+            r"PB-D048: 2 unseen users, first 9, 8; unseen='prior' .*unseen='drop' \(--unseen drop\) leaves them out",
+        ),
         ([True], DataError, "PB-D036: column 'users' holds booleans"),
         ([None], DataError, "PB-D029: column 'users' has 1 missing ids"),
     ],
