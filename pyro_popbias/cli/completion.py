@@ -121,7 +121,8 @@ def join_assignments(environment: MutableMapping[str, str]) -> str:
     """
     if WORDS not in environment or not environment.get(CURRENT, "").isdecimal():
         return ""
-    words, current = environment[WORDS].split(" "), int(environment[CURRENT])
+    between = "\n" if "\n" in environment[WORDS] else " "  # as the script of the shell sets it
+    words, current = environment[WORDS].split(between), int(environment[CURRENT])
     joined: list[str] = []
     at = current
     for number, word in enumerate(words):
@@ -130,6 +131,6 @@ def join_assignments(environment: MutableMapping[str, str]) -> str:
             at -= number <= current
         else:
             joined.append(word)
-    environment[WORDS], environment[CURRENT] = " ".join(joined), str(at)
+    environment[WORDS], environment[CURRENT] = between.join(joined), str(at)
     _, sign, after = "".join(joined[at : at + 1]).rpartition("=")
     return joined[at].removesuffix(after) if sign and at < current else ""

@@ -61,10 +61,12 @@ def test_lists_and_assignments_go_on():
         (["popbias", "fit", ""], 2, ["popbias", "fit", ""], 2),
     ],
 )
-def test_words_that_bash_splits_are_joined(words, current, joined, at):
-    environment = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(current)}
-    join_assignments(environment)
-    assert environment == {"COMP_WORDS": " ".join(joined), "COMP_CWORD": str(at)}
+@pytest.mark.parametrize("between", [" ", "\n"])
+def test_words_that_bash_splits_are_joined(words, current, joined, at, between):
+    environment = {"COMP_WORDS": between.join(words), "COMP_CWORD": str(current)}
+    done = join_assignments(environment)
+    assert environment == {"COMP_WORDS": between.join(joined), "COMP_CWORD": str(at)}
+    assert done == ("guide.name=" if "guide.name" in words else "")
 
 
 CASES = {
@@ -82,7 +84,11 @@ CASES = {
 
 
 def asked_by_bash(words):
-    return {"_POPBIAS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    return {
+        "_POPBIAS_COMPLETE": "complete_bash",
+        "COMP_WORDS": words.replace(" ", "\n"),
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
 
 
 @pytest.mark.parametrize("words", CASES)
