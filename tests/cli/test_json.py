@@ -11,7 +11,8 @@ import typer
 
 import pyro_popbias as pb
 from pyro_popbias.cli import app as cli
-from pyro_popbias.cli.outputs import emit, plain
+from pyro_popbias.cli.demo import run_demo
+from pyro_popbias.cli.outputs import emit, plain, say
 
 pytestmark = pytest.mark.usefixtures("short_training")
 GOLDEN = Path(__file__).parents[1] / "golden" / "schema-6"
@@ -20,7 +21,7 @@ SIZES = ["--users", "20", "--items", "10", "--interactions", "300"]
 SPACE = "[model.affinity]\ndim = [1, 2]\n"
 # every command, with arguments that make it print all that it can
 COMMANDS = {
-    "demo": (["--out", "demo"], dict),
+    "demo": ([], dict),
     "init": (["--from", "rows.csv", "-o", "new.toml"], dict),
     "fit": (["study.toml", "--out", "new", *SHORT], dict),
     "update": (["run", "--data", "rows.csv", "--out", "updated"], dict),
@@ -64,6 +65,12 @@ def strictly(text):
     return json.loads(text, parse_constant=refuse)
 
 
+def small_demo(capsys):
+    """Run `popbias demo --json` with fewer users and items."""
+    say(run_demo(Path("demo"), users=40, items=30, interactions=2_000), as_json=True)
+    return 0, *capsys.readouterr()
+
+
 def test_every_command_is_here_and_has_the_option():
     commands = typer.main.get_command(cli.app).commands
     assert COMMANDS.keys() == commands.keys()
@@ -75,12 +82,12 @@ def test_every_command_is_here_and_has_the_option():
 
 @pytest.mark.filterwarnings("ignore:PB-D")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in COMMANDS])
-def test_standard_output_is_one_value(golden, popbias, name):
+def test_standard_output_is_one_value(golden, popbias, capsys, name):
     arguments, kind = COMMANDS[name]
     if name == "similar":  # the run has no dimension left
         point = ["--set", "model.affinity.posterior=point", "--set", "model.affinity.scale=0.5"]
         assert popbias("fit", "study.toml", "--out", "vectors", *SHORT, *point)[0] == 0
-    code, out, error = popbias(name, *arguments, "--json")
+    code, out, error = small_demo(capsys) if name == "demo" else popbias(name, *arguments, "--json")
     assert code in (0, 6 if name in ("check", "calibrate") else 0), error
     found = strictly(out)
     assert isinstance(found, kind)
