@@ -24,7 +24,8 @@ NAMES = {
     ],
     "label": [
         "label", "rating", "ratings", "userrating", "stars", "overall", "click", "clicked", "clicks", "isclick", "isclicked",
-        "like", "liked", "islike", "isliked", "purchase", "purchased", "bought", "ordered", "converted", "conversion", "reward", "feedback", "target",
+        "like", "liked", "islike", "isliked", "purchase", "purchased", "bought", "ordered",
+        "converted", "conversion", "reward", "feedback", "target",
     ],
     "time": ["time", "timestamp", "ts", "datetime", "date", "when", "eventtime", "createdat", "unixreviewtime", "unixtime"],
 }

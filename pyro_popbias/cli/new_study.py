@@ -32,6 +32,15 @@ negatives = 4
 """
 VECTORS = 'affinity = { name = "embedding", dim = 32, scale = "learned", posterior = "mean-field", user_bias = true }'
 POINTS = 'affinity = { name = "embedding", dim = 128, scale = 0.7, posterior = "point", user_bias = false }'
+PRODUCT = """\
+name = "product"              # P(c=1 | u,i,z) = sigma(x_ui) g(z); or additive, inverse-logistic, pda
+"""
+MODELS = {
+    "product": PRODUCT,
+    "inverse-logistic": """\
+name = "inverse-logistic"     # P(c=1 | u,i,z) = sigma(x_ui + log z); or product, sigma(x_ui) g(z), additive, pda
+""",
+}
 GAMMA = 'prior = { name = "gamma", source = "learned" }      # or lognormal, weibull, exponential; normal for additive'
 WALK = """\
 # popularity goes from period to period by steps whose size is learned, and the guide markov joins periods. Where an item is not
@@ -90,7 +99,7 @@ def proposed_text(template: str, proposal: "Proposal", output: Path) -> str:
     _, model, rest = rest.partition("[model]\n")
     text = f"{HEAD}schema = 1\n\n{data}{_data_lines(proposal, output)}\n{model}{rest}"
     kind = proposal.kind
-    text = text.replace('name = "product" ', f'name = "{kind.model}" ', 1)
+    text = text.replace(PRODUCT, MODELS[kind.model], 1)
     if proposal.periods.number > 1:
         text = text.replace(GAMMA, WALK, 1).replace('name = "gamma"  ', 'name = "markov" ', 1)
     if proposal.events.label is None:

@@ -2,7 +2,8 @@
 
 A run folder is never merged with another one, and what is not of a run is never deleted: a folder that holds anything else
 is refused before any work. Until the new run is complete the old one is as it was; a fit that was killed goes on in the
-folder beside it.
+folder beside it. A process that is killed between the two renames of the exchange leaves both runs whole, under the names
+that they have then.
 """
 
 import json
