@@ -84,7 +84,8 @@ def update(
     """
     from pyro_popbias.cli.fit_and_compare import run_update
 
-    refuse_input_as_output(out, run)
+    if overwrite:
+        refuse_input_as_output(out, run)
     lines = run_update(run, out, data=data, drift=drift, keep_data=not no_data, overwrite=overwrite)
     say(lines, as_json=as_json)
 
