@@ -63,8 +63,7 @@ def _of_popularity(found: Check) -> str:
     finding = _named(found, "identification", "popularity with like rate")
     if finding is None or math.isnan(finding.value):
         return "not compared with like rates" + _why(found, "identification")
-    bound = "" if math.isnan(finding.bound) else f", allowed up to {finding.bound:g}"
-    return f"correlation {finding.value:.2f} with the like rate of items{bound}; 1 is nothing but the like rate"
+    return finding.measured.removesuffix("; reported, never fails")
 
 
 def _named(found: Check, check: str, name: str) -> Finding | None:
