@@ -14,9 +14,9 @@ from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
-    from pyro_popbias.cli.columns import Columns
     from pyro_popbias.cli.propose import Proposal
     from pyro_popbias.cli.propose_periods import Periods
+    from pyro_popbias.data.column_roles import Columns
 
 WIDTH = 118  # of lines of comments
 SHOWN = 10  # columns that are not used

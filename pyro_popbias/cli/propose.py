@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from pyro_popbias.assembly.identification import OVERDISPERSED, excess_variation
-from pyro_popbias.cli.columns import CONTENT, Columns
 from pyro_popbias.cli.outputs import Record
 from pyro_popbias.cli.propose_periods import Periods, propose_periods
+from pyro_popbias.data.column_roles import CONTENT, Columns
 from pyro_popbias.data.frames import as_times
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.labels import as_numbers

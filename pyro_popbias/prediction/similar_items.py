@@ -1,5 +1,6 @@
 """Items whose vectors are alike: whom they appeal to, whatever their popularity and quality."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.data.ids import as_text, column_of
-from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.errors import ConfigError, DataError, DataWarning
 from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import PopularityModel
 from pyro_popbias.registry import nearest
@@ -28,6 +29,9 @@ def similar_items(model: PopularityModel, guide: JointGuide, catalogue: Catalogu
     Raises:
         ConfigError: the affinity has no vectors of items, or the item's is 0, as all are where no dimension is left.
         DataError: the item is unseen.
+
+    Warns:
+        DataWarning: vectors have one coordinate.
     """
     vectors = item_vectors(model, guide)
     own = as_text(column_of([item]), "item").iloc[0]
@@ -39,6 +43,12 @@ def similar_items(model: PopularityModel, guide: JointGuide, catalogue: Catalogu
         raise ConfigError(
             f"PB-C533: the vector of item {own!r} has no length, so that nothing is more or less like it: the fit has kept "
             f"{vectors.shape[1]} dimensions of taste, and the data say nothing of the item's; more rows may"
+        )
+    if vectors.shape[1] == 1:
+        warnings.warn(
+            "PB-D509: the fit has kept one dimension of taste, in which items are alike (1) or opposite (-1)",
+            DataWarning,
+            stacklevel=3,
         )
     cosine = (vectors @ vectors[code]) / (norm * norm[code]).clamp(min=torch.finfo(vectors.dtype).tiny)
     cosine[code] = -torch.inf

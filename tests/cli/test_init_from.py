@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 import pyro_popbias as pb
-from pyro_popbias.cli.columns import Columns
 from pyro_popbias.cli.fit_and_compare import declared, read_data
 from pyro_popbias.cli.propose import EQUAL, POSITIVES, UNEQUAL, propose, rule_of
 from pyro_popbias.cli.propose_periods import propose_periods
+from pyro_popbias.data.column_roles import Columns
 from pyro_popbias.data.table_files import write_table
 from pyro_popbias.errors import DataError
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+import pyro_popbias as pb
 from pyro_popbias.errors import ConfigError, DataError, DataWarning
 
 K, ITEMS = 4, 30
@@ -118,3 +119,12 @@ def test_what_has_no_similar_items(random_fit):
     fit.guide.affinity.set_rows("item_vectors", *(torch.full((ITEMS, 3), value) for value in (0.0, -1e9)))
     with pytest.raises(ConfigError, match="PB-C533: the vector of item 'i5' has no length"):
         fit.similar("i5")
+
+
+def test_one_dimension_tells_little(make_frame):
+    events = pb.Interactions.from_frame(make_frame(), label="label")
+    point = {"name": "embedding", "dim": 1, "posterior": "point", "scale": 0.5}
+    pair = pb.pair(events, study=pb.Study(model={"affinity": point}))
+    fit = pb.Fit(pair.study, events.catalogue, pair.model, pair.guide, None, pd.DataFrame(), events)
+    with pytest.warns(DataWarning, match="PB-D509: the fit has kept one dimension of taste"):
+        assert fit.similar("i1")["similarity"].abs().to_numpy() == pytest.approx(1.0)

@@ -74,7 +74,9 @@ class Columns:
         except DataError as error:
             raise DataError(f"{error} (in {source})") from None
         found = dict.fromkeys(known, GIVEN)
-        for how, look in ((NAMED, _by_name), (WORD, _by_word), (CONTENT, _by_content)):
+        known = cls.guessed(frame, known)
+        found |= dict.fromkeys(known.keys() - found.keys(), NAMED)
+        for how, look in ((WORD, _by_word), (CONTENT, _by_content)):
             if how == CONTENT and known.keys() >= set(REQUIRED):
                 break  # what has a name for its ids would have one for its labels
             for role in ("user", "item", "time", "label") if how != CONTENT else ("time", "label", "user", "item"):
@@ -90,6 +92,21 @@ class Columns:
                 )
         others = tuple(str(column) for column in frame.columns if column not in known.values())
         return cls(**known, others=others, found=found)
+
+    @staticmethod
+    def guessed(frame: pd.DataFrame, known: Mapping[str, str]) -> dict[str, str]:
+        """Return the column of each role that is known, or that a name tells.
+
+        Args:
+            frame: the table.
+            known: columns by role that are no matter of guessing.
+        """
+        found = dict(known)
+        for role in NAMES:
+            guess = _by_name(frame, role, found.values()) if role not in found else None
+            if guess is not None:
+                found[role] = guess
+        return found
 
 
 def _by_name(frame: pd.DataFrame, role: str, taken: Collection[str]) -> str | None:
