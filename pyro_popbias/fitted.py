@@ -99,6 +99,9 @@ class Fit(Trained):
         p_top_k: bool = False,
         seed: int = 0,
         calibrated: bool = False,
+        items: Iterable[Any] | None = None,
+        exclude: Iterable[Any] | None = None,
+        unseen: Literal["error", "prior", "drop"] = "error",
     ) -> pd.DataFrame:
         """Return each user's k items of highest P(c=1 | do(u,i)); of equal scores the item that the fit knows first.
 
@@ -114,6 +117,10 @@ class Fit(Trained):
             seed: decides the draws of p_top_k; a user's are the same whoever else is asked for.
             calibrated: as in `predict`. Lists are in the order of the calibrated scores: of two items of equal score within the
                 design the less certain one gains.
+            items: ids of the items to choose from; all by default. Unseen ones are left out, with a warning.
+            exclude: ids of items that no list holds.
+            unseen: what to do with users that the fit does not know: "error", "prior" for the list of a user of whom nothing is
+                known, whose p_top_k is NaN, or "drop".
 
         Returns:
             user, rank (from 1), item, score, score_lower, score_upper, popularity_lower, popularity_upper, cold, as in
@@ -121,8 +128,8 @@ class Fit(Trained):
             the user's k best, NaN where they are point estimates. Its standard error is at most 0.05.
 
         Raises:
-            DataError: users are unseen, a mapping lacks items, or seen items are to be excluded and the run was saved
-                without its interactions.
+            DataError: users are unseen, a mapping lacks items, no item is left, or seen items are to be excluded and the run
+                was saved without its interactions.
             UnknownNameError: there is no such mode of popularity.
             ConfigError: k is not an integer >= 1, a value of popularity is outside of its support, the interval is not
                 between 0 and 1, or scores cannot be calibrated.
@@ -136,7 +143,8 @@ class Fit(Trained):
                 f"{'bring the log back' if self.absent else 'fit again with them'}, or in Python pass exclude_seen=False"
             )
         seen = seen_items(known) if exclude_seen and known is not None else None
-        return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_seed(seed))
+        some: dict[str, Any] = {"items": items, "exclude": exclude, "unseen": unseen}
+        return recommend_items(scorer, users, k, seen=seen, p_top_k=p_top_k, seed=require_seed(seed), **some)
 
     def to_arviz(
         self,

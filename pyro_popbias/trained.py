@@ -29,6 +29,7 @@ from pyro_popbias.prediction.parameter_table import parameter_table
 from pyro_popbias.prediction.partial_popularity import PartialPopularity
 from pyro_popbias.prediction.posterior_tables import check_interval, popularity_table, users_table
 from pyro_popbias.prediction.scorer import Scorer
+from pyro_popbias.prediction.similar_items import similar_items
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.iterates import Iterates
 from pyro_popbias.training.restarts import Chain
@@ -322,6 +323,23 @@ class Trained:
             ConfigError: items have no quality in this fit.
         """
         return items_table(self.model, self.guide, self.catalogue, interval=interval)
+
+    def similar(self, item: Any, k: int = 10) -> pd.DataFrame:
+        """Return the k items whose vectors are most like an item's: rank, item, similarity, count, positives.
+
+        Args:
+            item: an id.
+            k: number of items.
+
+        Returns:
+            One row per item, the most similar first; similarity is the cosine of posterior means of vectors, -1 to 1: whom items
+            appeal to, whatever their popularity and quality.
+
+        Raises:
+            ConfigError: the affinity has no vectors of items, or k is not an integer >= 1.
+            DataError: the item is unseen.
+        """
+        return similar_items(self.model, self.guide, self.catalogue, item, require_integer("k", k, 1))
 
     def parameters(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the learned global parameters: name, mean, sd, lower, upper; the last three NaN where nobody knows them.

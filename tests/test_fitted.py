@@ -346,7 +346,7 @@ def test_a_user_listed_twice_is_answered_once(fit):
     expected = fit.recommend(["u5", "u2"], k=3)
     pd.testing.assert_frame_equal(fit.recommend(["u5", "u2", "u5", "u5"], k=3), expected)
     assert expected["rank"].tolist()[:3] == [1, 2, 3]
-    with pytest.raises(DataError, match="PB-D048: 1 unseen users, first nobody; leave them out"):
+    with pytest.raises(DataError, match="PB-D048: 1 unseen users, first nobody; unseen='prior'"):
         fit.recommend(["nobody", "nobody"])
 
 

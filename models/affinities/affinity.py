@@ -175,6 +175,10 @@ class Affinity(Variant, PyroModule):
         """Return numbers in the order of each user's means of x_ui, and as far apart, `(U, K)` to be changed freely."""
         return self.table(user, weights).mean.clone()
 
+    def item_means(self, weights: Weights) -> Tensor | None:
+        """Return the mean vector of each item, `(K, d)`, whose product with a user's is in x_ui; None for none."""
+        return None
+
     def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of users with some items of each, `(U, M)`.
 
@@ -298,6 +302,10 @@ class VectorAffinity(Affinity):
     def order(self, user: Tensor, weights: Weights) -> Tensor:
         """Return u . i + b_i of some users with all items, `(U, K)`."""
         return self.with_quality(self._products(user), weights)
+
+    def item_means(self, weights: Weights) -> Tensor:
+        """Return the vectors of items, `(K, d)`."""
+        return self.item_vectors
 
     def _products(self, user: Tensor) -> Tensor:
         return self.user_vectors.index_select(0, user) @ self.item_vectors.T

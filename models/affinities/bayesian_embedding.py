@@ -178,6 +178,10 @@ class BayesianEmbeddingAffinity(Affinity):
         products = weights["user_vectors"].loc.index_select(0, user) @ weights["item_vectors"].loc.T
         return self.with_quality(products, weights)
 
+    def item_means(self, weights: Weights) -> Tensor:
+        """Return the means of the vectors of items, `(K, d)`."""
+        return weights["item_vectors"].loc
+
     def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of users with some items of each, `(U, M)`."""
         u, u_variance = (part.unsqueeze(-1) for part in self._moments(weights["user_vectors"], user))

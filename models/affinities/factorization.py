@@ -176,6 +176,10 @@ class FactorizationAffinity(Affinity):
         """Return x_ui - w_u - b0 of some users with all items, `(U, K)`."""
         return self.with_quality(self._rest(user), weights)
 
+    def item_means(self, weights: Weights) -> Tensor:
+        """Return the vectors of items with those of their features, `(K, d)`."""
+        return self._side("item", torch.arange(self.items, device=self.intercept.device))[0]
+
     def _rest(self, user: Tensor) -> Tensor:
         """Return x_ui - w_u - b_i - b0 of some users with all items, `(U, K)`."""
         p, user_linear = self._side("user", user)

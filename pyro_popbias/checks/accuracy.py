@@ -124,9 +124,10 @@ def _held(name: str, value: float, bound: float, words: str) -> Finding:
     remedy = (
         ""
         if passed
-        else "; if the convergence check holds, the guide's family cannot come closer: use another guide; otherwise train longer"
+        else "if the convergence check holds, the guide's family cannot come closer: use another guide; otherwise train longer"
     )
-    return Finding("accuracy", name, float(value), bound, passed, f"{words}; the bound is {bound:g}{remedy}.")
+    said = f"{words}; the bound is {bound:g}" + (f"; {remedy}." if remedy else ".")
+    return Finding("accuracy", name, float(value), bound, passed, said, remedy)
 
 
 def accuracy(fit: Trained, *, items: int = 1000, seed: int = 0) -> Accuracy:

@@ -57,7 +57,7 @@ class Check:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per finding: check, name, value, bound, passed, words."""
-        columns = list(Finding.__annotations__)
+        columns = ["check", "name", "value", "bound", "passed", "words"]
         return pd.DataFrame([vars(finding) for finding in self.findings], columns=columns)
 
     def __str__(self) -> str:

@@ -38,5 +38,6 @@ def convergence(fit: Traced) -> tuple[Finding, ...]:
     words = (
         f"median R-hat of q's parameters over the last two cycles of training is {value:.3f}; the bound is {LARGEST}"
     )
-    remedy = "" if passed else "; q has not converged: raise training.guide_learning_rate or training.epochs"
-    return (Finding("convergence", "R-hat of iterates", value, LARGEST, passed, f"{words}{remedy}."),)
+    remedy = "" if passed else "q has not converged: raise training.guide_learning_rate or training.epochs"
+    said = f"{words}; {remedy}." if remedy else f"{words}."
+    return (Finding("convergence", "R-hat of iterates", value, LARGEST, passed, said, remedy),)

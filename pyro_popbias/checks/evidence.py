@@ -120,4 +120,6 @@ def _finding(table: pd.DataFrame) -> Finding:
         f"{total['log_evidence']:.2f} nats and the ELBO {total['elbo']:.2f}: a gap of {total['gap']:.4g}. Per row "
         f"{per_row['log_evidence']:.5f} and {per_row['elbo']:.5f}, a gap of {per_row['gap']:.3g}; both at the fit's affinities"
     )
-    return Finding(CHECK, NAME, value, ROUNDING, passed, f"{words}." if passed else f"{words}: {FAULT}.")
+    if passed:
+        return Finding(CHECK, NAME, value, ROUNDING, True, f"{words}.")
+    return Finding(CHECK, NAME, value, ROUNDING, False, f"{words}: {FAULT}.", FAULT)

@@ -15,6 +15,7 @@ class Finding:
         bound: the largest allowed value; NaN where the value is only reported.
         passed: whether the rule holds or does not apply.
         words: one sentence with the numbers, their units, and what to do if the rule fails.
+        remedy: what to do if the rule fails, which words ends with; empty where it holds.
     """
 
     check: str
@@ -23,3 +24,10 @@ class Finding:
     bound: float
     passed: bool
     words: str
+    remedy: str = ""
+
+    @property
+    def measured(self) -> str:
+        """The words without the remedy: what was found."""
+        found = self.words.removesuffix(".").removesuffix(self.remedy) if self.remedy else self.words
+        return found.rstrip(" ;:.")

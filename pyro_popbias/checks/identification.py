@@ -92,9 +92,11 @@ def _finding(fit: Trained, table: pd.DataFrame, value: float) -> Finding:
     if excess_variation(events_of(fit)) < OVERDISPERSED:
         words = f"{found}; items are logged about equally often, and nothing here tells popularity from quality: {COUNTS_REMEDY}"
         return Finding(CHECK, NAME, value, np.nan, True, words)
-    passed = value < BOUND
     words = f"{found}; allowed {BOUND}"
-    return Finding(CHECK, NAME, value, BOUND, passed, words if passed else f"{words}: {warning_of(fit.study)}")
+    if value < BOUND:
+        return Finding(CHECK, NAME, value, BOUND, True, words)
+    remedy = warning_of(fit.study)
+    return Finding(CHECK, NAME, value, BOUND, False, f"{words}: {remedy}", remedy)
 
 
 def _idle(words: str) -> Finding:

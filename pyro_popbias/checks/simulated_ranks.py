@@ -134,10 +134,10 @@ def _held(name: str, value: float, bound: float, words: str, remedy: str) -> Fin
     said = words.format(value=value)
     if np.isnan(bound):
         return Finding("calibration", name, value, bound, True, f"{said} (no bound for this guide)")
-    passed = value <= bound
-    return Finding(
-        "calibration", name, value, bound, passed, f"{said}; the bound is {bound:.4f}{'' if passed else f': {remedy}'}"
-    )
+    said = f"{said}; the bound is {bound:.4f}"
+    if value <= bound:
+        return Finding("calibration", name, value, bound, True, said)
+    return Finding("calibration", name, value, bound, False, f"{said}: {remedy}", remedy)
 
 
 def distance(ranks: np.ndarray) -> float:

@@ -163,7 +163,9 @@ def _finding(part: pd.DataFrame) -> Finding:
         f"{where}: observed {worst['observed']:.4g}, replicates {worst['mean']:.4g} "
         f"({worst['lower']:.4g} to {worst['upper']:.4g}); off by {value:.2g}, allowed {limit:.2g}{UNITS.get(statistic, '')}"
     )
-    return Finding(check, statistic, value, limit, passed, words if passed else f"{words}: {meaning}")
+    if passed:
+        return Finding(check, statistic, value, limit, True, words)
+    return Finding(check, statistic, value, limit, False, f"{words}: {meaning}", meaning)
 
 
 def _report(check: str, table: pd.DataFrame) -> Finding:

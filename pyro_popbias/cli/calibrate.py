@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pyro_popbias.cli.options import Assignments, Json
 from pyro_popbias.cli.outputs import refuse_input_as_output, say
 
 
@@ -17,13 +18,20 @@ def calibrate(
         Path | None, typer.Option("-o", "--output", help="Where to write the ranks: .csv, .csv.gz or .parquet.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Where to draw the ranks, a .png file.")] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Set one key of the study, as in training.epochs=5; may be repeated."),
-    ] = None,
+    assignments: Assignments = None,
+    as_json: Json = False,
 ) -> None:
-    """Simulate items from a study's model, and see whether its guide's intervals hold their truth; exit code 6 if not."""
+    """See whether a guide's intervals hold the truth, by simulation.
+
+    Simulates items from a study's model, fits its guide with known affinities, and compares the ranks of the true popularities
+    in q with those in the exact posterior. The exit code is 6 if a rule does not hold.
+
+    Examples:
+      popbias calibrate study.toml
+      popbias calibrate study.toml --items 2000 --set guide.name=lognormal --plot ranks.png
+    """
     from pyro_popbias.cli.simulated_calibration import run_calibration
+    from pyro_popbias.errors import CheckFailed
 
     refuse_input_as_output(output, study, plot)
     refuse_input_as_output(plot, study)
@@ -36,4 +44,6 @@ def calibrate(
         output=output,
         plot=plot,
     )
-    say(lines, "start again")
+    record = say(lines, as_json=as_json)
+    if not record["passed"]:
+        raise CheckFailed(f"PB-C452: {study}: {record['verdict']}; see above what each rule says")

@@ -11,6 +11,7 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from pyro_popbias.checks.check import Check, check
+from pyro_popbias.cli.outputs import Said
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.data.table_files import write_table
 from pyro_popbias.fitted import Fit, fit
@@ -21,9 +22,11 @@ from pyro_popbias.simulation.simulate import Simulation, simulate
 from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.study.study import Study
 
+FILES = ("report.html", "demo.png", "popularity.csv", "recommendations.csv")
 
-def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 100_000) -> Iterator[str]:
-    """Simulate, fit with known and with learned affinities, compare with the truth, check; yield lines to print.
+
+def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int = 100_000) -> Said:
+    """Simulate, fit with known and with learned affinities, compare with the truth, check; yield lines, and return figures.
 
     Args:
         out: folder for the report, the picture and the tables.
@@ -49,28 +52,48 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
     known = fit(simulation.events, study=Study(model=given, training=training))
     learned = fit(simulation.events, study=Study(training=training))
     checked: dict[str, Check] = {}
+    figures: dict[str, dict[str, float | str]] = {}
     for name, fitted in (("affinities known", known), ("affinities learned", learned)):
+        found = compared(fitted, simulation)
         yield f"{name}:"
-        yield from (f"  {line}" for line in compare(fitted, simulation))
+        yield from (f"  {line}" for line in in_words(found, items=len(fitted.catalogue.items)))
         checked[name] = check(fitted)
         yield f"  check: {checked[name].verdict}"
+        figures[name] = {**found, "check": checked[name].verdict}
     yield kind_of_interval(learned.model)
+    _write_demo(out, known, learned, simulation, checked["affinities learned"])
+    yield f"wrote {out}/{', '.join(FILES)}"
+    return {"out": out, "files": FILES, "fits": figures}
+
+
+def _write_demo(out: Path, known: Fit, learned: Fit, simulation: Simulation, checked: Check) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "demo.png", as_png(draw_demo(known, learned, simulation).axes[0]))
-    write_table(learned.popularity(), out / "popularity.csv")
-    write_table(learned.recommend(k=10), out / "recommendations.csv")
-    write_report(learned, out / "report.html", checked=checked["affinities learned"])
-    yield f"wrote {out}/report.html, demo.png, popularity.csv, recommendations.csv"
+    report, picture, popularity, lists = (out / name for name in FILES)
+    write_atomically(picture, as_png(draw_demo(known, learned, simulation).axes[0]))
+    write_table(learned.popularity(), popularity)
+    write_table(learned.recommend(k=10), lists)
+    write_report(learned, report, checked=checked)
 
 
-def compare(fitted: Fit, simulation: Simulation) -> Iterator[str]:
-    """Yield how well the truth was recovered: z, P(c=1 | do(u,i)), and the ranking of items for a user."""
+def compared(fitted: Fit, simulation: Simulation) -> dict[str, float]:
+    """Return how well the truth was recovered: z, P(c=1 | do(u,i)), and the ranking of items for a user."""
     table = _with_truth(fitted, simulation)
-    covered = table["z"].between(table["lower"], table["upper"]).mean()
-    yield f"z: correlation {table['mean'].corr(table['z']):.3f}, 90 % intervals cover {covered:.1%} of {len(table)} items"
     error = (fitted.predict(simulation.test)["score"] - simulation.test["probability"]).abs().mean()
-    yield f"P(c=1 | do(u,i)): mean absolute error {error:.4f}"
-    do, plain = _rank_agreement(fitted, simulation, "population"), _rank_agreement(fitted, simulation, "posterior")
+    return {
+        "popularity_correlation": float(table["mean"].corr(table["z"])),
+        "popularity_coverage": float(table["z"].between(table["lower"], table["upper"]).mean()),
+        "probability_error": float(error),
+        "ranking_population": _rank_agreement(fitted, simulation, "population"),
+        "ranking_posterior": _rank_agreement(fitted, simulation, "posterior"),
+    }
+
+
+def in_words(found: dict[str, float], *, items: int) -> Iterator[str]:
+    """Yield the figures of `compared` in words."""
+    correlation, covered = found["popularity_correlation"], found["popularity_coverage"]
+    yield f"z: correlation {correlation:.3f}, 90 % intervals cover {covered:.1%} of {items} items"
+    yield f"P(c=1 | do(u,i)): mean absolute error {found['probability_error']:.4f}"
+    do, plain = found["ranking_population"], found["ranking_posterior"]
     yield f"ranking against the true affinity (Spearman, mean over users): {do:.3f} with the intervention, {plain:.3f} without"
 
 

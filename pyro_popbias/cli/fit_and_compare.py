@@ -1,15 +1,16 @@
 """`popbias fit` and `popbias compare`: a study and a file become a run folder, or fits side by side."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from pyro_popbias.assembly.compatibility import check_fit
-from pyro_popbias.assembly.identification import warning_of
 from pyro_popbias.assembly.pair import assemble, with_names
+from pyro_popbias.cli.fit_summary import fit_record, fit_summary
+from pyro_popbias.cli.outputs import Said
 from pyro_popbias.comparison import compare
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.readers import read_interactions
@@ -17,6 +18,7 @@ from pyro_popbias.errors import ConfigError
 from pyro_popbias.fitted import Fit, fit_of, fit_study, load
 from pyro_popbias.storage.folder_state import refuse_full
 from pyro_popbias.storage.new_run import NewRun
+from pyro_popbias.storage.replacement import new_place
 from pyro_popbias.storage.run_folder import save
 from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.storage.trainings import Training, train_all
@@ -93,8 +95,9 @@ def run_fit(
     jobs: int | None = None,
     resume: bool = False,
     keep_data: bool = True,
-) -> Iterator[str]:
-    """Fit a study file and write its run folder; yield lines of report.
+    overwrite: bool = False,
+) -> Said:
+    """Fit a study file and write its run folder; yield lines of report, and return it.
 
     Args:
         path: the study file.
@@ -107,6 +110,10 @@ def run_fit(
         jobs: how many of them at once, one thread each; None for one after another with all threads.
         resume: whether each restart continues from its last checkpoint; study, data and restarts must be the same.
         keep_data: whether the folder holds the interactions.
+        overwrite: whether a run that the folder holds is replaced once the new one is complete; it is fitted beside it.
+
+    Returns:
+        The run, its data and what was reached; nothing in a process that takes part in the fit of another one.
 
     Raises:
         PopBiasError: a study, data or run folder that cannot be used; nothing on disk has changed then.
@@ -119,10 +126,10 @@ def run_fit(
         raise ConfigError("PB-C476: --jobs is for fits that have a process each; under torchrun leave it out")
     if not launch.leads:
         fit_study(read_data(study), study, restarts=restarts)
-        return
-    with NewRun(folder, restarts=restarts, resume=resume) as run:
+        return {}
+    with new_place(folder, overwrite=overwrite) as place, NewRun(place, restarts=restarts, resume=resume) as run:
         if run.starts_over:
-            yield f"{folder} holds no checkpoint yet: starting from the beginning"
+            yield f"{place} holds no checkpoint yet: starting from the beginning"
         events = read_data(study)
         yield f"{events!r} from {study.data.path}"
         checkpointing: Checkpointing = run.checkpoints
@@ -131,12 +138,13 @@ def run_fit(
                 checkpointing = run.checkpoints_elsewhere(assemble(events, study))
         fitted = fit_study(events, study, restarts=restarts, jobs=jobs, checkpointing=checkpointing)
         run.finish(fitted, data=keep_data)
-    yield from _summary(fitted)
-    yield f"run folder: {folder}"
+    return (yield from _reached(fitted, events, folder))
 
 
-def run_update(run: Path, folder: Path, *, data: Path, drift: float | None, keep_data: bool) -> Iterator[str]:
-    """Go on with a run folder on new interactions, and write another one; yield lines of report.
+def run_update(
+    run: Path, folder: Path, *, data: Path, drift: float | None, keep_data: bool, overwrite: bool = False
+) -> Said:
+    """Go on with a run folder on new interactions, and write another one; yield lines of report, and return it.
 
     Args:
         run: the run folder.
@@ -144,11 +152,14 @@ def run_update(run: Path, folder: Path, *, data: Path, drift: float | None, keep
         data: a file of interactions, read by the keys of the run's study.
         drift: as in `pb.update`.
         keep_data: whether the new folder holds the interactions.
+        overwrite: as in `run_fit`.
 
     Raises:
         PopBiasError: a run folder, data or drift that cannot be used; nothing on disk has changed then.
     """
-    refuse_full(require_name(folder))
+    place = new_place(folder, overwrite=overwrite)
+    if not overwrite:
+        refuse_full(require_name(folder))
     fitted = load(run)
     section = fitted.study.data
     if section.user is None or section.item is None:
@@ -159,30 +170,16 @@ def run_update(run: Path, folder: Path, *, data: Path, drift: float | None, keep
     events = read_data(study)
     yield f"{events!r} from {study.data.path}"
     updated = update(fitted, events, drift=drift)
-    save(replace(updated, study=updated.study.replace("data", path=study.data.path)), folder, data=keep_data)
-    yield from _summary(updated)
+    with place as new:
+        save(replace(updated, study=updated.study.replace("data", path=study.data.path)), new, data=keep_data)
+    return (yield from _reached(updated, events, folder))
+
+
+def _reached(fitted: Fit, events: Interactions, folder: Path) -> Said:
+    """Yield what a fit has taken and reached, and return it with its data and its folder."""
+    yield from fit_summary(fitted)
     yield f"run folder: {folder}"
-
-
-def _summary(fitted: Fit) -> Iterator[str]:
-    """Yield what a fit has taken and reached."""
-    history = fitted.history
-    first = history["phase"] == 1
-    if fitted.others:
-        yield f"the best of {len(fitted.chains)} restarts:"
-    yield f"phase 1: {first.sum()} epochs, phase 2: {(~first).sum()} epochs, {history['seconds'].sum():.1f} s"
-    score = history["validation_log_score"]
-    if score.notna().any():
-        # phase one returns to its best epoch, but where it runs all of them
-        whole = fitted.study.training.runs_whole(learns_scales=fitted.study.model.affinity.learns_scales)
-        metric = fitted.study.training.held_out.metric
-        if f"validation_{metric}" in history:
-            yield f"held-out {metric} {history[f'validation_{metric}'].iloc[-1]:.4f}"
-            whole = True
-        before = score[first].iloc[-1] if whole else score[first].max()
-        yield f"held-out log-loss {-score.iloc[-1]:.4f} nats per row (after phase 1: {-before:.4f})"
-    if sentence := warning_of(fitted.study):
-        yield f"warning: {sentence}"
+    return {"run": folder, **fit_record(fitted, events)}
 
 
 def run_comparison(

@@ -1,14 +1,20 @@
-"""Outputs of commands: lines, progress, and files, refused before any work where they cannot be written or are inputs."""
+"""Outputs of commands: lines or JSON, progress, and files, refused before any work where they cannot be written or are inputs.
+
+Every command says what it has found twice: in lines for a person, and as a record for a program. `emit` (a table), `tell`
+(lines) and `say` (lines as they come) print one of the two: with `as_json`, the option `--json`, standard output holds one
+JSON value and nothing else. Ids stay as they are, numbers that are not finite are null, and what is not ASCII is escaped.
+"""
 
 import json
 import logging
+import math
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,6 +23,9 @@ from pyro_popbias.errors import ConfigError, RunFolderError
 if TYPE_CHECKING:
     import pandas as pd
 
+
+Record = Mapping[str, Any]  # what a command has found, by name
+Said = Generator[str, None, Record]  # lines as they come, and the record of them in the end
 
 ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -68,15 +77,40 @@ def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def say(lines: Iterator[str], remedy: str) -> None:
-    """Print lines as they come; where they are interrupted, say how to go on, since typer would end without a word."""
+def say(lines: Said, remedy: str = "start again", *, as_json: bool) -> Record:
+    """Print lines as they come, or their record; where they are interrupted, say how to go on, as typer would not.
+
+    Args:
+        lines: of a command.
+        remedy: how to go on.
+        as_json: whether to print the record in place of the lines.
+
+    Returns:
+        The record.
+    """
     try:
-        for line in lines:
-            typer.echo(line)
+        while True:
+            line = next(lines)
+            if not as_json:
+                typer.echo(line)
+    except StopIteration as end:
+        record: Record = end.value or {}
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is under way: a second Ctrl-C must not cut it off
         typer.echo(f"interrupted; {remedy}", err=True)
         raise typer.Exit(130) from None
+    if as_json and record:  # a process that takes part in the fit of another one has none
+        print_json(record)
+    return record
+
+
+def tell(lines: Iterable[str], record: Record, *, as_json: bool) -> None:
+    """Print lines, or their record."""
+    if as_json:
+        print_json(record)
+        return
+    for line in lines:
+        typer.echo(visible(line))
 
 
 @contextmanager
@@ -110,20 +144,86 @@ def visible(text: str) -> str:
     return ORDERS.sub("\ufffd", text)
 
 
-def emit(frame: "pd.DataFrame", output: Path | None, *, most: int | None = None) -> None:
+def emit(
+    frame: "pd.DataFrame",
+    output: Path | None,
+    *,
+    as_json: bool,
+    most: int | None = None,
+    notes: Sequence[str] | None = None,
+) -> None:
     """Write a table, or print it.
 
     Args:
         frame: the table.
         output: its file; None prints all rows and columns, or the first `most` rows and how many more there are.
-        most: rows to print; None for all.
+        as_json: whether to print JSON: an array of all rows as objects; with notes an object of rows and notes; where the
+            table is written, an object of output and the number of rows.
+        most: rows to print for a person; None for all.
+        notes: what to say besides; None where the command has nothing to say.
     """
-    if output is None:
-        typer.echo(visible(frame.head(len(frame) if most is None else most).to_string(index=False, max_rows=None)))
-        if most is not None and len(frame) > most:
-            typer.echo(f"... {len(frame) - most} more of {len(frame)} rows; write them all with -o FILE")
-    else:
+    if output is not None:
         from pyro_popbias.data.table_files import write_table
 
         write_table(frame, output)
+    said = {} if notes is None else {"notes": list(notes)}
+    if as_json:
+        if output is None and notes is None:
+            print_rows(frame)
+        else:
+            rows = {"rows": records(frame)} if output is None else {"output": output, "rows": len(frame)}
+            print_json({**rows, **said})
+        return
+    if output is not None:
         typer.echo(f"{len(frame)} rows -> {output}")
+    else:
+        typer.echo(visible(frame.head(len(frame) if most is None else most).to_string(index=False, max_rows=None)))
+        if most is not None and len(frame) > most:
+            typer.echo(f"... {len(frame) - most} more of {len(frame)} rows; write them all with -o FILE")
+    for note in notes or ():
+        typer.echo(visible(note))
+
+
+def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return the rows of a table as they stand in JSON."""
+    names = [str(name) for name in frame.columns]
+    return [plain(dict(zip(names, row, strict=True))) for row in frame.itertuples(index=False, name=None)]
+
+
+def print_rows(frame: "pd.DataFrame") -> None:
+    """Print a table as an array of objects, a line each."""
+    names = [str(name) for name in frame.columns]
+    opening = "["
+    for row in frame.itertuples(index=False, name=None):
+        sys.stdout.write(f"{opening}{json.dumps(plain(dict(zip(names, row, strict=True))), allow_nan=False)}")
+        opening = ",\n "
+    typer.echo("[]" if opening == "[" else "]")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(plain(value), indent=1, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Return a value in the types of JSON: numbers that are not finite, and missing values, are None.
+
+    Args:
+        value: text, numbers of Python or NumPy, paths, and mappings, sequences and tables of these.
+    """
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float):  # as NumPy's of 64 bits are
+        return float(value) if math.isfinite(value) else None
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        return records(value)
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    return None if value is pd.NA or value is pd.NaT else str(value)

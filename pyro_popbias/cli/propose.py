@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from pyro_popbias.assembly.identification import OVERDISPERSED, excess_variation
-from pyro_popbias.data.column_roles import Columns
+from pyro_popbias.cli.outputs import Record
+from pyro_popbias.cli.propose_periods import Periods, propose_periods
+from pyro_popbias.data.column_roles import CONTENT, Columns
+from pyro_popbias.data.frames import as_times
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.labels import as_numbers
 from pyro_popbias.data.readers import read_interactions
@@ -82,6 +85,7 @@ class Proposal:
         rule: what makes a rating a positive; None where labels are 0 and 1, or left out.
         labels: what the labels are, in words.
         kind: the kind of data.
+        periods: the slices of its times.
     """
 
     path: Path
@@ -90,6 +94,7 @@ class Proposal:
     rule: str | None
     labels: str
     kind: Kind
+    periods: Periods
 
     def lines(self) -> Iterator[str]:
         """Yield what was found, and why the proposal is what it is."""
@@ -99,6 +104,11 @@ class Proposal:
             f"{self.path}: {len(events)} rows, {len(events.users)} users ({columns.user!r}), {len(events.items)} items "
             f"({columns.item!r}), {when}"
         )
+        guessed = [
+            f"{name!r} for {role}s" for role, name in self._roles().items() if columns.found.get(role) == CONTENT
+        ]
+        if guessed:
+            yield f"taken by content, since no name says so: {', '.join(guessed)}; if that is wrong, give --user, --item ..."
         yield f"labels: {self.labels}"
         spread = max(excess_variation(events), 0.0)
         counts = f"counts of items spread by {spread:.2f} beyond Poisson's, evidence from {OVERDISPERSED} on"
@@ -106,9 +116,38 @@ class Proposal:
         kind = self.kind
         yield f"proposed: {kind.model}, exposure = {kind.exposure!r}, item_quality = {str(kind.quality).lower()}"
         yield self.kind.why
+        if columns.time is not None:
+            yield f"periods: {self.periods.why}"
         if columns.others:
             could = "; if one of them holds labels, give it as --label" if columns.label is None else ""
             yield f"columns not used: {', '.join(map(repr, columns.others))}{could}"
+
+    def _roles(self) -> dict[str, str]:
+        """Return the column of each role that has one."""
+        roles = ("user", "item", "label", "time")
+        return {role: name for role in roles if (name := getattr(self.columns, role)) is not None}
+
+    def record(self) -> Record:
+        """Return what was found, and what is proposed."""
+        events, kind, roles = self.events, self.kind, self._roles()
+        return {
+            "data": self.path,
+            "rows": len(events),
+            "users": len(events.users),
+            "items": len(events.items),
+            "columns": roles,
+            "found": {role: self.columns.found.get(role) for role in roles},
+            "unused_columns": self.columns.others,
+            "kind": kind.name,
+            "positive_if": self.rule,
+            "positive_share": None if events.label is None else float(events.label.mean()),
+            "model": kind.model,
+            "exposure": kind.exposure,
+            "item_quality": kind.quality,
+            "periods": self.periods.number,
+            "period_by": self.periods.by,
+            "why": [kind.why, self.periods.why],
+        }
 
 
 def propose(path: Path, given: Mapping[str, str | None]) -> Proposal:
@@ -137,7 +176,8 @@ def propose(path: Path, given: Mapping[str, str | None]) -> Proposal:
     )
     if events.label is not None:
         labels += f"; {events.label.mean():.1%} of rows are positive"
-    return Proposal(path, columns, events, rule, labels, _kind_of(events))
+    times = None if columns.time is None else as_times(frame[columns.time], columns.time)
+    return Proposal(path, columns, events, rule, labels, _kind_of(events), propose_periods(times, len(events.items)))
 
 
 def _read_labels(columns: Columns, numbers: np.ndarray, path: Path) -> tuple[Columns, str | None, str]:

@@ -1,12 +1,13 @@
 """`popbias simulate`: interactions simulated from a study's model, in the study's columns, with their true popularity."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from pyro_popbias.assembly.compatibility import check_given
+from pyro_popbias.cli.outputs import Said
 from pyro_popbias.data.labels import holds, parse_rule
 from pyro_popbias.data.table_files import file_ending, write_table
 from pyro_popbias.errors import ConfigError
@@ -16,8 +17,10 @@ from pyro_popbias.study.sections import DataConfig, FixedAffinityConfig, ModelCo
 from pyro_popbias.study.study import Study
 
 
-def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str, int]) -> Iterator[str]:
+def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str, int]) -> Said:
     """Write interactions that `popbias fit` of the same study reads with --data, and the true z; yield lines to print.
+
+    Returns the files, each with its number of rows.
 
     Parameters that the study leaves to be learned have their defaults: a concentration of 2, and 1 for all others.
 
@@ -41,17 +44,21 @@ def run_simulation(path: Path, events: Path, truth: Path, *, sizes: Mapping[str,
     simulation = simulate(**declared_simulation(model) | dict(sizes), periods=data.periods, labels=labels)
     table = _as_named(simulation, data, model)
     write_table(table, events)
+    written = {"events": {"output": events, "rows": len(table)}}
     yield f"{len(table)} rows -> {events}"
     if data.label is not None and simulation.events.label is None:
         yield f"model {model.name!r} chooses items and gives no labels: to fit them, leave out [data] label"
     write_table(simulation.truth["popularity"], truth)
+    written["truth"] = {"output": truth, "rows": len(simulation.truth["popularity"])}
     yield f"{len(simulation.truth['popularity'])} rows -> {truth}"
     for side in ("user", "item"):
         features = getattr(simulation, f"{side}_features")
         if features is not None:
             file = events.with_name(events.name.removesuffix(file_ending(events)) + f"-{side}-features.csv")
             write_table(features.rename_axis("id").reset_index(), file)
+            written[f"{side}_features"] = {"output": file, "rows": len(features)}
             yield f"{len(features)} rows -> {file}; fits need it as [data] {side}_features"
+    return written
 
 
 def declared_simulation(model: ModelConfig) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pyro_popbias.cli.fit_and_compare import declared, read_data
+from pyro_popbias.cli.outputs import Said
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import ConfigError, NumericalError
 from pyro_popbias.fitted import Fit, fit_study
@@ -71,8 +72,8 @@ def _is_dimension(values: Any) -> bool:
     return finite and low < high and isinstance(log, bool) and (low > 0 or not log)
 
 
-def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data: Path | None = None) -> Iterator[str]:
-    """Fit a study under settings of a space, and write the best; yield lines of report.
+def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data: Path | None = None) -> Said:
+    """Fit a study under settings of a space, and write the best; yield lines of report, and return it.
 
     A search that was cut off goes on where it was; more trials may be asked for later.
 
@@ -117,7 +118,7 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
         trial.set_user_attr("epochs", epochs)
         search.tell(trial, value)
         yield f"{', '.join(assignments)}: {value:.4f} after {epochs} epochs"
-    yield from _report(search, path, data, folder)
+    return (yield from _report(search, path, data, folder))
 
 
 def judged(fitted: Fit) -> tuple[float, int]:
@@ -183,8 +184,8 @@ def _suggest(trial: "optuna.Trial", key: str, values: Any) -> Any:
     return trial.suggest_float(key, low, high, log=log)
 
 
-def _report(search: "optuna.Study", path: Path, data: Path | None, folder: Path) -> Iterator[str]:
-    """Write trials.csv and best.toml; yield what they hold."""
+def _report(search: "optuna.Study", path: Path, data: Path | None, folder: Path) -> Said:
+    """Write trials.csv and best.toml; yield what they hold, and return it."""
     from pyro_popbias.data.table_files import write_table
 
     rows = [
@@ -202,7 +203,15 @@ def _report(search: "optuna.Study", path: Path, data: Path | None, folder: Path)
     write_atomically(folder / "best.toml", chosen.to_toml().encode())
     yield table.head(10).to_string(index=False)
     yield f"the best of {len(table)} settings -> {folder / 'best.toml'}; all of them -> {folder / 'trials.csv'}"
-    yield (
-        f"train it on all rows: popbias fit {folder / 'best.toml'} --out RUN --set training.validation=0.0 "
+    train = (
+        f"popbias fit {folder / 'best.toml'} --out RUN --set training.validation=0.0 "
         f"--set training.epochs={best.user_attrs['epochs']}"
     )
+    yield f"train it on all rows: {train}"
+    return {
+        "best": {"value": best.value, "epochs": best.user_attrs["epochs"], "settings": best.params},
+        "judged_by": chosen.training.held_out.metric,
+        "study": folder / "best.toml",
+        "trials": table,
+        "train": train,
+    }

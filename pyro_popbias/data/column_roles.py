@@ -1,31 +1,39 @@
-"""Which columns of a table hold users, items, labels and times: as given, or guessed by their names."""
+"""Which columns of a table hold users, items, labels and times: as given, by their names, or by what is in them."""
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 import pandas as pd
 
 from pyro_popbias.data.frames import as_times, check_columns
+from pyro_popbias.data.time_span import FIRST, LAST, UNITS
 from pyro_popbias.errors import DataError
 
 # names by role, the likeliest first, without case and signs, and for ids without the end: user_id and "User ID" are "user"
 # fmt: off
 NAMES = {
-    "user": ["user", "u", "username", "customer", "visitor", "reviewer", "member", "account", "client", "session"],
+    "user": [
+        "user", "u", "uid", "username", "customer", "visitor", "reviewer", "member", "account", "client", "viewer", "reader",
+        "buyer", "session",
+    ],
     "item": [
-        "item", "i", "movie", "film", "product", "asin", "article", "news", "video", "book", "isbn", "song", "track", "artist",
-        "business", "content", "sku", "ad",
+        "item", "i", "iid", "movie", "film", "product", "asin", "article", "news", "video", "book", "isbn", "song", "track",
+        "artist", "business", "content", "sku", "ad",
     ],
     "label": [
         "label", "rating", "ratings", "userrating", "stars", "overall", "click", "clicked", "clicks", "isclick", "isclicked",
-        "like", "liked", "islike", "isliked", "purchase", "purchased", "converted", "conversion", "reward", "feedback", "target",
+        "like", "liked", "islike", "isliked", "purchase", "purchased", "bought", "ordered",
+        "converted", "conversion", "reward", "feedback", "target",
     ],
     "time": ["time", "timestamp", "ts", "datetime", "date", "when", "eventtime", "createdat", "unixreviewtime", "unixtime"],
 }
 # fmt: on
 REQUIRED = ("user", "item")
+GIVEN, NAMED, WORD, CONTENT = "as given", "found by its name", "found by a word of its name", "found by its content"
+MOST_LABELS = 20  # values of a column that is taken for ratings by a word of its name
+MOST_POINTS = 11  # and by its content: the largest scale that is common, from 0 to 10
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Columns:
         label: labels or ratings; None where there is no such column.
         time: times; None where there is no such column.
         others: the columns that none of these is.
+        found: how the column of each role was found, in words.
     """
 
     user: str
@@ -45,6 +54,7 @@ class Columns:
     label: str | None = None
     time: str | None = None
     others: tuple[str, ...] = ()
+    found: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, frame: pd.DataFrame, given: Mapping[str, str | None], source: str) -> Self:
@@ -63,16 +73,25 @@ class Columns:
             check_columns(frame, known.values())
         except DataError as error:
             raise DataError(f"{error} (in {source})") from None
+        found = dict.fromkeys(known, GIVEN)
         known = cls.guessed(frame, known)
+        found |= dict.fromkeys(known.keys() - found.keys(), NAMED)
+        for how, look in ((WORD, _by_word), (CONTENT, _by_content)):
+            if how == CONTENT and known.keys() >= set(REQUIRED):
+                break  # what has a name for its ids would have one for its labels
+            for role in ("user", "item", "time", "label") if how != CONTENT else ("time", "label", "user", "item"):
+                guess = None if role in known else look(frame, role, known.values())
+                if guess is not None:
+                    known[role], found[role] = guess, how
         for role in REQUIRED:
             if role not in known:
                 shown = ", ".join(repr(str(column)) for column in frame.columns)
                 raise DataError(
-                    f"PB-D395: no column of {role}s could be found by its name in {source}; give it as --{role} COLUMN. "
+                    f"PB-D395: no column of {role}s could be found by name or content in {source}; give it as --{role} COLUMN. "
                     f"Columns: {shown}"
                 )
         others = tuple(str(column) for column in frame.columns if column not in known.values())
-        return cls(**known, others=others)
+        return cls(**known, others=others, found=found)
 
     @staticmethod
     def guessed(frame: pd.DataFrame, known: Mapping[str, str]) -> dict[str, str]:
@@ -84,13 +103,13 @@ class Columns:
         """
         found = dict(known)
         for role in NAMES:
-            guess = _guess(frame, role, taken=found.values()) if role not in found else None
+            guess = _by_name(frame, role, found.values()) if role not in found else None
             if guess is not None:
                 found[role] = guess
         return found
 
 
-def _guess(frame: pd.DataFrame, role: str, *, taken: Collection[str]) -> str | None:
+def _by_name(frame: pd.DataFrame, role: str, taken: Collection[str]) -> str | None:
     """Return the column whose name is the likeliest of a role; None where no name is one of its names."""
     named: dict[str, str] = {}
     for column in map(str, frame.columns):
@@ -102,10 +121,34 @@ def _guess(frame: pd.DataFrame, role: str, *, taken: Collection[str]) -> str | N
     return found[0] if found else None
 
 
+def _by_word(frame: pd.DataFrame, role: str, taken: Collection[str]) -> str | None:
+    """Return the column with the likeliest word of a role in its name, and content that goes with it; None for none."""
+    words = {column: _words(column) for column in map(str, frame.columns) if column not in taken}
+    fits = FITS[role]
+    for name in NAMES[role]:
+        for column, of_column in words.items():
+            if len(name) > 1 and name in of_column and fits(frame[column]):
+                return column
+    return None
+
+
+def _by_content(frame: pd.DataFrame, role: str, taken: Collection[str]) -> str | None:
+    """Return the only column that can be of times or labels, or the first one of ids; None where there is none, or several."""
+    fits = {"time": _holds_unix_times, "label": _holds_points}.get(role, _holds_ids)
+    found = [column for column in map(str, frame.columns) if column not in taken and fits(frame[column])]
+    return found[0] if found and (role in REQUIRED or len(found) == 1) else None
+
+
 def _plain(column: str, *, ends: bool) -> str:
     """Return a name without case and signs, and without the end of a name of ids."""
     plain = re.sub(r"[^a-z0-9]", "", column.lower())
     return re.sub(r"(id|index|idx)$", "", plain) if ends else plain
+
+
+def _words(column: str) -> set[str]:
+    """Return the words of a name: of "viewedItem_SKU" viewed, item and sku, and without the plural's s."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", column)
+    return {each for word in map(str.lower, words) for each in (word, word.removesuffix("s"))}
 
 
 def _holds_times(column: pd.Series) -> bool:
@@ -115,3 +158,37 @@ def _holds_times(column: pd.Series) -> bool:
     except DataError:
         return False
     return True
+
+
+def _holds_unix_times(column: pd.Series) -> bool:
+    """Return whether a column holds dates, or numbers that are Unix times in some unit."""
+    if not len(column) or not _holds_times(column):
+        return False
+    middle = float(pd.Series(as_times(column, "time")).median())
+    return any(FIRST <= middle / scale <= LAST for scale in UNITS.values())
+
+
+def _holds_labels(column: pd.Series, most: int = MOST_LABELS) -> bool:
+    """Return whether a column holds few numbers, as labels and ratings do."""
+    is_number = pd.api.types.is_numeric_dtype(column.dtype) and not column.isna().any()
+    return is_number and 2 <= column.nunique() <= min(most, len(column) - 1)
+
+
+def _holds_points(column: pd.Series) -> bool:
+    """Return whether a column holds points of a scale."""
+    return _holds_labels(column, MOST_POINTS)
+
+
+def _holds_ids(column: pd.Series) -> bool:
+    """Return whether a column holds text or integers that are more than labels, and of which one stands for several rows."""
+    kinds = pd.api.types.is_integer_dtype, pd.api.types.is_string_dtype, pd.api.types.is_object_dtype
+    is_id = any(kind(column.dtype) for kind in kinds) or isinstance(column.dtype, pd.CategoricalDtype)
+    return is_id and not column.isna().any() and 2 < column.nunique() < len(column)
+
+
+FITS: Mapping[str, Callable[[pd.Series], bool]] = {
+    "user": _holds_ids,
+    "item": _holds_ids,
+    "label": _holds_labels,
+    "time": _holds_times,
+}

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from pyro_popbias.models.affinities.latents import Weights
-from pyro_popbias.prediction.best_items import largest, leave_out, user_blocks
+from pyro_popbias.prediction.best_items import largest, user_blocks
 from pyro_popbias.prediction.ranking import Ranking
 
 DRAWS = 100  # the standard error of a probability is at most 0.05
@@ -68,7 +68,7 @@ def _in_lists(
     found = []
     for rows in user_blocks(np.arange(len(users)), ranking.items):
         score = ranking.scores_of_means(torch.from_numpy(users[rows]).to(ranking.device))
-        leave_out(score, None if seen is None else seen[users[rows]])
+        ranking.leave_out(score, None if seen is None else seen[users[rows]])
         wanted = score.gather(1, torch.from_numpy(listed[rows]).to(ranking.device))
         found.append(_places(score, wanted, min(k, ranking.items)).cpu().numpy())
     return np.concatenate(found)

@@ -37,6 +37,7 @@ class Ranking:
         of_users: from affinities `(U, ...)` of users `(U,)` and the weights to the same with what users differ in besides,
             conformity and calibration; None where they do not. Under one popularity for all items a user's scores still
             increase with x.
+        without: `(n,)` codes of items that no list holds; None leaves none out.
     """
 
     affinity: Affinity
@@ -47,6 +48,7 @@ class Ranking:
     device: torch.device
     by_user: Callable[[Tensor], Callable[[Tensor, Tensor], Tensor]] | None = None
     of_users: Callable[[AffinityDistribution, Tensor, Weights], AffinityDistribution] | None = None
+    without: Tensor | None = None
 
     @property
     def by_mean(self) -> bool:
@@ -68,6 +70,17 @@ class Ranking:
         """Return x_ui of users with all items, `(U, K)`, with what users differ in besides."""
         affinity = self.affinity.table(user, self.weights)
         return affinity if self.of_users is None else self.of_users(affinity, user, self.weights)
+
+    def leave_out(self, score: Tensor, seen: sparse.csr_array | None) -> None:
+        """Set scores of what users have seen, and of what no list holds, to -inf.
+
+        Args:
+            score: `(U, K)`; it is changed.
+            seen: `(U, K)` what to leave out.
+        """
+        leave_out(score, seen)
+        if self.without is not None:
+            score[:, self.without] = -torch.inf
 
     def scores_of_means(self, user: Tensor) -> Tensor:
         """Return numbers in the order of the scores that the means of affinities have, `(U, K)` to be changed freely."""
@@ -97,7 +110,9 @@ class Ranking:
             start += len(block)
             without = None if seen is None else seen[block]
             if bounds is None:
-                best, column = best_items(self.scores(user[rows]), k, without)
+                score = self.scores(user[rows])
+                self.leave_out(score, without)
+                best, column = best_items(score, k, None)
             else:
                 least, most = (end[rows] for end in bounds)
                 best, column = self._best_expectations(user[rows], k, without, least, most)
@@ -108,7 +123,7 @@ class Ranking:
     ) -> tuple[Tensor, Tensor]:
         """Return the best scores of a block and their items, by means and by what variances can do at most."""
         order = self.affinity.order(user, self.weights)
-        leave_out(order, seen)
+        self.leave_out(order, seen)
         assert self.probability is not None  # noqa: S101  there are bounds only then
         found = Expectations(
             lambda row, item: self.affinity.among(user[row], item, self.weights),

@@ -44,6 +44,7 @@ class Scorer:
         interval: probability between the two ends of a score, and between those of popularity.
         calibration: what takes the scores of pairs and lists of users from among sampled negatives to the catalogue; None
             leaves them.
+        without: codes of items that no list holds; None leaves none out.
     """
 
     model: PopularityModel
@@ -52,6 +53,7 @@ class Scorer:
     popularity: Popularity
     interval: float
     calibration: Calibration | None = None
+    without: np.ndarray | None = None
 
     def tensor(self, codes: np.ndarray) -> Tensor:
         """Return codes as a tensor on the model's device."""
@@ -272,6 +274,7 @@ class Scorer:
             device=item.device,
             by_user=None if probability is None else self._by_user(probability, differ=differ, items=len(item)),
             of_users=partial(self._with_users, differ=differ) if differ or self.calibration is not None else None,
+            without=None if self.without is None else self.tensor(self.without),
         )
 
     def _with_users(

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -28,6 +30,7 @@ COMMANDS = [
         "items",
         "predict",
         "recommend",
+        "similar",
         "evaluate",
         "check",
         "compare",
@@ -79,7 +82,10 @@ def test_init_writes_a_study_with_the_defaults(popbias, tmp_path, monkeypatch, f
     }
     before = folder_hash(tmp_path)
     code, _, error = popbias("init")
-    assert (code, error) == (5, "error: PB-R101: study.toml exists; choose another name or remove it\n")
+    assert (code, error) == (
+        5,
+        "error: PB-R101: study.toml exists; choose another name, remove it, or replace it with --overwrite\n",
+    )
     assert folder_hash(tmp_path) == before
 
 
@@ -188,7 +194,7 @@ def test_check_ends_with_exit_code_6_where_a_rule_does_not_hold(popbias, folder,
     right, wrong = (Finding("items", "click rate", 0.1, bound, bound > 0.1, "plain words") for bound in (0.2, 0.05))
     for findings, verdict in (([right], "all 1 rules hold"), ([right, wrong], "1 of 2 rules do not hold")):
         monkeypatch.setattr(checking, "CHECKS", (lambda fit, seed, found=findings: ({}, found),))
-        code, out, error = popbias("check", "run")
+        code, out, error = popbias("check", "run", "--all")
         assert out.splitlines()[0] == "ok    items          plain words"
         assert verdict in out.splitlines()[-1]
         expected = "error: PB-C140: run: 1 of 2 rules do not hold (items: click rate); see above what each says\n"
@@ -227,7 +233,7 @@ def test_variants(popbias):
 @pytest.mark.parametrize(("rows", "last"), [(40, 39), (45, 39)])
 def test_a_long_table_says_how_many_rows_more(capsys, rows, last):
     table = pd.DataFrame({f"column {name}": range(rows) for name in range(30)})
-    outputs.emit(table, None, most=40)
+    outputs.emit(table, None, as_json=False, most=40)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].count("column") == 30
     assert lines[40].split() == [str(last)] * 30
@@ -236,13 +242,44 @@ def test_a_long_table_says_how_many_rows_more(capsys, rows, last):
 
 def test_every_command_and_option_is_explained():
     for command in typer.main.get_command(cli.app).commands.values():
-        lines = (command.help or "").splitlines()
-        assert len(lines) == 1, command.name
-        assert lines[0].endswith("."), command.name
+        first, *paragraphs, examples = re.sub("\b", "", command.help).strip().split("\n\n")
+        assert first == command.short_help, command.name
+        assert len(first) <= 62, command.name  # more would be cut off in the list of commands, in 80 columns
+        assert all(each.endswith((".", "?")) for each in (first, *paragraphs)), command.name
+        assert paragraphs, command.name
+        head, *lines = examples.strip().splitlines()
+        assert head == "Examples:", command.name
+        for line in lines:
+            assert len(line) <= 78, line  # two more columns indent the help
+            assert line.startswith("  popbias "), line
         for parameter in command.params:
             text = parameter.help or ""
             assert text[:1].isupper(), (command.name, parameter.name)
             assert text.endswith("."), (command.name, parameter.name)
+
+
+def test_examples_are_commands():
+    """Every example has a command and options that there are, and all arguments that it needs."""
+    group = typer.main.get_command(cli.app)
+    shown = re.findall(
+        r"^  popbias (.*)$", "\n".join([group.help, *(each.help for each in group.commands.values())]), re.M
+    )
+    assert len(shown) > 2 * len(COMMANDS)
+    for line in shown:
+        name, *arguments = shlex.split(re.split(" [|>] ", line)[0])
+        group.commands[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["fit", "-h"], ["check", "-h"]])
+def test_short_help_is_help(popbias, arguments):
+    code, out, error = popbias(*arguments)
+    assert (code, error) == (0, "")
+    assert out == popbias(*arguments[:-1], "--help")[1]
+    assert "Examples:\n" in out
+
+
+def test_version(popbias):
+    assert popbias("--version") == (0, f"popbias {pb.__version__}\n", "")
 
 
 def test_doctor(popbias):

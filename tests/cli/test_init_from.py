@@ -1,5 +1,6 @@
 """`popbias init --from`: the columns and the kind of data of a table, and a study that fits it."""
 
+import json
 import re
 import tomllib
 
@@ -10,7 +11,9 @@ import pytest
 import pyro_popbias as pb
 from pyro_popbias.cli.fit_and_compare import declared, read_data
 from pyro_popbias.cli.propose import EQUAL, POSITIVES, UNEQUAL, propose, rule_of
+from pyro_popbias.cli.propose_periods import propose_periods
 from pyro_popbias.data.column_roles import Columns
+from pyro_popbias.data.table_files import write_table
 from pyro_popbias.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -118,11 +121,11 @@ def test_guesses_by_name(columns, expected):
     ("frame", "arguments", "message"),
     [
         (
-            table(names=("who", "item", "y")),
+            table(names=("who", "item", "y")).assign(who=0.5),
             [],
             r"PB-D395: no column of users .* --user COLUMN\. Columns: 'who', 'item'",
         ),
-        (table(names=("user", "what", "y")), [], r"PB-D395: no column of items .* --item COLUMN"),
+        (table(names=("user", "what", "y")).assign(what=0.5), [], r"PB-D395: no column of items .* --item COLUMN"),
         (table(), ["--user", "user_ids"], r"PB-D005: no column 'user_ids'; did you mean 'user_id'"),
         (table(), ["--user", "item_id", "--item", "item_id"], "PB-D043: user and item are the same column"),
         (table(label=[0]), [], "PB-D396: column 'click' has no label but 0"),
@@ -158,7 +161,7 @@ def test_a_rule_makes_both_classes():
 
 def test_movielens_is_ratings(movielens):
     found = propose(movielens / "ratings.csv", {})
-    assert (found.kind, found.rule) == (UNEQUAL, ">=4")
+    assert (found.kind, found.rule, found.periods.number) == (UNEQUAL, ">=4", 1)
     assert found.columns == Columns("userId", "movieId", "rating", "timestamp")
 
 
@@ -188,3 +191,81 @@ def test_positives_are_ranked_by_long_point_vectors(popbias, tmp_path, monkeypat
     affinity = study.model.affinity
     assert (affinity.posterior, affinity.dim, affinity.user_bias) == ("point", 128, False)
     assert study.training.schedule == "linear"
+
+
+ODD = ("Kunde Nr.", 'Artikel="Nr"', "gefällt")
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".parquet"])
+def test_odd_names_are_found_by_content(popbias, tmp_path, monkeypatch, ending):
+    """Of ids, ratings and times that no name gives away; and the study fits the table as it is."""
+    monkeypatch.chdir(tmp_path)
+    frame = table(unequal=False, label=[1, 2, 3, 4, 5], names=ODD)
+    frame = frame.assign(timestamp=1.5e9 + 1e5 * np.arange(ROWS), price=np.linspace(1, 2, ROWS), row=np.arange(ROWS))
+    write_table(frame.rename(columns={"timestamp": "wann"})[["row", "price", *ODD, "wann"]], f"odd{ending}")
+    code, output, error = popbias("init", "--from", f"odd{ending}")
+    assert (code, error) == (0, "")
+    assert "taken by content, since no name says so: 'Kunde Nr.' for users, 'Artikel=\"Nr\"' for items" in output
+    data = pb.Study.from_toml("study.toml").data
+    assert (data.user, data.item, data.label, data.time, data.positive_if) == (*ODD, "wann", ">=4")
+    assert "# user: found by its content." in (tmp_path / "study.toml").read_text()
+    study = declared(tmp_path / "study.toml", overrides=QUICK)
+    assert len(pb.fit(read_data(study), study=study, progress=False).popularity()) == ITEMS
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (
+            ["viewingUser", "shown_items", "n_clicks", "clickTime"],
+            ("viewingUser", "shown_items", "n_clicks", "clickTime"),
+        ),
+        (["customer_number", "movie title", "rating_time"], ("customer_number", "movie title", None, "rating_time")),
+        (["a", "b", "c"], ("a", "b", None, None)),
+    ],
+)
+def test_guesses_by_words_and_content(columns, expected):
+    values = [["x", "y", "z"] * 4, ["p", "q", "r", "s"] * 3, [0, 1] * 6]
+    last = [1_500_000_000 + day for day in range(12)]
+    frame = pd.DataFrame(dict(zip(columns, [*values[: len(columns) - 1], last], strict=True)))
+    found = Columns.of(frame, {}, "rows.csv")
+    if expected[0] == "a":  # a column of dates is there, and may be the times
+        expected = ("a", "b", None, "c")
+    assert (found.user, found.item, found.label, found.time) == expected
+
+
+def test_periods_follow_rows_per_item():
+    days = np.linspace(0, 600, 6_000) * 86_400 + 1.5e9
+    found = propose_periods(days, items=30)
+    assert (found.number, found.by) == (10, "time")
+    assert found.why == "10 slices of 60 days each, with 20 rows of an item in each on average."
+    assert propose_periods(days, items=1).number == 12
+    assert propose_periods(days, items=160).number == 1
+    assert propose_periods(None, items=1).number == 1
+    assert propose_periods(np.zeros(6_000), items=30).number == 1
+    late = np.append(days[:10] - 1e8, days[10:])  # most slices of time would be empty
+    assert propose_periods(late, items=30).by == "count"
+
+
+def test_a_log_with_times_has_a_random_walk(popbias, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = pd.concat([table()] * 2, ignore_index=True).assign(timestamp=np.arange(2 * ROWS))
+    frame.to_csv("rows.csv", index=False)
+    code, output, _ = popbias("init", "--from", "rows.csv", "--json")
+    proposal = json.loads(output)["proposal"]
+    assert (code, proposal["periods"], proposal["period_by"]) == (0, 3, "time")
+    study = declared(tmp_path / "study.toml", overrides=QUICK)
+    assert (study.data.periods, study.model.prior.drift, study.guide.name) == (3, "random-walk", "markov")
+    fitted = pb.fit(read_data(study), study=study, progress=False)
+    assert fitted.popularity()["period"].nunique() == 3
+
+
+def test_overwrite_replaces_a_study(popbias, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text("mine")
+    assert popbias("init")[0] == 5
+    assert (tmp_path / "study.toml").read_text() == "mine"
+    assert popbias("init", "--overwrite")[0] == 0
+    assert pb.Study.from_toml("study.toml").training == pb.Study().training
+    (tmp_path / "folder").mkdir()
+    assert popbias("init", "--overwrite", "-o", "folder")[0] == 5

@@ -67,7 +67,7 @@ def test_unseen_ids(popbias, folder):
 
 
 def test_a_printed_table_does_not_command_the_terminal(capsys):
-    emit(pd.DataFrame({"item": ["\x1b[2Jgone", "\u202eabc", "plain"]}), None)
+    emit(pd.DataFrame({"item": ["\x1b[2Jgone", "\u202eabc", "plain"]}), None, as_json=False)
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "\u202e" not in printed

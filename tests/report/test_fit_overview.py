@@ -2,9 +2,9 @@
 
 import ast
 import inspect
-from operator import attrgetter
 from dataclasses import replace
 from html.parser import HTMLParser
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
