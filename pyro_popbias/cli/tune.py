@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from pyro_popbias.cli.fit_and_compare import declared, read_data
 from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.errors import ConfigError, NumericalError
 from pyro_popbias.fitted import Fit, fit_study
+from pyro_popbias.storage.lock import locked
 from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.study.study import Study
 from pyro_popbias.study.toml_files import read_toml
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 RANGE = {"low", "high", "log"}
 SEARCHED_OF_DATA = {"data.negatives", "data.negative_sampling"}  # the log is read once
 RANDOM_SETTINGS = 5  # before the first that the sampler proposes by what it has seen
-LOCKED = 5  # seconds after which the lock of the log, which is held for milliseconds, is that of a process no more
 
 
 def read_space(path: Path) -> dict[str, Any]:
@@ -85,13 +85,21 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
 
     Raises:
         ConfigError: the study or space cannot be used, optuna is missing, or the folder belongs to another search.
+        RunLockedError: another process searches there.
     """
     optuna = _optuna()
     study, space = declared(path, data=data), read_space(space_path)
     if not study.training.held_out.share:
         raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
-    (folder if folder.is_dir() else require_name(folder)).mkdir(parents=True, exist_ok=True)  # a search may go on
-    search = _search(optuna, folder, study, space)
+    with locked(folder if folder.is_dir() else require_name(folder)):  # a search may go on
+        yield from _searched(_search(optuna, folder, study, space), path, space, folder, trials=trials, data=data)
+
+
+def _searched(
+    search: "optuna.Study", path: Path, space: Mapping[str, Any], folder: Path, *, trials: int, data: Path | None
+) -> Iterator[str]:
+    """Fit the settings that are missing, and write the best; yield lines of report."""
+    optuna, study = _optuna(), declared(path, data=data)
     events = read_data(study)
     done = sum(trial.state.is_finished() for trial in search.trials)
     yield f"{done} of {trials} settings tried, judged by held-out {study.training.held_out.metric}"
@@ -141,20 +149,12 @@ def _optuna() -> Any:
 def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -> "optuna.Study":
     """Return the search of a folder, new or as it was left."""
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+    from optuna.storages.journal import JournalFileBackend
 
-    # the lock is a link to this path, which a process that was killed may leave behind; its time is never up where it leads
-    # nowhere: from the folder if the path is relative, or before the log is there
-    log = str((folder / "trials.log").absolute())
-    Path(log).touch()
-    lock = JournalFileSymlinkLock(log, grace_period=LOCKED)
-    lock.acquire()
-    try:
-        _drop_torn_line(Path(log))
-    finally:
-        lock.release()
+    log, lock = folder / "trials.log", cast(Any, _Held())  # optuna asks for a class of its own
+    _drop_torn_line(log)
     search: optuna.Study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(log, lock)),
+        storage=JournalStorage(JournalFileBackend(str(log), lock)),
         study_name="popbias",
         direction="maximize",
         load_if_exists=True,
@@ -164,6 +164,17 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
         raise ConfigError(f"PB-C378: {folder} holds a search of another study or space; choose another folder")
     search.set_user_attr("of", what)
     return search
+
+
+class _Held:
+    """The lock of the log as optuna asks for it: the folder's, which this process holds, and which goes with the process."""
+
+    def acquire(self) -> bool:
+        """Return that it is held."""
+        return True
+
+    def release(self) -> None:
+        """Keep it."""
 
 
 def _drop_torn_line(log: Path) -> None:
