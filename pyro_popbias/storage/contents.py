@@ -56,9 +56,11 @@ class Contents(dict[str, bytes]):
                 self._spend(name, 2 * _decoded(column))
                 column = column.cast(field.type.value_type)
             columns[field.name] = column
-        noted = (table.schema.metadata or {}).get(b"pandas", b"{}")
+        noted = table.schema.metadata or {}
         frame: pd.DataFrame = pa.table(columns).to_pandas()
-        frame.attrs = dict(json.loads(noted).get("attributes") or {})
+        # pandas keeps them by themselves, and pyarrow from version 21 on with the types as well
+        of_pyarrow = json.loads(noted.get(b"pandas", b"{}")).get("attributes")
+        frame.attrs = dict(json.loads(noted.get(b"PANDAS_ATTRS", b"null")) or of_pyarrow or {})
         return frame
 
     def _texts(self, name: str) -> list[str]:
