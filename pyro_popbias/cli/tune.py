@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from pyro_popbias.cli.fit_and_compare import declared, read_data
-from pyro_popbias.data.atomic_files import write_atomically
-from pyro_popbias.errors import ConfigError, NumericalError
+from pyro_popbias.data.atomic_files import in_words, write_atomically
+from pyro_popbias.errors import ConfigError, NumericalError, RunFolderError
 from pyro_popbias.fitted import Fit, fit_study
 from pyro_popbias.storage.lock import locked
 from pyro_popbias.storage.run_names import require_name
@@ -86,12 +87,13 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
     Raises:
         ConfigError: the study or space cannot be used, optuna is missing, or the folder belongs to another search.
         RunLockedError: another process searches there.
+        RunFolderError: the folder cannot be written to.
     """
     optuna = _optuna()
     study, space = declared(path, data=data), read_space(space_path)
     if not study.training.held_out.share:
         raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
-    with locked(folder if folder.is_dir() else require_name(folder)):  # a search may go on
+    with locked(folder if folder.is_dir() else require_name(folder)), _said_of(folder):  # a search may go on
         yield from _searched(_search(optuna, folder, study, space), path, space, folder, trials=trials, data=data)
 
 
@@ -164,6 +166,17 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
         raise ConfigError(f"PB-C378: {folder} holds a search of another study or space; choose another folder")
     search.set_user_attr("of", what)
     return search
+
+
+@contextmanager
+def _said_of(folder: Path) -> Iterator[None]:
+    """Say of an error that names no file, such as that of a write to the log, in which folder it was."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise RunFolderError(f"PB-R100: cannot write to {folder}: {in_words(error, 0, folder)}") from error
 
 
 class _Held:
