@@ -3,8 +3,9 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -93,41 +94,39 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
     study, space = declared(path, data=data), read_space(space_path)
     if not study.training.held_out.share:
         raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
-    with locked(folder if folder.is_dir() else require_name(folder)), _said_of(folder):  # a search may go on
-        yield from _searched(_search(optuna, folder, study, space), path, space, folder, trials=trials, data=data)
-
-
-def _searched(
-    search: "optuna.Study", path: Path, space: Mapping[str, Any], folder: Path, *, trials: int, data: Path | None
-) -> Iterator[str]:
-    """Fit the settings that are missing, and write the best; yield lines of report."""
-    optuna, study = _optuna(), declared(path, data=data)
-    events = read_data(study)
-    done = sum(trial.state.is_finished() for trial in search.trials)
-    yield f"{done} of {trials} settings tried, judged by held-out {study.training.held_out.metric}"
-    for number in range(done, trials):
-        # a sampler of its own for each setting: a search that was cut off proposes what it would have, and nothing twice
-        search.sampler = optuna.samplers.TPESampler(seed=study.training.seed + number, n_startup_trials=RANDOM_SETTINGS)
-        trial = search.ask()
-        chosen = {key: _suggest(trial, key, values) for key, values in space.items()}
-        assignments = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
-        try:
-            fitted = fit_study(
-                events, declared(path, data=data, overrides=assignments), title=f"setting {number + 1}, "
+    with locked(folder if folder.is_dir() else require_name(folder)), _named(folder):  # a search may go on
+        search, events = _search(optuna, folder, study, space), read_data(study)
+        done = sum(trial.state.is_finished() for trial in search.trials)
+        yield f"{done} of {trials} settings tried, judged by held-out {study.training.held_out.metric}"
+        for number in range(done, trials):
+            # a sampler of its own for each setting: a search that was cut off proposes what it would have, and nothing twice
+            search.sampler = optuna.samplers.TPESampler(
+                seed=study.training.seed + number, n_startup_trials=RANDOM_SETTINGS
             )
-        except NumericalError as error:
-            search.tell(trial, state=optuna.trial.TrialState.FAIL)
-            yield f"{', '.join(assignments)}: {error}"
-            continue
-        value, epochs = judged(fitted)
-        if math.isnan(value):
-            search.tell(trial, state=optuna.trial.TrialState.FAIL)
-            yield f"{', '.join(assignments)}: what judges it is not a number, which counts as the worst"
-            continue
-        trial.set_user_attr("epochs", epochs)
-        search.tell(trial, value)
-        yield f"{', '.join(assignments)}: {value:.4f} after {epochs} epochs"
-    yield from _report(search, path, data, folder)
+            trial = search.ask()
+            chosen = {key: _suggest(trial, key, values) for key, values in space.items()}
+            assignments = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
+            setting = declared(path, data=data, overrides=assignments)
+            fitting = partial(fit_study, events, setting, title=f"setting {number + 1}, ")
+            yield f"{', '.join(assignments)}: {_tried(search, trial, fitting)}"
+        yield from _report(search, path, data, folder)
+
+
+def _tried(search: "optuna.Study", trial: "optuna.Trial", fitting: Callable[[], Fit]) -> str:
+    """Fit a setting and tell the search how it did; return that in words."""
+    failed = _optuna().trial.TrialState.FAIL
+    try:
+        fitted = fitting()
+    except NumericalError as error:
+        search.tell(trial, state=failed)
+        return str(error)
+    value, epochs = judged(fitted)
+    if math.isnan(value):
+        search.tell(trial, state=failed)
+        return "what judges it is not a number, which counts as the worst"
+    trial.set_user_attr("epochs", epochs)
+    search.tell(trial, value)
+    return f"{value:.4f} after {epochs} epochs"
 
 
 def judged(fitted: Fit) -> tuple[float, int]:
@@ -169,8 +168,8 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
 
 
 @contextmanager
-def _said_of(folder: Path) -> Iterator[None]:
-    """Say of an error that names no file, such as that of a write to the log, in which folder it was."""
+def _named(folder: Path) -> Iterator[None]:
+    """Name the folder in errors of the system that name no file, such as those of writes to the log."""
     try:
         yield
     except OSError as error:
@@ -180,7 +179,7 @@ def _said_of(folder: Path) -> Iterator[None]:
 
 
 class _Held:
-    """The lock of the log as optuna asks for it: the folder's, which this process holds, and which goes with the process."""
+    """The lock that optuna asks for around each write to the log: the process holds that of the folder already."""
 
     def acquire(self) -> bool:
         """Return that it is held."""

@@ -58,9 +58,8 @@ class Contents(dict[str, bytes]):
             columns[field.name] = column
         noted = table.schema.metadata or {}
         frame: pd.DataFrame = pa.table(columns).to_pandas()
-        # pandas keeps them by themselves, and pyarrow from version 21 on with the types as well
-        of_pyarrow = json.loads(noted.get(b"pandas", b"{}")).get("attributes")
-        frame.attrs = dict(json.loads(noted.get(b"PANDAS_ATTRS", b"null")) or of_pyarrow or {})
+        # pandas writes them apart; pyarrow's own note, beside the types, is only in files of newer versions
+        frame.attrs = dict(json.loads(noted.get(b"PANDAS_ATTRS", b"{}")))
         return frame
 
     def _texts(self, name: str) -> list[str]:

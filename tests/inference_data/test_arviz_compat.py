@@ -83,7 +83,7 @@ def groups(make_frame, short_training):
 @pytest.mark.parametrize("line", [0, 1])
 def test_a_user_of_each_line(groups, line, tmp_path):
     if not version("arviz").startswith("0."):
-        pytest.skip("the ArviZ here is 1: its groups are those of the other tests")
+        pytest.skip("the groups are handed over as ArviZ 0 holds them; with ArviZ 1 here, the other tests use it")
     python = sys.executable if line == 0 else python_with_arviz_1()
     if python is None:
         pytest.skip("ArviZ 1 needs Python 3.12 or later, and none of those found has it; `make arviz-1` makes one")
