@@ -105,8 +105,7 @@ class Trained:
         plain = Scorer(self.model, self.guide, self.catalogue, asked, check_interval(interval))
         if not calibrated:
             return plain
-        negatives = self.study.data.negatives or 0
-        found = Calibration.of(self.model, self.catalogue, negatives, device=self.guide.device)
+        found = Calibration.of(self.model, self.catalogue, self.study.data.negatives or 0, device=self.guide.device)
         return replace(plain, calibration=found)
 
     def judge(
@@ -165,8 +164,7 @@ class Trained:
         Raises:
             DataError: the run was saved without its interactions.
         """
-        known = self.known
-        if known is None:
+        if (known := self.known) is None:
             raise DataError(
                 f"PB-D106: {self.unsaved}, so it is not known which rows were trained on; "
                 f"{'bring the log back' if self.absent else 'fit again with them'}"
@@ -259,9 +257,8 @@ class Trained:
         Raises:
             ConfigError: the share is not a finite number.
         """
-        items = self.catalogue.items
-        values = PartialPopularity.of(self.scorer("none")).at(share).of(items)
-        return dict(zip(items, values.tolist(), strict=True))
+        values = PartialPopularity.of(self.scorer("none")).at(share).of(self.catalogue.items)
+        return dict(zip(self.catalogue.items, values.tolist(), strict=True))
 
     def popularity(self, interval: float = 0.9) -> pd.DataFrame:
         """Return the popularity posteriors, one row per cell; the report says what their intervals include.

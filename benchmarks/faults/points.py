@@ -182,7 +182,7 @@ def warm_up() -> None:
     import pyro_popbias.cli.demo  # noqa: F401
     from pyro_popbias import updating
 
-    updating.EPOCHS = 2  # type: ignore[misc]  # of which each changes files alike
+    updating.EPOCHS = 2  # type: ignore[misc]  # more write the same files
     with tempfile.TemporaryDirectory() as scratch:
         prepare(Path(scratch).resolve())
 

@@ -74,6 +74,10 @@ SECTIONS = [
         3, "kill -9", "every call of every command that writes, and 500 at random: all go on, bit-equal", kills, 60
     ),
     Section(
-        4, "full and broken disks", "every call of every command that writes: nothing lost or left over", full_disk, 30
+        4,
+        "full and broken disks",
+        "every call of every command that writes, and quotas at every tenth: nothing lost or left over",
+        full_disk,
+        30,
     ),
 ]

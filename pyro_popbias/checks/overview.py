@@ -1,13 +1,12 @@
-"""The checks of a fit at a glance: the verdict, what fails and what to do; where nothing fails, the nearest to their bounds."""
+"""The checks of a fit at a glance: the verdict, and what fails; where nothing fails, the figures that matter."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from pyro_popbias.checks.figures import figures
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.data.overview import Folded, Mark, Overview, Point
-
-NEAREST = 3  # rules that are shown where all hold
 
 
 def overview_of(findings: Sequence[Finding], verdict: str) -> Overview:
@@ -18,32 +17,21 @@ def overview_of(findings: Sequence[Finding], verdict: str) -> Overview:
         verdict: in one line.
     """
     failing = sorted((finding for finding in findings if not finding.passed), key=_share, reverse=True)
-    shown = failing or _nearest(findings)
-    others = [finding for finding in findings if finding not in shown]
-    title = f"Check: {verdict.partition(' (')[0]}"
+    others = [_point(finding) for finding in findings if finding not in failing]
+    named = figures(findings) if findings and not failing else {}
     return Overview(
-        title if failing or not shown else f"{title}. Nearest to their bounds:",
+        f"Check: {verdict.partition(' (')[0]}",
         mark="bad" if failing else "good",
-        points=[_point(finding) for finding in shown],
+        rows=[Point(words, name=name) for name, words in named.items()],
+        points=[_point(finding) for finding in failing],
         next_steps=("print(check)", "check.to_frame()", 'fit.report("report.html")'),
-        folded=[Folded(f"The other {len(others)}", points=[_point(finding) for finding in others])] if others else [],
+        folded=[Folded(f"The other {len(others)} rules" if failing else "Every rule", points=others)] if others else [],
     )
 
 
-def _nearest(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the rule of each check that is nearest to its bound, and of these the nearest."""
-    by_check: dict[str, Finding] = {}
-    for finding in findings:
-        if np.isfinite(_share(finding)) and _share(finding) > _share(by_check.get(finding.check)):
-            by_check[finding.check] = finding
-    return sorted(by_check.values(), key=_share, reverse=True)[:NEAREST]
-
-
-def _share(finding: Finding | None) -> float:
+def _share(finding: Finding) -> float:
     """Return how much of its bound a finding uses, -inf where there is none."""
-    if finding is None or not np.isfinite(finding.value) or not finding.bound > 0:
-        return -np.inf
-    return finding.value / finding.bound
+    return finding.value / finding.bound if np.isfinite(finding.value) and finding.bound > 0 else -np.inf
 
 
 def _point(finding: Finding) -> Point:

@@ -3,18 +3,21 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
 from pyro_popbias.cli.fit_and_compare import declared, read_data
 from pyro_popbias.cli.outputs import Said
-from pyro_popbias.data.atomic_files import write_atomically
-from pyro_popbias.errors import ConfigError, NumericalError
+from pyro_popbias.data.atomic_files import in_words, write_atomically
+from pyro_popbias.errors import ConfigError, NumericalError, RunFolderError
 from pyro_popbias.fitted import Fit, fit_study
+from pyro_popbias.storage.lock import locked
 from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.study.study import Study
 from pyro_popbias.study.toml_files import read_toml
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 RANGE = {"low", "high", "log"}
 SEARCHED_OF_DATA = {"data.negatives", "data.negative_sampling"}  # the log is read once
 RANDOM_SETTINGS = 5  # before the first that the sampler proposes by what it has seen
-LOCKED = 5  # seconds after which the lock of the log, which is held for milliseconds, is that of a process no more
 
 
 def read_space(path: Path) -> dict[str, Any]:
@@ -86,39 +88,46 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
 
     Raises:
         ConfigError: the study or space cannot be used, optuna is missing, or the folder belongs to another search.
+        RunLockedError: another process searches there.
+        RunFolderError: the folder cannot be written to.
     """
     optuna = _optuna()
     study, space = declared(path, data=data), read_space(space_path)
     if not study.training.held_out.share:
         raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
-    (folder if folder.is_dir() else require_name(folder)).mkdir(parents=True, exist_ok=True)  # a search may go on
-    search = _search(optuna, folder, study, space)
-    events = read_data(study)
-    done = sum(trial.state.is_finished() for trial in search.trials)
-    yield f"{done} of {trials} settings tried, judged by held-out {study.training.held_out.metric}"
-    for number in range(done, trials):
-        # a sampler of its own for each setting: a search that was cut off proposes what it would have, and nothing twice
-        search.sampler = optuna.samplers.TPESampler(seed=study.training.seed + number, n_startup_trials=RANDOM_SETTINGS)
-        trial = search.ask()
-        chosen = {key: _suggest(trial, key, values) for key, values in space.items()}
-        assignments = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
-        try:
-            fitted = fit_study(
-                events, declared(path, data=data, overrides=assignments), title=f"setting {number + 1}, "
+    with locked(folder if folder.is_dir() else require_name(folder)), _named(folder):  # a search may go on
+        search, events = _search(optuna, folder, study, space), read_data(study)
+        done = sum(trial.state.is_finished() for trial in search.trials)
+        yield f"{done} of {trials} settings tried, judged by held-out {study.training.held_out.metric}"
+        for number in range(done, trials):
+            # a sampler of its own for each setting: a search that was cut off proposes what it would have, and nothing twice
+            search.sampler = optuna.samplers.TPESampler(
+                seed=study.training.seed + number, n_startup_trials=RANDOM_SETTINGS
             )
-        except NumericalError as error:
-            search.tell(trial, state=optuna.trial.TrialState.FAIL)
-            yield f"{', '.join(assignments)}: {error}"
-            continue
-        value, epochs = judged(fitted)
-        if math.isnan(value):
-            search.tell(trial, state=optuna.trial.TrialState.FAIL)
-            yield f"{', '.join(assignments)}: what judges it is not a number, which counts as the worst"
-            continue
-        trial.set_user_attr("epochs", epochs)
-        search.tell(trial, value)
-        yield f"{', '.join(assignments)}: {value:.4f} after {epochs} epochs"
-    return (yield from _report(search, path, data, folder))
+            trial = search.ask()
+            chosen = {key: _suggest(trial, key, values) for key, values in space.items()}
+            assignments = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
+            setting = declared(path, data=data, overrides=assignments)
+            fitting = partial(fit_study, events, setting, title=f"setting {number + 1}, ")
+            yield f"{', '.join(assignments)}: {_tried(search, trial, fitting)}"
+        return (yield from _report(search, path, data, folder))
+
+
+def _tried(search: "optuna.Study", trial: "optuna.Trial", fitting: Callable[[], Fit]) -> str:
+    """Fit a setting and tell the search how it did; return that in words."""
+    failed = _optuna().trial.TrialState.FAIL
+    try:
+        fitted = fitting()
+    except NumericalError as error:
+        search.tell(trial, state=failed)
+        return str(error)
+    value, epochs = judged(fitted)
+    if math.isnan(value):
+        search.tell(trial, state=failed)
+        return "what judges it is not a number, which counts as the worst"
+    trial.set_user_attr("epochs", epochs)
+    search.tell(trial, value)
+    return f"{value:.4f} after {epochs} epochs"
 
 
 def judged(fitted: Fit) -> tuple[float, int]:
@@ -142,20 +151,12 @@ def _optuna() -> Any:
 def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -> "optuna.Study":
     """Return the search of a folder, new or as it was left."""
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+    from optuna.storages.journal import JournalFileBackend
 
-    # the lock is a link to this path, which a process that was killed may leave behind; its time is never up where it leads
-    # nowhere: from the folder if the path is relative, or before the log is there
-    log = str((folder / "trials.log").absolute())
-    Path(log).touch()
-    lock = JournalFileSymlinkLock(log, grace_period=LOCKED)
-    lock.acquire()
-    try:
-        _drop_torn_line(Path(log))
-    finally:
-        lock.release()
+    log, lock = folder / "trials.log", cast(Any, _Held())  # optuna asks for a class of its own
+    _drop_torn_line(log)
     search: optuna.Study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(log, lock)),
+        storage=JournalStorage(JournalFileBackend(str(log), lock)),
         study_name="popbias",
         direction="maximize",
         load_if_exists=True,
@@ -165,6 +166,28 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
         raise ConfigError(f"PB-C378: {folder} holds a search of another study or space; choose another folder")
     search.set_user_attr("of", what)
     return search
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Name the folder in errors of the system that name no file, such as those of writes to the log."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise RunFolderError(f"PB-R100: cannot write to {folder}: {in_words(error, 0, folder)}") from error
+
+
+class _Held:
+    """The lock that optuna asks for around each write to the log: the process holds that of the folder already."""
+
+    def acquire(self) -> bool:
+        """Return that it is held."""
+        return True
+
+    def release(self) -> None:
+        """Keep it."""
 
 
 def _drop_torn_line(log: Path) -> None:

@@ -180,7 +180,7 @@ class LogReading:
                 rows = packed(self._spool.permuted(number), edges)
                 digest.update(rows.data)
                 counts.add(rows)
-                rows.tofile(file)
+                file.write(rows.data)
                 file.flush()
                 os.fsync(file.fileno())
                 self._commit(mixed=number + 1)

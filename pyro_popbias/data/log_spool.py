@@ -45,7 +45,7 @@ class Spool:
         for path, part in zip(self._paths, np.split(rows, ends[:-1]), strict=True):
             if len(part):
                 with path.open("ab") as file:
-                    part.tofile(file)
+                    file.write(part.data)
 
     def commit(self) -> list[int]:
         """Make what was appended durable, and return the size of each file in bytes."""

@@ -56,9 +56,10 @@ class Contents(dict[str, bytes]):
                 self._spend(name, 2 * _decoded(column))
                 column = column.cast(field.type.value_type)
             columns[field.name] = column
-        noted = (table.schema.metadata or {}).get(b"pandas", b"{}")
+        noted = table.schema.metadata or {}
         frame: pd.DataFrame = pa.table(columns).to_pandas()
-        frame.attrs = dict(json.loads(noted).get("attributes") or {})
+        # pandas writes them apart; pyarrow's own note, beside the types, is only in files of newer versions
+        frame.attrs = dict(json.loads(noted.get(b"PANDAS_ATTRS", b"{}")))
         return frame
 
     def _texts(self, name: str) -> list[str]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from pyro_popbias.checks.check import Check
+from pyro_popbias.checks.figures import figures
 from pyro_popbias.checks.finding import Finding
-from pyro_popbias.checks.summary import figures, summary
+from pyro_popbias.checks.summary import summary
 from pyro_popbias.checks.thresholds import RULES
 
 WORDS = "over 60 items popularity and like rate have a correlation of 0.31"
@@ -63,7 +64,7 @@ def test_never_more_than_twelve_lines():
     ],
 )
 def test_what_does_not_apply_says_why(finding, label, words):
-    found = figures(Check((finding,), {}))
+    found = figures([finding])
     assert found[label].startswith("not compared")
     assert found[label].endswith(words)
     assert found["the model"] == "not compared with the data: its scores are not probabilities"

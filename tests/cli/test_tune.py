@@ -1,11 +1,11 @@
 """Searching a space of studies: by what judges, resumable, without a test set."""
 
 import builtins
+import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,6 +16,7 @@ from pyro_popbias.cli import fit_and_compare as running
 from pyro_popbias.cli import tune
 from pyro_popbias.cli.app import app
 from pyro_popbias.cli.tune import judged, read_space, run_tuning
+from pyro_popbias.errors import RunLockedError
 
 SPACE = """
 "model.affinity.dim" = [1, 4]
@@ -111,23 +112,12 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(files):
     assert len(tables[0]) == len(tables[0].drop_duplicates()) == done + 2
 
 
-@pytest.mark.slow
-def test_a_lock_that_was_left_behind_is_taken_over(files, monkeypatch):
-    monkeypatch.chdir(files)
-    once = [Path("study.toml"), Path("space.toml"), Path("search")]
-    list(run_tuning(*once, trials=1))
-    (files / "search" / "trials.log.lock").symlink_to((files / "search" / "trials.log").absolute())
-    began = time.monotonic()
-    assert next(run_tuning(*once, trials=2)).startswith("1 of 2 settings tried")
-    assert time.monotonic() - began < 60
-
-
-@pytest.mark.slow
-def test_a_lock_that_was_left_behind_before_there_was_a_log(files, monkeypatch):
-    monkeypatch.setattr(tune, "LOCKED", 3)
-    folder = files / "search"
-    folder.mkdir()
-    (folder / "trials.log.lock").symlink_to((folder / "trials.log").absolute())
+def test_one_process_searches_in_a_folder(files):
+    first = run_tuning(files / "study.toml", files / "space.toml", files / "search", trials=1)
+    assert next(first).startswith("0 of 1 settings tried")
+    with pytest.raises(RunLockedError, match=f"PB-R101: .*search is in use by process {os.getpid()} on "):
+        search(files, 1, out="search")
+    first.close()
     assert search(files, 1, out="search")[0].startswith("0 of 1 settings tried")
 
 

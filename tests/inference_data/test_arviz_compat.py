@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ def groups(make_frame, short_training):
 
 @pytest.mark.parametrize("line", [0, 1])
 def test_a_user_of_each_line(groups, line, tmp_path):
+    if not version("arviz").startswith("0."):
+        pytest.skip("the groups are handed over as ArviZ 0 holds them; with ArviZ 1 here, the other tests use it")
     python = sys.executable if line == 0 else python_with_arviz_1()
     if python is None:
         pytest.skip("ArviZ 1 needs Python 3.12 or later, and none of those found has it; `make arviz-1` makes one")

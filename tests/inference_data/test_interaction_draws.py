@@ -256,6 +256,8 @@ def test_predictive_plot(make_fit, group):
     mpl.use("Agg")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what ArviZ draws with is not ours
-        plot = getattr(az, "plot_ppc_dist", None) or az.plot_ppc
-        plot(data, group=group) if plot is az.plot_ppc else plot(data, group=f"{group}_predictive")
+        if hasattr(az, "plot_ppc"):
+            az.plot_ppc(data, group=group)
+        else:  # ArviZ 1
+            az.plot_ppc_dist(data, group=f"{group}_predictive")
     mpl.pyplot.close("all")

@@ -118,23 +118,24 @@ def finding(number, value, bound, *, check="items", passed=True):
     return Finding(check, f"rule {number}", value, bound, passed, f"words of rule {number}")
 
 
-def test_a_check_that_holds_shows_the_nearest_to_their_bounds():
+def test_a_check_that_holds_shows_the_figures_that_matter():
     findings = (
         finding(1, 0.1, 1.0),
-        finding(2, 0.5, 1.0),
-        finding(3, 0.9, 1.0, check="accuracy"),
+        finding(2, 0.5, 1.0, check="population"),
+        Finding("accuracy", "mean KL", 0.0123, 0.02, True, "words of the mean"),
         finding(4, np.nan, np.nan, check="evidence"),
         finding(5, 5.0, np.nan, check="prior"),
     )
     check = Check(findings, {})
     assert repr(check).splitlines() == [
-        "Check: all 4 rules hold; 1 do not apply. Nearest to their bounds:",
-        "  - accuracy, holds: words of rule 3",
-        "  - items, holds: words of rule 2",
-        '  next  print(check), check.to_frame(), fit.report("report.html")',
+        "Check: all 4 rules hold; 1 do not apply",
+        "  the model   the worst of 2 statistics is at 50% of what is allowed (rule 2, population)",
+        "  q           0.0123 nats from the exact posterior, the mean over items (at most 0.02)",
+        "  popularity  not compared with like rates",
+        '  next        print(check), check.to_frame(), fit.report("report.html")',
     ]
     text = shown(check._repr_html_())
-    assert "The other 3" in text
+    assert "Every rule" in text
     assert "evidence, does not apply: words of rule 4" in text
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pyarrow import parquet
 
 import pyro_popbias as pb
 from pyro_popbias.data import atomic_files
@@ -239,6 +240,20 @@ def test_vectors_that_are_far_larger_than_the_folder(tmp_path):
     check_sizes(
         study, {"user_count": torch.zeros(4_000, dtype=torch.uint8)}, tmp_path
     )  # dimensions are dropped in training
+
+
+def test_names_of_features_are_those_that_pandas_wrote():
+    """Not those of pyarrow, which older versions do not write."""
+    frame = pd.DataFrame({"id": ["a"], "value 0": [1.0]})
+    frame.attrs = {"names": ["age"]}
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    written = parquet.read_table(io.BytesIO(buffer.getvalue()))
+    noted = json.dumps({**json.loads(written.schema.metadata[b"pandas"]), "attributes": None}).encode()
+    as_before = io.BytesIO()
+    parquet.write_table(written.replace_schema_metadata({**written.schema.metadata, b"pandas": noted}), as_before)
+    for content in (buffer, as_before):
+        assert Contents({"users.parquet": content.getvalue()}).table("users.parquet").attrs == frame.attrs
 
 
 def test_rows_that_take_a_few_bits_each_in_the_file_are_read():
