@@ -142,7 +142,7 @@ def test_depth_that_is_allowed(tmp_path):
 def test_values_in_messages():
     assert shown("a\nb") == r"'a\nb'"
     assert shown(pd.DataFrame({"a": [1]})) == "a 0 1"
-    assert shown(nested(5_000)) == "a value of type list that is too large to print"
+    assert shown(nested(100_000)) == "a value of type list that is too large to print"
     assert shown("x" * 200).endswith("... (202 characters)")
     with pytest.raises(ConfigError, match="must be an integer from 1 to 5, not a value of type int"):
         require_integer("k", 10**5_000, 1, 5)
