@@ -73,7 +73,7 @@ def main() -> None:
     opening = ""
     try:
         with whole_words(os.environ), log_on_stderr(), one_of_several(sys.argv[1:]) as opening:
-            app()
+            app(prog_name="popbias")  # not "python -m pyro_popbias", which no shell completes
     except OSError as error:
         known = error if isinstance(error, PopBiasError) else cannot_write(error)
         sys.stderr.write(visible(f"{opening}error: {known}\n"))

@@ -28,7 +28,7 @@ def calibrate(
 
     Examples:
       popbias calibrate study.toml
-      popbias calibrate study.toml --items 2000 --set guide.name=lognormal --plot ranks.png
+      popbias calibrate study.toml --set guide.name=lognormal --plot ranks.png
     """
     from pyro_popbias.cli.simulated_calibration import run_calibration
     from pyro_popbias.errors import CheckFailed
