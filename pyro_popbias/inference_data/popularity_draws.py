@@ -15,6 +15,7 @@ from pyro_popbias.distributions import draw
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.guides import MarkovGuide, PopularityGuide
 from pyro_popbias.models import PopularityPrior, RandomWalkPrior
+from pyro_popbias.prediction.global_posteriors import global_draws
 from pyro_popbias.prediction.quality_draws import moved_by_quality, quality_draws
 from pyro_popbias.training.restarts import Chain
 
@@ -131,19 +132,18 @@ class Draws:
         if self.distribution == "prior" or not float(intercept.variance):
             return values
         model, guide = self.chains[chain].model, self.chains[chain].guide
-        moves = draw(
-            Normal(intercept.variance.new_zeros(1), intercept.variance.sqrt().reshape(1)),
-            draws=self.number,
-            seed=self.seed,
-            keys=[OF_INTERCEPT],
-            chain=chain,
-        )
+        moves = self._intercept(chain)[:, None] * float(intercept.variance.sqrt())
         moved = moves * intercept.of_cell.cpu().numpy()[code] * (self.catalogue.count[code] > 0)
         if model.affinity.item_quality is not None:
             periods = self.catalogue.periods
             moved = moved + moved_by_quality(guide, code, periods, draws=self.number, seed=self.seed, chain=chain)
         real = model.latents["popularity"].support is constraints.real
         return values + moved if real else values * np.exp(moved)
+
+    def _intercept(self, chain: int) -> np.ndarray:
+        """Return draws of the intercept in standard deviations, `(draw,)`."""
+        unit = Normal(torch.zeros(1, dtype=torch.float64), 1.0)
+        return draw(unit, draws=self.number, seed=self.seed, keys=[OF_INTERCEPT], chain=chain)[:, 0]
 
     def quality(self, chain: int, item: np.ndarray) -> np.ndarray:
         """Return draws of the quality of items in its marginal posterior, `(draw, n)` logits, which popularity moves with."""
@@ -163,8 +163,15 @@ class Draws:
                 found[site] = draw(distribution, draws=self.number, seed=self.seed, keys=keys, chain=chain)
         return found
 
+    def shared_numbers(self, chain: int) -> dict[str, np.ndarray]:
+        """Return draws of what all cells share in its joint posterior: numbers, `(draw,)`, and weights, `(draw, F)`, by name."""
+        if self.distribution == "prior":
+            return {}
+        model, guide = self.chains[chain].model, self.chains[chain].guide
+        return global_draws(model, guide, self._intercept(chain), seed=self.seed, chain=chain)
+
     def dataset(self, cells: CellCoords) -> xr.Dataset:
-        """Return popularity and quality of some cells, and a variable per site of global weights, by its features."""
+        """Return popularity and quality of some cells, the shared numbers, and a variable per site of global weights, by its features."""
         chains = range(len(self.chains))
         popularity = np.stack([self.moving_with_intercept(chain, cells.code) for chain in chains])
         found = xr.Dataset(
@@ -173,12 +180,21 @@ class Draws:
         if self.distribution == "posterior" and self.chains[0].model.affinity.item_quality is not None:
             item = cells.code[:: self.catalogue.periods] // self.catalogue.periods
             found["item_quality"] = ("chain", "draw", "item"), np.stack([self.quality(chain, item) for chain in chains])
-        weights = [self.weights(chain) for chain in chains]
-        for site in weights[0]:
-            names = np.array(self.chains[0].guide.features(site), dtype=str)
-            dims = ("chain", "draw", f"{site}_feature")
-            found[site] = xr.DataArray(np.stack([each[site] for each in weights]), dims=dims, coords={dims[-1]: names})
+        shared = [self.weights(chain) | self.shared_numbers(chain) for chain in chains]
+        for name, first in shared[0].items():
+            if all(name in each and each[name].shape == first.shape for each in shared):  # restarts differ in dimensions
+                found[name] = self._shared_variable(name, np.stack([each[name] for each in shared]))
         return found
+
+    def _shared_variable(self, name: str, values: np.ndarray) -> xr.DataArray:
+        """Return a shared number, `(chain, draw)`, or several, `(chain, draw, F)`, with the names of their features if any."""
+        dims = ("chain", "draw", f"{name}_feature" if (names := self._features(name)) else f"{name}_dimension")
+        coords = {dims[-1]: np.array(names, dtype=str)} if names else {}
+        return xr.DataArray(values, dims=dims[: values.ndim], coords=coords)
+
+    def _features(self, name: str) -> tuple[str, ...]:
+        guide = self.chains[0].guide
+        return guide.features(name) if name in guide.global_weights() else ()
 
 
 def constants_dataset(catalogue: Catalogue, cells: CellCoords) -> xr.Dataset:

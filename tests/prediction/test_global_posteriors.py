@@ -1,0 +1,102 @@
+"""Posteriors of intercept, slope, concentration and scales: against formulas of their own, in tables and in draws."""
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal
+
+import pyro_popbias as pb
+from pyro_popbias.prediction.global_posteriors import _of_scale, global_draws, global_posteriors
+from pyro_popbias.training.restarts import Chain
+
+NUMBERS = {"beta_item[0]": ("beta_item", 0), "gamma": ("gamma", None), "concentration": ("concentration", None)}
+PARAMETERS = {"gamma": "slope_parameter", "concentration": "prior.log_concentration"}
+
+
+def fit_of(affinity, **more):
+    simulation = pb.simulate("additive", "linear", users=30, items=12, interactions=900, seed=4)
+    study = pb.Study(
+        model={"name": "additive", "affinity": affinity, "exposure": "none", **more},
+        training={"epochs": 2, "phase_two": 2, "validation": 0, "device": "cpu"},
+    )
+    return pb.fit(simulation.events, study=study, progress=False)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    return fit_of({"name": "linear", "user_bias": True})
+
+
+def test_the_information_of_a_scale():
+    """Rows seen with noise e ~ Normal(0, t): the expected log likelihood of b + e, differentiated twice."""
+    scale, noise = torch.tensor(0.7, dtype=torch.float64), torch.logspace(-2, 2, 9, dtype=torch.float64)
+
+    def expected(log_scale):
+        variance, truth = (2 * log_scale).exp() + noise**2, scale**2 + noise**2
+        prior = Normal(scale.log(), 1.0).log_prob(log_scale)
+        return prior - 0.5 * (variance.log() + truth / variance).sum()
+
+    information = -torch.autograd.functional.hessian(expected, scale.log())
+    q = 1 / (scale**-2 + noise**-2)
+    [found] = _of_scale(scale.log().reshape(1), q.unsqueeze(-1))
+    assert found.base_dist.loc.item() == pytest.approx(scale.log().item())
+    assert found.base_dist.scale.item() == pytest.approx(information.rsqrt().item(), rel=1e-9)
+
+
+def test_a_scale_of_rows_that_no_label_tells_anything_about_has_its_prior():
+    [found] = _of_scale(torch.zeros(1, dtype=torch.float64), torch.ones(40, 1, dtype=torch.float64))
+    assert found.base_dist.scale.item() == 1.0
+
+
+def test_draws_have_the_moments_and_correlations_of_the_joint_posterior(linear):
+    model, guide, number = linear.model, linear.guide, 20_000
+    noise = np.random.default_rng(3).standard_normal(number)
+    draws, posteriors = global_draws(model, guide, noise, seed=1), global_posteriors(model, guide)
+    assert set(posteriors) == {"intercept", "gamma", "concentration", "user_bias_scale"}
+    for name, posterior in posteriors.items():
+        error = posterior.stddev.item() / np.sqrt(number)
+        assert abs(draws[name].mean() - posterior.mean.item()) < 5 * error
+        assert draws[name].std() == pytest.approx(posterior.stddev.item(), rel=0.05)
+    np.testing.assert_allclose(draws["intercept"], posteriors["intercept"].mean.item() + noise * draws_sd(posteriors))
+    table = linear.parameters().set_index("name")
+    assert draws["beta_item"].std(0).tolist() == pytest.approx(
+        [table.loc[f"beta_item[{k}]", "sd"] for k in range(draws["beta_item"].shape[1])], rel=0.05
+    )
+    for name, parameter in PARAMETERS.items():
+        found = np.corrcoef(draws["intercept"], np.log(draws[name]))[0, 1]
+        assert found == pytest.approx(guide.shared.correlation("affinity.intercept", parameter), abs=0.03)
+    found = np.corrcoef(draws["beta_item"][:, 0], np.log(draws["gamma"]))[0, 1]
+    assert found == pytest.approx(guide.shared.correlation("beta_item[0]", "slope_parameter"), abs=0.03)
+
+
+def draws_sd(posteriors):
+    return posteriors["intercept"].stddev.item()
+
+
+def test_arviz_has_them_beside_the_popularities_that_move_with_the_intercept(linear):
+    posterior = linear.to_arviz(draws=4_000)["posterior"]
+    table = linear.parameters().set_index("name")
+    for name in ("intercept", "gamma", "concentration", "user_bias_scale"):
+        assert posterior[name].dims == ("chain", "draw")
+        assert float(posterior[name].std()) == pytest.approx(table.loc[name, "sd"], rel=0.1)
+    assert posterior["beta_item"].dims == ("chain", "draw", "beta_item_feature")
+    of_cell = linear.guide.intercept.of_cell.numpy()
+    for place in (np.argmax(of_cell), np.argmin(of_cell)):
+        if abs(of_cell[place]) * float(linear.guide.intercept.variance.sqrt()) > 0.05:
+            pair = posterior["intercept"].values[0], np.log(posterior["popularity"].values[0, :, place])
+            assert np.sign(np.corrcoef(*pair)[0, 1]) == np.sign(of_cell[place])
+    again = linear.to_arviz(draws=4_000, items=linear.catalogue.items[:3])["posterior"]
+    assert again["gamma"].equals(posterior["gamma"])
+
+
+@pytest.mark.filterwarnings("ignore:PB-C402")
+def test_scales_of_vectors_are_one_variable_unless_restarts_differ():
+    fit = fit_of({"name": "embedding", "dim": 3, "scale": "learned"})
+    guide = fit.guide
+    rank = len(fit.model.affinity.vector_log_scale)
+    draws = global_draws(fit.model, guide, np.zeros(50), seed=0)
+    if rank:
+        assert draws["vector_scale"].shape == (50, rank)
+        assert not fit.parameters().set_index("name").loc["vector_scale[0]"].isna().any()
+    assert not any("[" in name for name in draws)
+    assert isinstance(fit.chains[0], Chain)
