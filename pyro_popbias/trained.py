@@ -342,7 +342,7 @@ class Trained:
         """Return the learned global parameters: name, mean, sd, lower, upper; the last three NaN where nobody knows them.
 
         Intercept, slope or rate, concentration and weights of features have their joint posterior's, with all cells free to move
-        (`training.global_response`, which says where there is none); their mean is the estimate.
+        (`training.global_response`, which says where there is none), scales Laplace's; their mean is the estimate.
 
         Args:
             interval: probability between lower and upper.

@@ -3,6 +3,7 @@
 | group | dims | content |
 | --- | --- | --- |
 | posterior, prior | chain, draw, item[, period] | popularity, and global weights by feature |
+| posterior | chain, draw | intercept, slope or rate, concentration, scales: what all cells share |
 | constant_data | item[, period] | count and positives |
 | observed_data | interaction | labels |
 | prior_predictive, posterior_predictive | chain, draw, interaction | labels drawn |

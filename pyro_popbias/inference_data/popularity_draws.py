@@ -171,7 +171,7 @@ class Draws:
         return global_draws(model, guide, self._intercept(chain), seed=self.seed, chain=chain)
 
     def dataset(self, cells: CellCoords) -> xr.Dataset:
-        """Return popularity and quality of some cells, the shared numbers, and a variable per site of global weights, by its features."""
+        """Return popularity and quality of some cells, what all cells share, and a variable per site of global weights."""
         chains = range(len(self.chains))
         popularity = np.stack([self.moving_with_intercept(chain, cells.code) for chain in chains])
         found = xr.Dataset(
@@ -182,7 +182,9 @@ class Draws:
             found["item_quality"] = ("chain", "draw", "item"), np.stack([self.quality(chain, item) for chain in chains])
         shared = [self.weights(chain) | self.shared_numbers(chain) for chain in chains]
         for name, first in shared[0].items():
-            if all(name in each and each[name].shape == first.shape for each in shared):  # restarts differ in dimensions
+            if all(
+                name in each and each[name].shape == first.shape for each in shared
+            ):  # restarts differ in dimensions
                 found[name] = self._shared_variable(name, np.stack([each[name] for each in shared]))
         return found
 

@@ -47,7 +47,7 @@ def global_posteriors(model: PopularityModel, guide: JointGuide) -> dict[str, Di
 def global_draws(
     model: PopularityModel, guide: JointGuide, intercept: np.ndarray, *, seed: int, chain: int = 0
 ) -> dict[str, np.ndarray]:
-    """Return draws of the same numbers from their joint posterior, `(draws,)` each; of scales of vectors `(draws, d)`, of weights `(draws, F)`.
+    """Return draws of the same numbers from the joint posterior, `(draws,)` each; those of vectors' scales and weights are tables.
 
     Args:
         model: the trained model.
@@ -133,5 +133,7 @@ def _unit(width: int, number: int, seed: int, chain: int, *, purpose: int) -> np
 def _moved(posterior: Distribution, noise: np.ndarray, place: int | None = None) -> np.ndarray:
     """Return draws of a Normal or LogNormal scalar, or of one of several, by their noise."""
     normal = posterior.base_dist if isinstance(posterior, LogNormal) else posterior
-    loc, scale = (float(each.detach() if place is None else each.detach()[place]) for each in (normal.loc, normal.scale))
+    loc, scale = (
+        float(each.detach() if place is None else each.detach()[place]) for each in (normal.loc, normal.scale)
+    )
     return np.exp(loc + scale * noise) if isinstance(posterior, LogNormal) else loc + scale * noise

@@ -25,7 +25,11 @@ def parameter_table(
     with torch.no_grad():
         rows = []
         for name, value in model.estimates().items():
-            known = {key: float(each) for key, each in summary(posteriors[name], tail).items()} if name in posteriors else {}
+            known = (
+                {key: float(each) for key, each in summary(posteriors[name], tail).items()}
+                if name in posteriors
+                else {}
+            )
             rows.append({"name": name, **unknown, **known, "mean": float(value)})
         if float(guide.residual_variance):
             rows.append({"name": "residual_variance", "mean": float(guide.residual_variance), **unknown})
