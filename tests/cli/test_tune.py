@@ -127,7 +127,7 @@ def test_data_that_cannot_be_read_leave_no_search(files):
         list(run_tuning(files / "study.toml", files / "space.toml", files / "search", trials=1, data=missing))
     study = pb.Study.from_toml(files / "study.toml")
     (files / "study.toml").write_text(study.to_toml().replace('label = "label"', 'label = "labl"'))
-    with pytest.raises(DataError, match="PB-D005.*labl"):
+    with pytest.raises(DataError, match=r"PB-D005.*labl"):
         search(files, 1)
     assert not (files / "search").exists()
     (files / "study.toml").write_text(study.to_toml())
