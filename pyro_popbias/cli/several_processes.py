@@ -70,7 +70,9 @@ def _stopped_in_order() -> Iterator[None]:
 
 def _stopped(_signal: int, _frame: FrameType | None) -> Never:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
-    sys.stderr.write("stopped by SIGTERM; a fit that has a checkpoint continues with --resume\n")
+    sys.stderr.write(
+        "stopped by SIGTERM; a fit that has a checkpoint continues with --resume, a search with the same command\n"
+    )
     raise SystemExit(128 + signal.SIGTERM)
 
 

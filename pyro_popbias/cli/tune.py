@@ -15,7 +15,7 @@ import pandas as pd
 from pyro_popbias.cli.fit_and_compare import declared, read_data
 from pyro_popbias.cli.outputs import Said
 from pyro_popbias.data.atomic_files import in_words, write_atomically
-from pyro_popbias.errors import ConfigError, NumericalError, RunFolderError
+from pyro_popbias.errors import ConfigError, CorruptCheckpointError, NumericalError, PopBiasError, RunFolderError
 from pyro_popbias.fitted import Fit, fit_study
 from pyro_popbias.storage.lock import locked
 from pyro_popbias.storage.run_names import require_name
@@ -88,15 +88,18 @@ def run_tuning(path: Path, space_path: Path, folder: Path, *, trials: int, data:
 
     Raises:
         ConfigError: the study or space cannot be used, optuna is missing, or the folder belongs to another search.
+        DataError: the data cannot be read; nothing is written.
         RunLockedError: another process searches there.
         RunFolderError: the folder cannot be written to.
+        CorruptCheckpointError: its log is damaged.
     """
     optuna = _optuna()
     study, space = declared(path, data=data), read_space(space_path)
     if not study.training.held_out.share:
         raise ConfigError("PB-C376: [training] validation = 0 holds no rows out, so that nothing judges settings")
+    events = read_data(study)
     with locked(folder if folder.is_dir() else require_name(folder)), _named(folder):  # a search may go on
-        search, events = _search(optuna, folder, study, space), read_data(study)
+        search = _search(optuna, folder, study, space)
         done = sum(trial.state.is_finished() for trial in search.trials)
         yield f"{done} of {trials} settings tried, judged by held-out {study.training.held_out.metric}"
         for number in range(done, trials):
@@ -155,12 +158,15 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
 
     log, lock = folder / "trials.log", cast(Any, _Held())  # optuna asks for a class of its own
     _drop_torn_line(log)
-    search: optuna.Study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(log), lock)),
-        study_name="popbias",
-        direction="maximize",
-        load_if_exists=True,
-    )
+    try:
+        search: optuna.Study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(log), lock)),
+            study_name="popbias",
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptCheckpointError(f"PB-R160: {log} is damaged, {error!r}; choose another folder") from error
     what = sha256((study.to_toml() + json.dumps(space, sort_keys=True)).encode()).hexdigest()
     if search.user_attrs.get("of", what) != what:
         raise ConfigError(f"PB-C378: {folder} holds a search of another study or space; choose another folder")
@@ -170,11 +176,12 @@ def _search(optuna: Any, folder: Path, study: Study, space: Mapping[str, Any]) -
 
 @contextmanager
 def _named(folder: Path) -> Iterator[None]:
-    """Name the folder in errors of the system that name no file, such as those of writes to the log."""
+    """Say errors of the system in a search's own files in words; those of writes to the log name no file."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
+        named = Path(error.filename or folder).absolute()
+        if isinstance(error, PopBiasError) or folder.absolute() not in (named, *named.parents):
             raise
         raise RunFolderError(f"PB-R100: cannot write to {folder}: {in_words(error, 0, folder)}") from error
 

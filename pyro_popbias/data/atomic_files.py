@@ -18,6 +18,7 @@ from pyro_popbias.errors import RunFolderError
 
 TEMPORARY = ".tmp-"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SMALL = 50_000  # bytes; fewer are not said in MB
 
 
 def sha256(content: bytes) -> str:
@@ -50,7 +51,7 @@ def in_words(error: OSError, size: int, folder: Path) -> str:
 
     Args:
         error: the error.
-        size: bytes that were to be written.
+        size: bytes that were to be written; 0 where nobody knows.
         folder: where.
     """
     said = error.strerror or str(error)
@@ -59,7 +60,8 @@ def in_words(error: OSError, size: int, folder: Path) -> str:
     free = "an unknown number of"
     with suppress(OSError):
         free = f"{shutil.disk_usage(folder).free / 1e6:.1f}"
-    return f"{said} (need {size / 1e6:.1f} MB, {free} MB free); what was there is unchanged, make room and run it again"
+    need = f"need {size / 1e6:.1f} MB, " if size >= SMALL else f"need {size} bytes, " if size else ""
+    return f"{said} ({need}{free} MB free); what was there is unchanged, make room and run it again"
 
 
 @contextmanager

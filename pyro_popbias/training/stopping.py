@@ -68,7 +68,9 @@ def training_is_over() -> None:
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
     if not _asked.by_training or _asked.to_end:
-        _leave("stopped by SIGTERM; a fit that has a checkpoint continues with --resume")
+        _leave(
+            "stopped by SIGTERM; a fit that has a checkpoint continues with --resume, a search with the same command"
+        )
     _asked.to_end = True
     sys.stderr.write("SIGTERM: stopping after this epoch, with its checkpoint; a second one stops at once\n")
 

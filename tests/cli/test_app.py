@@ -406,7 +406,7 @@ def test_interrupted_fit_is_resumed_bit_for_bit(popbias, folder, monkeypatch, ep
 def test_killed_fit_is_resumed_bit_for_bit(popbias, folder):
     arguments = ["fit", "study.toml", "--set", "training.epochs=25", "--set", "training.validation=0.0"]
     child = subprocess.Popen(command(*arguments, "--out", "killed"), env=os.environ | {"OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (folder / "killed" / "checkpoints" / "000003.json").exists() and child.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -16,7 +16,7 @@ from pyro_popbias.cli import fit_and_compare as running
 from pyro_popbias.cli import tune
 from pyro_popbias.cli.app import app
 from pyro_popbias.cli.tune import judged, read_space, run_tuning
-from pyro_popbias.errors import RunLockedError
+from pyro_popbias.errors import CorruptCheckpointError, DataError, RunFolderError, RunLockedError
 
 SPACE = """
 "model.affinity.dim" = [1, 4]
@@ -119,6 +119,37 @@ def test_one_process_searches_in_a_folder(files):
         search(files, 1, out="search")
     first.close()
     assert search(files, 1, out="search")[0].startswith("0 of 1 settings tried")
+
+
+def test_data_that_cannot_be_read_leave_no_search(files):
+    missing = files / "nothere.csv"
+    with pytest.raises(RunFolderError, match=r"^PB-R022: cannot read .*nothere.csv"):
+        list(run_tuning(files / "study.toml", files / "space.toml", files / "search", trials=1, data=missing))
+    study = pb.Study.from_toml(files / "study.toml")
+    (files / "study.toml").write_text(study.to_toml().replace('label = "label"', 'label = "labl"'))
+    with pytest.raises(DataError, match=r"PB-D005.*labl"):
+        search(files, 1)
+    assert not (files / "search").exists()
+    (files / "study.toml").write_text(study.to_toml())
+    assert search(files, 1)[0].startswith("0 of 1")
+
+
+def test_a_damaged_log_is_refused(files):
+    search(files, 1)
+    log = files / "search" / "trials.log"
+    whole = log.read_text()
+    for damaged in (f"{whole}garbage\n", f"{whole}[]\n", f'{whole}{{"op_code": 4}}\n'):
+        log.write_text(damaged)
+        with pytest.raises(CorruptCheckpointError, match=r"PB-R160: .*trials\.log is damaged"):
+            search(files, 2)
+    log.write_text(whole)
+    assert search(files, 2)[0].startswith("1 of 2")
+
+
+def test_errors_of_the_system_in_its_own_files_are_said_in_words(files):
+    (files / "search" / "trials.log").mkdir(parents=True)
+    with pytest.raises(RunFolderError, match=r"^PB-R100: cannot write to .*search: Is a directory"):
+        search(files, 1)
 
 
 def test_only_the_data_of_the_study_are_read(files, monkeypatch):
