@@ -47,7 +47,7 @@ def global_posteriors(model: PopularityModel, guide: JointGuide) -> dict[str, Di
 def global_draws(
     model: PopularityModel, guide: JointGuide, intercept: np.ndarray, *, seed: int, chain: int = 0
 ) -> dict[str, np.ndarray]:
-    """Return draws of the same numbers from the joint posterior, `(draws,)` each; those of vectors' scales and weights are tables.
+    """Return draws of these numbers from the joint posterior, `(draws,)` each; those of vectors' scales and weights are tables.
 
     Args:
         model: the trained model.
