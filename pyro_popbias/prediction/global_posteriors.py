@@ -14,6 +14,7 @@ The programs learn these as points. Their posteriors are Laplace approximations,
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ def _unit(width: int, number: int, seed: int, chain: int, *, purpose: int) -> np
 
 def _moved(posterior: Distribution, noise: np.ndarray, place: int | None = None) -> np.ndarray:
     """Return draws of a Normal or LogNormal scalar, or of one of several, by their noise."""
-    normal = posterior.base_dist if isinstance(posterior, LogNormal) else posterior
+    normal = cast(Normal, posterior.base_dist if isinstance(posterior, LogNormal) else posterior)
     loc, scale = (
         float(each.detach() if place is None else each.detach()[place]) for each in (normal.loc, normal.scale)
     )
