@@ -82,22 +82,6 @@ def test_the_record_is_what_the_programs_do(events, model, guide, monkeypatch):
         torch.testing.assert_close(gradient, theirs[name], rtol=1e-6, atol=1e-6 * float(gradient.abs().max()))
 
 
-def test_walks_are_padded_to_all_periods_of_the_items_that_a_batch_can_have():
-    events = pb.simulate(users=60, items=30, interactions=600, periods=4, seed=1).events
-    walk = {"name": "lognormal", "drift": "random-walk"}
-    study = pb.Study(
-        model={"affinity": POINT, "prior": walk},
-        guide={"name": "markov"},
-        training={"batch_size": 12, "device": "cpu"},
-    )
-    each = pair(events, study=study)
-    with local_parameters():
-        loss = each.objective(each.model, each.guide)
-        loss(next(each.batches()))
-        padded = CompiledLoss(each, loss)._padded(next(each.batches()), [])
-    assert len(padded.cell) == 12 * 4  # not 12, as where a batch has the cells of its rows
-
-
 @pytest.mark.parametrize("affinity", [POINT, MEAN_FIELD], ids=["point", "mean-field"])
 def test_large_tables_are_read_row_by_row(events, affinity, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda record, **_: record)
