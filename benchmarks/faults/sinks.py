@@ -170,7 +170,7 @@ def terminal(texts: Sequence[str]) -> list[str]:
     """Return control characters that a printed table sends to a terminal."""
     out = io.StringIO()
     with redirect_stdout(out):
-        emit(pd.DataFrame({"item": list(texts)}), None)
+        emit(pd.DataFrame({"item": list(texts)}), None, as_json=False)
     return sorted(
         {repr(letter) for letter in out.getvalue() if letter != "\n" and not letter.isprintable() and letter < "\xa0"}
     )

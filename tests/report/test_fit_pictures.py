@@ -94,7 +94,7 @@ def test_matplotlib_is_imported_when_the_first_picture_is_drawn(module):
     imported |= {alias.name for each in tops if isinstance(each, ast.Import) for alias in each.names}
     assert not [name for name in imported if name.startswith("matplotlib")]
     of_report = {name for name in imported if name.startswith("pyro_popbias.report")}
-    assert of_report <= {"pyro_popbias.report.fit_pictures", "pyro_popbias.report.titles"}
+    assert of_report <= {f"pyro_popbias.report.{name}" for name in ("fit_overview", "fit_pictures", "titles")}
 
 
 @pytest.mark.parametrize("name", PICTURES)
