@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import pyro_popbias as pb
+
 ROOT = Path(__file__).parents[1]
 SKIPPED = shutil.ignore_patterns(".[!c]*", "build", "dist", "*.egg-info", "__pycache__", "docs", "tests", "benchmarks")
 
@@ -36,3 +38,10 @@ def test_builds_are_reproducible(tmp_path):
         assert [path.suffix for path in files] == [".whl", ".gz"]
         found.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
     assert found[0] == found[1]
+
+
+def test_all_that_names_a_version_names_this_one():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {pb.__version__}\n" in citation
+    released = citation.split('date-released: "')[1].partition('"')[0]
+    assert f"\n## [{pb.__version__}] - {released}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
