@@ -11,6 +11,7 @@ from pyro_popbias.assembly.compatibility import check_fit
 from pyro_popbias.assembly.pair import assemble, with_names
 from pyro_popbias.cli.fit_summary import fit_record, fit_summary
 from pyro_popbias.cli.outputs import Said
+from pyro_popbias.cli.pictures import require_png, write_picture
 from pyro_popbias.comparison import compare
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.readers import read_interactions
@@ -96,6 +97,7 @@ def run_fit(
     resume: bool = False,
     keep_data: bool = True,
     overwrite: bool = False,
+    plot: Path | None = None,
 ) -> Said:
     """Fit a study file and write its run folder; yield lines of report, and return it.
 
@@ -111,6 +113,7 @@ def run_fit(
         resume: whether each restart continues from its last checkpoint; study, data and restarts must be the same.
         keep_data: whether the folder holds the interactions.
         overwrite: whether a run that the folder holds is replaced once the new one is complete; it is fitted beside it.
+        plot: .png file of the popularity of items.
 
     Returns:
         The run, its data and what was reached; nothing in a process that takes part in the fit of another one.
@@ -121,6 +124,7 @@ def run_fit(
     study = declared(path, data=data, model=model, guide=guide, overrides=overrides)
     restart_seeds(study.training.seed, restarts)  # refused before the data are read
     require_jobs(jobs)
+    require_png(plot)
     launch = Launch.here()
     if launch.processes > 1 and jobs is not None:
         raise ConfigError("PB-C476: --jobs is for fits that have a process each; under torchrun leave it out")
@@ -138,7 +142,12 @@ def run_fit(
                 checkpointing = run.checkpoints_elsewhere(assemble(events, study))
         fitted = fit_study(events, study, restarts=restarts, jobs=jobs, checkpointing=checkpointing)
         run.finish(fitted, data=keep_data)
-    return (yield from _reached(fitted, events, folder))
+    record = yield from _reached(fitted, events, folder)
+    if plot is None:
+        return record
+    write_picture(fitted.plot.popularity(), plot)
+    yield f"popularity of items: {plot}"
+    return {**record, "plot": plot}
 
 
 def run_update(

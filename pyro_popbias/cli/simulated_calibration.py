@@ -7,10 +7,9 @@ from pyro_popbias.assembly.compatibility import check_fit, check_given
 from pyro_popbias.checks.known_world import known_pair, with_given_affinity
 from pyro_popbias.checks.simulated_ranks import SimulatedRanks, simulated_ranks
 from pyro_popbias.cli.outputs import Said, refuse_missing_folder
+from pyro_popbias.cli.pictures import require_png, write_picture
 from pyro_popbias.cli.simulate_study import declared_simulation
-from pyro_popbias.data.atomic_files import write_atomically
 from pyro_popbias.data.table_files import file_ending, write_table
-from pyro_popbias.errors import ConfigError
 from pyro_popbias.simulation.simulate import simulate
 from pyro_popbias.study.study import Study
 from pyro_popbias.training.restarts import train_restart
@@ -48,9 +47,8 @@ def run_calibration(
     """
     if output is not None:
         file_ending(output)
-    if plot is not None and plot.suffix != ".png":
-        raise ConfigError(f"PB-C451: the plot {plot} is not a .png file; choose a name that ends in .png")
-    refuse_missing_folder(output, plot)
+    require_png(plot)
+    refuse_missing_folder(output)
     items = require_integer("items", items, 1)
     rows = ROWS * items if interactions is None else interactions
     found = calibrated(Study.from_toml(path, overrides), items=items, interactions=rows, seed=seed)
@@ -100,7 +98,6 @@ def calibrated(study: Study, *, items: int, interactions: int, seed: int) -> Sim
 
 
 def _draw(found: SimulatedRanks, path: Path) -> None:
-    from pyro_popbias.report.figure import as_png  # matplotlib takes a while to import
-    from pyro_popbias.report.rank_plot import rank_plot
+    from pyro_popbias.report.rank_plot import rank_plot  # matplotlib takes a while to import
 
-    write_atomically(path, as_png(rank_plot(found)))
+    write_picture(rank_plot(found), path)

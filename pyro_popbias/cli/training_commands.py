@@ -30,6 +30,7 @@ def fit(
     assignments: Assignments = None,
     restarts: Annotated[int, typer.Option(help="Number of independent fits: the best is kept, with the others.")] = 1,
     jobs: Jobs = None,
+    plot: Annotated[Path | None, typer.Option(help="Where to draw the popularity of items, a .png file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint of the run.")] = False,
     no_data: NoData = False,
     overwrite: Overwrite = False,
@@ -43,11 +44,13 @@ def fit(
 
     Examples:
       popbias fit study.toml --out run
+      popbias fit study.toml --out run --plot popularity.png
       popbias fit study.toml --out run --guide lognormal --set training.epochs=5
       popbias fit study.toml --out run --resume
     """
     from pyro_popbias.cli.fit_and_compare import run_fit
 
+    refuse_input_as_output(plot, study, data)
     lines = run_fit(
         study,
         out,
@@ -60,6 +63,7 @@ def fit(
         resume=resume,
         keep_data=not no_data,
         overwrite=overwrite,
+        plot=plot,
     )
     say(lines, "continue with --resume" + " --overwrite" * overwrite, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""`--overwrite`: a run is replaced whole once its successor is complete, and nothing that is not of a run is lost."""
+"""`--overwrite`: a run is replaced whole once its successor is complete, and nothing that is not of a run is lost; `--plot`."""
 
 import os
 import shutil
@@ -23,6 +23,16 @@ FIT = [
     "--set",
     "training.phase_two=0",
 ]
+
+
+def test_a_fit_draws_popularity(popbias, folder):
+    code, out, _ = popbias(*FIT, "--plot", "popularity.png")
+    assert code == 0
+    assert out.splitlines()[-1] == "popularity of items: popularity.png"
+    assert (folder / "popularity.png").read_bytes().startswith(b"\x89PNG")
+    code, _, error = popbias(*FIT[:2], "--out", "other", "--plot", "popularity.svg")
+    assert (code, error.split(":")[1].strip()) == (2, "PB-C451")
+    assert not (folder / "other").exists()
 
 
 @pytest.fixture
