@@ -3,11 +3,13 @@
 import hashlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
 from pyro_popbias.version import __version__
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))  # error_directive
 
 
 def package_hash():
@@ -25,13 +27,26 @@ project = "pyro-popbias"
 author = "the pyro-popbias contributors"
 version = release = __version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "error_directive"]
 html_theme = "pydata_sphinx_theme"
-html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
-exclude_patterns = ["_build", "jupyter_execute"]
+html_title = f"pyro-popbias {__version__}"
+# the groups of pages are many: the header names none of them, the left column all
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "navbar_center": [],
+    "show_nav_level": 1,
+    "navigation_depth": 2,
+}
+html_sidebars = {"**": ["navigation"]}
+exclude_patterns = ["_build", "_templates", "jupyter_execute"]
 default_role = "code"  # docstrings write `name` for code
 
-myst_enable_extensions = ["dollarmath"]
+templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+
+myst_enable_extensions = ["dollarmath", "colon_fence"]
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / ".jupyter_cache" / package_hash())
 nb_execution_raise_on_error = True
