@@ -29,6 +29,7 @@ version = release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "error_directive"]
 html_theme = "pydata_sphinx_theme"
+WIDE = ["index", *(f"coming-from-{name}" for name in ("recbole", "scvi-tools", "pymc", "bambi"))]
 html_title = f"pyro-popbias {__version__}"
 # the groups of pages are many: the header names none of them, the left column all
 html_theme_options = {
@@ -37,6 +38,8 @@ html_theme_options = {
     "navbar_center": [],
     "show_nav_level": 1,
     "navigation_depth": 2,
+    # what stands side by side needs the width of the right column
+    "secondary_sidebar_items": {"**": ["page-toc", "sourcelink"]} | {name: [] for name in WIDE},
 }
 html_sidebars = {"**": ["navigation"]}
 exclude_patterns = ["_build", "_templates", "jupyter_execute"]
@@ -47,6 +50,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / ".jupyter_cache" / package_hash())
 nb_execution_raise_on_error = True

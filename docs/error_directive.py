@@ -1,4 +1,4 @@
-"""The directive of the page of error codes: each code with its messages, an anchor such as #pb-d490, and its place in the search."""
+"""The directive of the page of error codes: messages, an anchor such as #pb-d490, and an object for the search."""
 
 from docutils import nodes
 from error_codes import messages

@@ -1,4 +1,4 @@
-"""The pages: a page for every module, studies that are allowed, words that are explained, and the README's example as it stands."""
+"""The pages: one for every module, studies that are allowed, words that are explained, and the README's example as it stands."""
 
 import inspect
 import re
