@@ -2,6 +2,7 @@
 
 from docutils import nodes
 from error_codes import messages
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -22,7 +23,8 @@ class ErrorCodes(SphinxDirective):
         anchor = code.lower()
         self.env.domains.standard_domain.note_object("errorcode", code, anchor, location=self.get_location())
         link = nodes.reference("", code, refuri=f"#{anchor}")
-        term = nodes.term("", "", link, ids=[anchor])
+        index = addnodes.index(entries=[("single", code, anchor, "main", None)])  # the search has such entries first
+        term = nodes.term("", "", link, index, ids=[anchor])
         body = nodes.definition()
         for file, found in rows.groupby("file", sort=False):
             body += [nodes.paragraph("", message) for message in found["message"].drop_duplicates()]
