@@ -27,7 +27,10 @@ class ErrorCodes(SphinxDirective):
         term = nodes.term("", "", link, index, ids=[anchor])
         body = nodes.definition()
         for file, found in rows.groupby("file", sort=False):
-            body += [nodes.paragraph("", message) for message in found["message"].drop_duplicates()]
+            body += [
+                nodes.paragraph("", message, support_smartquotes=False)
+                for message in found["message"].drop_duplicates()
+            ]
             body += nodes.paragraph("", "", nodes.literal("", file), classes=["error-file"])
         return nodes.definition_list_item("", term, body)
 
