@@ -79,7 +79,8 @@ nitpick_ignore_regex += [
 nitpick_ignore_regex += [
     ("py:class", r"(FieldInfo|NoneType|Strict|AllowInfNan|[GL][et]|[-+.e0-9]+)"),
     ("py:class", r"pyro_popbias\..*\._\w+"),
-    ("py:class", r"list\[dict\[str"),
+    ("py:class", r"(list\[dict|tuple)\[str"),
+    ("py:obj", r"typing\.Annotated\[bool"),
     # the tags of `[training] validation`, a number or a table
     ("py:class", r"number|table|pyro_popbias\.study\.validation_config\.Annotated"),
 ]
