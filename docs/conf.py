@@ -3,11 +3,13 @@
 import hashlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
 from pyro_popbias.version import __version__
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))  # error_directive
 
 
 def package_hash():
@@ -25,13 +27,30 @@ project = "pyro-popbias"
 author = "the pyro-popbias contributors"
 version = release = __version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "error_directive"]
 html_theme = "pydata_sphinx_theme"
-html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
-exclude_patterns = ["_build", "jupyter_execute"]
+WIDE = ["index", *(f"coming-from-{name}" for name in ("recbole", "scvi-tools", "pymc", "bambi"))]
+html_title = f"pyro-popbias {__version__}"
+# the groups of pages are many: the header names none of them, the left column all
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "navbar_center": [],
+    "show_nav_level": 1,
+    "navigation_depth": 2,
+    # what stands side by side needs the width of the right column
+    "secondary_sidebar_items": {"**": ["page-toc", "sourcelink"]} | {name: [] for name in WIDE},
+}
+html_sidebars = {"**": ["navigation"]}
+exclude_patterns = ["_build", "_templates", "jupyter_execute"]
 default_role = "code"  # docstrings write `name` for code
 
-myst_enable_extensions = ["dollarmath"]
+templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / ".jupyter_cache" / package_hash())
 nb_execution_raise_on_error = True
@@ -60,7 +79,8 @@ nitpick_ignore_regex += [
 nitpick_ignore_regex += [
     ("py:class", r"(FieldInfo|NoneType|Strict|AllowInfNan|[GL][et]|[-+.e0-9]+)"),
     ("py:class", r"pyro_popbias\..*\._\w+"),
-    ("py:class", r"list\[dict\[str"),
+    ("py:class", r"(list\[dict|tuple)\[str"),
+    ("py:obj", r"typing\.Annotated\[bool"),
     # the tags of `[training] validation`, a number or a table
     ("py:class", r"number|table|pyro_popbias\.study\.validation_config\.Annotated"),
 ]

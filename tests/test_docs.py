@@ -1,14 +1,20 @@
-"""The pages: a page for every module, and the README's example as it stands there."""
+"""The pages: one for every module, studies that are allowed, words that are explained, and the README's example as it stands."""
 
+import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import pyro_popbias as pb
+from pyro_popbias.report.fit_pictures import PICTURES
+
 ROOT = Path(__file__).parents[1]
-API = ROOT / "docs" / "api"
+DOCS = ROOT / "docs"
+API = DOCS / "api"
 HOMES = {"pyro_popbias": "pyro_popbias", "models": "pyro_popbias.models", "guides": "pyro_popbias.guides"}
 
 
@@ -40,6 +46,58 @@ def test_a_caption_of_the_reference_has_one_folder():
     assert all(module.count(".") <= 1 for module in first + last)
     for package, *inner in folders:
         assert inner == sorted(module for module in modules() if module.startswith(f"{package}."))
+
+
+def page(name):
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def studies(name):
+    """Return the TOML blocks of a page, by the line that opens them."""
+    for found in re.finditer(r"^```toml\n(.*?)^```", page(name), flags=re.DOTALL | re.MULTILINE):
+        yield pytest.param(found[1], id=f"{name}-{page(name)[: found.start()].count(chr(10)) + 1}")
+
+
+@pytest.mark.parametrize("text", [*studies("which-variant"), *studies("coming-from-recbole")])
+def test_a_study_of_the_pages_is_one_that_is_fitted(text, tmp_path):
+    """Keys and values are read, the parts go together, and columns are named where files are read."""
+    (tmp_path / "study.toml").write_text(text, encoding="utf-8")
+    study = pb.Study.from_toml(tmp_path / "study.toml")
+    table = pb.variants().set_index(["model", "prior", "guide"])
+    variant = table.loc[(study.model.name, study.model.prior.name, study.guide.name)]
+    assert variant["allowed"], variant["reason"]
+    assert study.data.label or "exposure" not in tomllib.loads(text)["model"] or study.model.exposure == "none"
+
+
+def test_every_row_of_the_decision_table_has_its_study():
+    text = page("which-variant")
+    rows = re.findall(r"^\| .*? \| \[\w+\]\(#(\w+)\) \| ([\w-]+),", text, flags=re.MULTILINE)
+    assert len(rows) >= 10
+    for anchor, model in rows:
+        section = re.split(r"^\(\w+\)=$", text.partition(f"\n({anchor})=\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+        assert "*Caveat*" in section, f"#{anchor} has no caveat"
+        assert tomllib.loads(re.search(r"```toml\n(.*?)```", section, flags=re.DOTALL)[1])["model"]["name"] == model
+
+
+def test_every_term_of_the_glossary_says_where_it_is_used():
+    entries = re.findall(
+        r"^(\S.*)\n((?:  .*\n)+)", page("glossary").partition("```{glossary}\n")[2], flags=re.MULTILINE
+    )
+    assert len(entries) >= 25
+    for term, text in entries:
+        linked = re.findall(r"\]\(([\w-]+)\.md(?:#[\w-]+)?\)", re.sub(r"\s+", " ", text).replace("] (", "]("))
+        assert linked, f"{term} names no page"
+        assert all((DOCS / f"{name}.md").exists() for name in linked), f"{term} names a page that is not there"
+
+
+def test_the_topics_have_all_that_a_user_calls():
+    text = page("topics")
+    public = [f"pb.{name}" for name in pb.__all__ if not name.startswith("__")]
+    methods = [f"fit.{name}" for name, _ in inspect.getmembers(pb.Fit, inspect.isfunction) if not name.startswith("_")]
+    pictures = [f"fit.plot.{name}" for name in PICTURES]
+    internal = {"fit.chains", "fit.scorer", "fit.known"}
+    missing = [name for name in [*public, *methods, *pictures] if f"`{name}" not in text and name not in internal]
+    assert not missing, "put them on docs/topics.md"
 
 
 @pytest.mark.slow

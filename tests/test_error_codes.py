@@ -1,6 +1,7 @@
 """The page of error codes: every code of the source is on it, and means one thing."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ def test_every_code_is_on_the_page(codes):
     assert set(table["code"]) == codes.source_codes()
     assert table["message"].ne("").all()
     assert "\nerrors\n" in (DOCS / "index.md").read_text(encoding="utf-8")
-    assert "messages()" in (DOCS / "errors.md").read_text(encoding="utf-8")
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    assert set(table["code"].str[:4]) == set(re.findall(r"^```{error-codes} (PB-\w)$", page, flags=re.MULTILINE))
 
 
 def test_messages_are_read_as_written(codes):

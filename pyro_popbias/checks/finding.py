@@ -28,6 +28,6 @@ class Finding:
 
     @property
     def measured(self) -> str:
-        """The words without the remedy: what was found."""
+        """What was found, in words without the remedy."""
         found = self.words.removesuffix(".").removesuffix(self.remedy) if self.remedy else self.words
         return found.rstrip(" ;:.")
