@@ -1,12 +1,13 @@
 """A fit as a folder of Parquet files, for indexes of vectors such as those of faiss and hnswlib, and for tables of lists.
 
-| file | rows | columns |
+| file | a row is | columns |
 | --- | --- | --- |
-| `items.parquet` | an item, in the order of the fit | item, vector (i, b_i), popularity with its 90 % interval in the last period with rows, quality where items have one, count, positives, cold |
+| `items.parquet` | an item | item, vector (i, b_i), popularity, quality where items have one, count, positives, cold |
 | `users.parquet` | a user | user, vector (u, 1), offset: inner product + offset is the mean of the logit x |
 | `lists.parquet` | an item of a user's list | what `fit.recommend` returns |
 | `manifest.json` | | what the vectors are, how exact, by which study and versions, and the SHA-256 of each file |
 
+Popularity is that of the last period with rows; it and quality have 90 % intervals. Rows are in the order of the fit's codes.
 The inner product of a user's and an item's vector ranks items as the fit does (`interfaces.inner_products` says when). It does
 not leave out what the user has seen: ask the index for more than are needed, and drop these. The folder is written whole or not
 at all; rows are converted a block at a time.
