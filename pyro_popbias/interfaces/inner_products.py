@@ -4,10 +4,10 @@ A fit scores user u and item i by E[p_i(x)] over x = u . i + b_i + (what all ite
 index that finds the largest inner products of (u, 1) and (i, b_i) ranks the same where E[p_i(x)] increases with its mean, by the
 same function for all items of a user:
 
-| popularity | p_i | (u, 1) . (i, b_i) |
+| popularity | p_i | ranks |
 | --- | --- | --- |
-| `population`; `prior` where it is that of all items; `none`; a number | the same for all items, in every model | exactly |
-| a value per item, a share of a forecast | sigma(x + slope t(z_i)) of `additive`, `inverse-logistic` | exactly, slope t(z_i) being part of b_i |
+| `population`; `prior` if shared; `none`; a number | the same for all items, in every model | exactly |
+| a value per item, a forecast | sigma(x + slope t(z_i)) of `additive`, `inverse-logistic` | exactly, with that term in b_i |
 | the same | sigma(x) g(z_i) of `product`, (ELU(x) + 1) z_i^e of `pda` | no: what g is worth depends on x |
 | the same, where users differ in conformity | sigma(x + (slope + d_u) t(z_i)) | no: the variance of d_u counts by t(z_i) |
 | `posterior`, `forecast`, `prior` where items have their own | an integral over each item's own distribution | no |
