@@ -143,7 +143,8 @@ class PopBiasRecommender(_Base):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the likelier label of each pair, `(N,)`; of equally likely ones the first."""
-        return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)])
+        is_positive = self.predict_proba(X)[:, 1] > 0.5
+        return np.asarray(self.classes_[is_positive.astype(int)])
 
     def recommend(self, users: Iterable[Any] | None = None, k: int = 10, *, exclude_seen: bool = True) -> pd.DataFrame:
         """Return the k items of highest score of each user.

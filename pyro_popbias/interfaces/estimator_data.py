@@ -71,8 +71,8 @@ def labels(y: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
         return np.array([0, 1], dtype=classes.dtype), label.astype(int)
     if len(classes) != 2:
         raise DataError(
-            f"PB-D514: y has {len(classes)} different values, and labels have two classes; make some of ratings by y >= 4. "
-            "Unknown label type where it is continuous"
+            f"PB-D514: Unknown label type: y has {len(classes)} different values. Only binary classification is supported; make "
+            "labels of ratings by y >= 4"
         )
     return classes, (label == classes[1]).astype(int)
 

@@ -1,4 +1,4 @@
-"""Exports: vectors whose inner products rank as the fit does, wherever that is claimed, and folders that are whole or not there."""
+"""Exports: inner products rank as the fit does wherever that is claimed, and folders are whole or not there."""
 
 import json
 import shutil
@@ -70,10 +70,10 @@ def test_largest_inner_products_are_the_lists_of_the_fit(model, mode, affinity, 
 def test_inner_product_and_offset_are_the_logit(tmp_path):
     fit = untrained("product")
     export(fit, tmp_path / "out")
-    (users, u), (items, i) = (vectors(tmp_path / "out", side) for side in ("user", "item"))
+    (_, u), (_, i) = (vectors(tmp_path / "out", side) for side in ("user", "item"))
     offset = parquet.read_table(tmp_path / "out" / "users.parquet")["offset"].to_numpy()
     x = (u @ i.T)[3] + offset[3]
-    code = torch.arange(ITEMS)
+    code = torch.arange(len(fit.catalogue.items))
     mean = fit.model.pairs(torch.full_like(code, 3), code, None, fit.guide.weights()).mean
     np.testing.assert_allclose(x, mean.detach().numpy(), rtol=1e-5, atol=1e-5)
 
@@ -147,7 +147,7 @@ def test_an_earlier_export_is_replaced_whole_and_nothing_else_is(run, tmp_path):
     with pytest.raises(RunFolderError, match=r"PB-R101: .*it holds 1 files .*\(thesis.txt\)"):
         export(run, out, vectors="none", overwrite=True)
     shutil.copytree(GOLDEN, tmp_path / "run")
-    with pytest.raises(RunFolderError, match="PB-R101: .*not of an export"):
+    with pytest.raises(RunFolderError, match=r"PB-R101: .*not of an export"):
         export(run, tmp_path / "run", vectors="none", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 

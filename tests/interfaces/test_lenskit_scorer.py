@@ -8,11 +8,11 @@ import pyro_popbias as pb
 from pyro_popbias.errors import ConfigError
 from pyro_popbias.interfaces.lenskit_scorer import PopBiasConfig, PopBiasScorer
 
-SHORT = {
-    "epochs": 2,
-    "embedding_size": 2,
-    "study": {"training": {"phase_two": 0, "device": "cpu", "learning_rate": 0.2}},
+SECTIONS = {
+    "model": {"affinity": {"name": "embedding", "posterior": "point"}},
+    "training": {"phase_two": 0, "device": "cpu", "learning_rate": 0.2},
 }
+SHORT = {"epochs": 2, "embedding_size": 2, "study": SECTIONS}
 
 
 def lenskit():
@@ -92,10 +92,10 @@ def test_scores_are_those_of_the_fit_and_strangers_have_none(pipeline, ratings):
 
 def test_evaluation(pipeline, ratings):
     from lenskit import batch
-    from lenskit.data import ItemListCollection
+    from lenskit.data import ItemListCollection, UserIDKey
     from lenskit.metrics import NDCG, RunAnalysis
 
-    test = ItemListCollection.from_df(ratings.groupby("user_id").tail(2))
+    test = ItemListCollection.from_df(ratings.groupby("user_id").tail(2), UserIDKey)
     found = batch.recommend(pipeline, test, n=5, n_jobs=1)
     measured = RunAnalysis(NDCG(5)).measure(found, test).list_summary()
     assert measured["mean"].between(0, 1).all()
