@@ -24,7 +24,7 @@ NOT_METRICS = ("phase", "epoch")
 def log_fit(fit: Fit, evaluation: pd.DataFrame | None = None, *, artifacts: bool = True) -> str:
     """Log a fit to MLflow's active run, or to a new one, which is ended.
 
-    Logged are the study's keys as parameters (`model.affinity.dim`), each column of `fit.history` as a metric with a row as a step,
+    Logged are the study's keys as parameters (`model.affinity.dim`), each column of `fit.history` as a metric by row,
     the last held-out log-score (`held_out_log_score`), the verdict of `fit.check()`, if that was called, as the tag
     `popbias.check`, and the evaluation.
 

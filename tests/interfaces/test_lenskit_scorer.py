@@ -59,7 +59,8 @@ def data(ratings):
 def pipeline(data):
     from lenskit.pipeline import topn_pipeline
 
-    made = topn_pipeline(PopBiasScorer, PopBiasConfig(positive_if=">=4", **SHORT), n=5)
+    config = PopBiasConfig(positive_if=">=4", **SHORT)
+    made = topn_pipeline(PopBiasScorer, config, n=5, predicts_ratings="raw")
     made.train(data)
     return made
 
