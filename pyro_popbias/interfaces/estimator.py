@@ -16,7 +16,16 @@ from pyro_popbias.data.ids import column_of
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.errors import ConfigError, DataError
 from pyro_popbias.fitted import Fit, fit_study
-from pyro_popbias.interfaces.estimator_data import column_per_row, given_back, labels, own_ids, pairs_of, plain, rows_of
+from pyro_popbias.interfaces.estimator_data import (
+    column_per_row,
+    given_back,
+    labels,
+    own_ids,
+    pairs_of,
+    plain,
+    positives,
+    rows_of,
+)
 from pyro_popbias.interfaces.extras import imported, missing
 from pyro_popbias.study.study import Study
 
@@ -191,11 +200,11 @@ class PopBiasRecommender(_Base):
         self._require_fit()
         if y is not None and not self.fit_.model.pairwise:
             log_p = np.log(np.maximum(self.predict_proba(X), np.finfo(float).tiny))
-            return float(log_p[np.arange(len(log_p)), self._is_positive(y, len(log_p))].mean())
+            return float(log_p[np.arange(len(log_p)), positives(y, len(log_p), self.classes_)].mean())
         frame = self._pairs(X, reset=False)
         label = None
         if y is not None:
-            frame, label = frame.assign(label=self._is_positive(y, len(frame))), "label"
+            frame, label = frame.assign(label=positives(y, len(frame), self.classes_)), "label"
         rows = Interactions.from_frame(frame, label=label)
         table = self.fit_.evaluate(rows, k=LIST_LENGTH, popularity=self.popularity)
         return float(table.set_index("metric")["value"][LIST_METRIC])
@@ -237,10 +246,3 @@ class PopBiasRecommender(_Base):
     def _scores(self, frame: pd.DataFrame) -> np.ndarray:
         options: dict[str, Any] = {"popularity": self.popularity, "calibrated": self.calibrated, "unseen": self.unseen}
         return self.fit_.predict(frame, **options)["score"].to_numpy()
-
-    def _is_positive(self, y: Any, rows: int) -> np.ndarray:
-        """Return 1 for labels of the positive class and 0 for the other, `(N,)`."""
-        label = column_per_row(y, "y", rows)
-        if not np.isin(label, self.classes_).all():
-            raise DataError(f"PB-D514: y has labels other than those of fit, {', '.join(map(str, self.classes_))}")
-        return (label == self.classes_[1]).astype(int)

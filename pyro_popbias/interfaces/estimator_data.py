@@ -77,6 +77,14 @@ def labels(y: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
     return classes, (label == classes[1]).astype(int)
 
 
+def positives(y: Any, rows: int, classes: np.ndarray) -> np.ndarray:
+    """Return 1 for labels of the second class and 0 for the first, `(N,)`."""
+    label = column_per_row(y, "y", rows)
+    if not np.isin(label, classes).all():
+        raise DataError(f"PB-D514: y has labels other than those of fit, {', '.join(map(str, classes))}")
+    return (label == classes[1]).astype(int)
+
+
 def own_ids(column: "pd.Series[Any]", ids: "pd.Index[str]") -> np.ndarray:
     """Return ids of a fit as they stand in a column."""
     distinct = column.drop_duplicates()
