@@ -14,7 +14,7 @@ import pandas as pd
 from pyro_popbias.assembly.pair import with_names
 from pyro_popbias.data.ids import column_of
 from pyro_popbias.data.interactions import Interactions
-from pyro_popbias.errors import ConfigError, DataError
+from pyro_popbias.errors import ConfigError
 from pyro_popbias.fitted import Fit, fit_study
 from pyro_popbias.interfaces.estimator_data import (
     column_per_row,

@@ -121,8 +121,8 @@ def _items(fit: Fit, found: InnerProducts | None) -> Iterator[pa.Table]:
         "popularity_upper": of_cell["upper"],
     }
     if fit.model.affinity.item_quality is not None:
-        names = [f"quality{end}" for end in ("", "_lower", "_upper")]
-        columns |= dict(fit.items()[names].items())
+        quality = fit.items()
+        columns |= {name: quality[name] for name in ("quality", "quality_lower", "quality_upper")}
     for name in ("count", "positives"):
         columns[name] = getattr(catalogue, name).reshape(-1, catalogue.periods).sum(1)
     columns["cold"] = cold_items(catalogue)

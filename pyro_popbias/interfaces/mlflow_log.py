@@ -82,7 +82,7 @@ def _log_history(mlflow: Any, run: str, history: pd.DataFrame) -> None:
     client, now = mlflow.MlflowClient(), pd.Timestamp.now().value // 1_000_000
     metrics = [
         entities.Metric(_name(f"training.{column}"), float(value), now, step)
-        for column in history.columns.difference(NOT_METRICS, sort=False)
+        for column in history.columns.drop(list(NOT_METRICS))
         for step, value in enumerate(history[column])
         if np.isfinite(value)
     ]
