@@ -68,7 +68,7 @@ napoleon_use_rtype = False  # what follows `Returns:` is prose, types stand in t
 # pages of other projects are not linked: a build needs no network
 _EXTERNAL = (
     "torch pyro pandas numpy scipy xarray arviz pydantic pydantic_core rich typer matplotlib pathlib collections "
-    "contextlib types abc annotated_types enum pyarrow multiprocessing"
+    "contextlib types abc annotated_types enum pyarrow multiprocessing sklearn lenskit mlflow"
 )
 nitpick_ignore_regex = [("py:.*", rf"({'|'.join(_EXTERNAL.split())})(\..*)?")]
 # how annotations write classes of other projects, and type variables

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from pyro_popbias.fitted import Fit, fit, load
     from pyro_popbias.guides import GUIDES
+    from pyro_popbias.interfaces.estimator import PopBiasRecommender
     from pyro_popbias.models import MODELS
     from pyro_popbias.objective import Objective
     from pyro_popbias.simulation.simulate import Simulation, simulate
@@ -50,6 +51,7 @@ _HOMES = {
     ),
     "fitted": "Fit fit load",
     "guides": "GUIDES",
+    "interfaces.estimator": "PopBiasRecommender",
     "data.interactions": "Interactions",
     "models": "MODELS",
     "objective": "Objective",

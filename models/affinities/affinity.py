@@ -179,6 +179,10 @@ class Affinity(Variant, PyroModule):
         """Return the mean vector of each item, `(K, d)`, whose product with a user's is in x_ui; None for none."""
         return None
 
+    def user_means(self, user: Tensor, weights: Weights) -> Tensor | None:
+        """Return the mean vectors of some users, `(U, d)`, that go with `item_means`; None for none."""
+        return None
+
     def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of users with some items of each, `(U, M)`.
 
@@ -306,6 +310,10 @@ class VectorAffinity(Affinity):
     def item_means(self, weights: Weights) -> Tensor:
         """Return the vectors of items, `(K, d)`."""
         return self.item_vectors
+
+    def user_means(self, user: Tensor, weights: Weights) -> Tensor:
+        """Return the vectors of some users, `(U, d)`."""
+        return self.user_vectors.index_select(0, user)
 
     def _products(self, user: Tensor) -> Tensor:
         return self.user_vectors.index_select(0, user) @ self.item_vectors.T

@@ -182,6 +182,10 @@ class BayesianEmbeddingAffinity(Affinity):
         """Return the means of the vectors of items, `(K, d)`."""
         return weights["item_vectors"].loc
 
+    def user_means(self, user: Tensor, weights: Weights) -> Tensor:
+        """Return the means of the vectors of some users, `(U, d)`."""
+        return weights["user_vectors"].loc.index_select(0, user)
+
     def among(self, user: Tensor, item: Tensor, weights: Weights) -> AffinityDistribution:
         """Return x_ui of users with some items of each, `(U, M)`."""
         u, u_variance = (part.unsqueeze(-1) for part in self._moments(weights["user_vectors"], user))

@@ -180,6 +180,10 @@ class FactorizationAffinity(Affinity):
         """Return the vectors of items with those of their features, `(K, d)`."""
         return self._side("item", torch.arange(self.items, device=self.intercept.device))[0]
 
+    def user_means(self, user: Tensor, weights: Weights) -> Tensor:
+        """Return the vectors of some users with those of their features, `(U, d)`."""
+        return self._side("user", user)[0]
+
     def _rest(self, user: Tensor) -> Tensor:
         """Return x_ui - w_u - b_i - b0 of some users with all items, `(U, K)`."""
         p, user_linear = self._side("user", user)

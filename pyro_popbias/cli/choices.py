@@ -23,6 +23,14 @@ class Candidates(StrEnum):
     test = "test"
 
 
+class Vectors(StrEnum):
+    """Which vectors an export has."""
+
+    exact = "exact"
+    approximate = "approximate"
+    none = "none"
+
+
 def popularity_mode(mode: str) -> str | float | dict[str, float]:
     """Return a mode of popularity, the number that it is, or the forecast."""
     name, sign, share = mode.partition("=")
