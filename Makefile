@@ -10,7 +10,7 @@ DECLARED := setup.cfg pyproject.toml constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow coverage fuzz mutation docs lint arviz-1 lowest newest supply release clean
+.PHONY: demo test test-slow coverage fuzz mutation docs lint arviz-1 lowest newest ecosystem supply release clean
 
 # simulate with a known truth, fit, check, compare with the truth, report
 demo: $(VENV)/.installed-test
@@ -66,6 +66,10 @@ lowest: $(VENV)/.installed-release
 newest: $(VENV)/.installed-release
 	.ci/compatible newest 3.12
 	.ci/compatible newest 3.13
+
+# the interfaces to other packages, in an environment of their own in .venv
+ecosystem: $(VENV)/.installed-release
+	.ci/ecosystem
 
 # in dist/: constraints with hashes, licences, bill of materials, audit
 supply: $(VENV)/.installed-release

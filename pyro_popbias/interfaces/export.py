@@ -203,12 +203,13 @@ def _of_vectors(fit: Fit, found: InnerProducts) -> dict[str, Any]:
     codes = np.unique(np.linspace(0, users - 1, min(SAMPLE, users)).astype(np.int64))
     ours = np.concatenate([each.cpu().numpy() for _, each in found.scorer.ranking().lists(codes, k, None)])
     theirs = found.best(codes, k)
+    increases = "nearly increases" if found.inexact else "increases"
     shared = np.mean([len(np.intersect1d(*pair)) / k for pair in zip(ours, theirs, strict=True)])
     return {
         "dtype": "float32",
         "dim": found.items.shape[1],
         "metric": "inner product",
-        "formula": "items.vector . users.vector + users.offset = mean of the logit x; the score increases with it",
+        "formula": f"items.vector . users.vector + users.offset = mean of the logit x; the score {increases} with it",
         "exact": not found.inexact,
         "inexact_because": found.inexact or None,
         "agreement": {"users": len(codes), "k": k, "share_of_items": round(float(shared), 4)},
