@@ -33,13 +33,13 @@ FLOORS = [
     ["checks", "inference_data", "storage"],
     ["report", "comparison"],
     ["fitted"],
-    ["updating"],
+    ["updating", "explore"],
     ["cli"],
     ["__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 MOST_ROOT_FILES = 14
-MOST_ROOMS = 31  # root files, and folders that hold modules
+MOST_ROOMS = 32  # root files, and folders that hold modules
 MOST_LINES = {"file": 350, "median file": 100, "function without its docstring": 48, "ninth decile of functions": 25}
 DATA_FILES = ["py.typed", "cli/study_template.toml", "report/template.html"]
 

@@ -1,0 +1,52 @@
+"""A fit that is read while the server is already there: importing torch alone takes longer than a server takes to start."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from pyro_popbias.explore.explorer import Explorer
+
+
+@final
+class Opening:
+    """What reads a fit beside the server.
+
+    Attributes:
+        failure: what went wrong; None where nothing has.
+    """
+
+    def __init__(self, read: Callable[[], "Explorer"], *, failed: Callable[[], None] = lambda: None) -> None:
+        self._read = read
+        self._failed = failed
+        self._found: Explorer | None = None
+        self._since = time.monotonic()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="opening", daemon=True)
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._since = time.monotonic()
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._found = self._read()
+        except BaseException as error:  # the main thread raises it again
+            self.failure = error
+            self._failed()
+        self._done.set()
+        if self._found is not None:
+            self._found.prepare()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been read for."""
+        return time.monotonic() - self._since
+
+    def wait(self, seconds: float) -> "Explorer | None":
+        """Return the fit as soon as it is there; None where that takes longer."""
+        self._done.wait(seconds)
+        return self._found
