@@ -22,7 +22,23 @@ from pyro_popbias.cli.training_commands import fit, tune, update
 from pyro_popbias.version import __version__
 
 COMMANDS = (
-    *(demo, init, fit, update, popularity, items, predict, recommend, similar, evaluate, check, compare, tune, report, explore),
+    *(
+        demo,
+        init,
+        fit,
+        update,
+        popularity,
+        items,
+        predict,
+        recommend,
+        similar,
+        evaluate,
+        check,
+        compare,
+        tune,
+        report,
+        explore,
+    ),
     *(simulate, calibrate, variants, doctor),
 )
 

@@ -11,6 +11,7 @@ from pyro_popbias.cli.outputs import print_json, visible
 if TYPE_CHECKING:
     from pyro_popbias.explore.explorer import Explorer
 
+MANIFEST = "manifest.json"  # as storage.folder_state, which imports torch
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; left out, any that is free.")]
 
 
@@ -24,9 +25,9 @@ def explore(
 ) -> None:
     """Look at a run in a browser: items, users, knob, drift.
 
-    Serves pages to this machine only, until Ctrl-C: what is popular and how sure that is, a user's list under each popularity side
-    by side, and a slider between the debiased list and the one as observed. With --test also what each position costs in accuracy.
-    Whoever opens the address that is printed may see the run; nothing is written to it. Needs an extra:
+    Serves pages to this machine only, until Ctrl-C: what is popular and how sure that is, a user's list under each popularity
+    side by side, and a slider between the debiased list and the one as observed. With --test also what each position costs in
+    accuracy. Whoever has the address that is printed may see the run; nothing is written to it. Needs an extra:
     pip install 'pyro-popbias[explore]'.
 
     Examples:
@@ -73,11 +74,9 @@ def _server() -> Any:
 
 def _about(run: Path) -> list[str]:
     """Return the lines of a run's card, which is read at once; without a finished run the error is that of any command."""
-    from pyro_popbias.storage.folder_state import Holds, held_by
+    from pyro_popbias.cli.answer_commands import opened_run
 
-    if held_by(run) is not Holds.FINISHED:
-        from pyro_popbias.cli.answer_commands import opened_run
-
+    if not (run / MANIFEST).is_file():
         opened_run(run)
     try:
         lines = (run / "card.md").read_text(encoding="utf-8")[:5_000].splitlines()

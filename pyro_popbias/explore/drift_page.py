@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from starlette.datastructures import QueryParams
 
 from pyro_popbias.data.overview import cells_of
@@ -29,7 +28,9 @@ def drift(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         "chosen": [(one, opened.title(one), [other for other in chosen if other != one]) for one in chosen],
         "picture": drawn(
             lambda: drift_plot(opened.fit, shown, titles=opened.titles),
-            lambda _: f"Popularity of {len(shown)} items in {opened.periods} periods, with 90 % intervals; see the table",
+            lambda _: (
+                f"Popularity of {len(shown)} items in {opened.periods} periods, with 90 % intervals; see the table"
+            ),
         ),
         "columns": [name.replace("_", " ") for name in table.columns],
         "cells": cells_of(table.assign(item=table["item"].map(opened.title))),
@@ -41,28 +42,20 @@ def drift(opened: Opened, asked: QueryParams) -> dict[str, Any]:
 
 def _movers(opened: Opened) -> tuple[list[Any], list[Any]]:
     """Return the items that have risen and fallen most between their first and their last period with rows."""
-    table = opened.popularity
-    known = table[table["count"] > 0].groupby("item", sort=False)
+    known = opened.popularity[opened.popularity["count"] > 0].groupby("item", sort=False)
     first, last = known.first(), known.last()
     real = not is_positive(opened.fit)
-    moved = last["mean"] - first["mean"] if real else np.log(last["mean"] / first["mean"])
-    moved = moved[first["period"] < last["period"]].sort_values(kind="stable")
-    return [_rows(opened, part, first, last, real=real) for part in (moved[moved > 0][::-1], moved[moved < 0])]  # type: ignore[return-value]
+    mean, before = last["mean"].to_numpy(), first["mean"].to_numpy()
+    moved = mean - before if real else np.log(mean / before)
+    moved[(first["period"] == last["period"]).to_numpy()] = 0.0
+    order = np.argsort(moved, kind="stable")
+    down, up = order[moved[order] < 0][:MOVERS], order[::-1][moved[order[::-1]] > 0][:MOVERS]
 
-
-def _rows(opened: Opened, moved: "pd.Series[float]", first: pd.DataFrame, last: pd.DataFrame, *, real: bool) -> list[Any]:
-    found = []
-    for item, by in moved.head(MOVERS).items():
-        one, other = first.loc[item], last.loc[item]
+    def row(place: int) -> tuple[Any, ...]:
+        item, one, other = str(first.index[place]), first.iloc[place], last.iloc[place]
         apart = one["upper"] < other["lower"] or other["upper"] < one["lower"]
-        found.append(
-            (
-                item,
-                opened.title(str(item)),
-                f"{by:+.2f}" if real else f"{np.exp(by):.2f}",
-                f"{one['mean']:.3g} to {other['mean']:.3g}",
-                "yes" if apart else "no",
-                int(one["count"] + other["count"]),
-            )
-        )
-    return found
+        by = f"{moved[place]:+.2f}" if real else f"{np.exp(moved[place]):.2f}"
+        ends = f"{one['mean']:.3g} to {other['mean']:.3g}"
+        return item, opened.title(item), by, ends, "yes" if apart else "no"
+
+    return [row(place) for place in up], [row(place) for place in down]

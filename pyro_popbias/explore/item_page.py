@@ -16,12 +16,16 @@ from pyro_popbias.report.fit_plots import is_positive
 from pyro_popbias.report.posterior_plot import described_in_words, posterior
 
 SIMILAR = 8
+A_LOT, SOMETHING = 1 / 3, 0.8  # of the width of the population, up to which rows tell as much
+ALIKE = 0.995  # a similarity from which on all are alike
+LEAST_CORRELATION = 0.05  # that is worth a word
+ENDS = ("", "_lower", "_upper")
 
 
 def item(opened: Opened, asked: QueryParams) -> dict[str, Any]:
     """Return what the page of an item shows."""
     code, one = item_code(opened, asked.get("id", ""))
-    fit, row = opened.fit, opened.last.loc[one]
+    fit, row = opened.fit, opened.last.iloc[code]
     cells = opened.popularity.iloc[code * opened.periods : (code + 1) * opened.periods]
     pictures = [
         drawn(
@@ -53,7 +57,7 @@ def item_code(opened: Opened, one: str) -> tuple[int, str]:
     Raises:
         NotHere: the fit does not know the item.
     """
-    code = int(opened.fit.catalogue.items.get_indexer([one])[0])
+    code = int(opened.fit.catalogue.items.get_indexer(pd.Index([one]))[0])
     if code < 0:
         raise NotHere("item", one)
     return code, one
@@ -63,7 +67,7 @@ def _how_popular(opened: Opened, one: str, row: "pd.Series[Any]") -> tuple[str, 
     when = " in the last period" if opened.periods > 1 else ""
     ends = "" if pd.isna(row["lower"]) else f" (90 %: {row['lower']:.3g} to {row['upper']:.3g})"
     place = f"place {opened.place[one]:,} of {len(opened.place):,}"
-    mean = float(opened.fit.model.prior.population().mean)
+    mean = float(opened.fit.model.prior.population().mean.detach())
     times = f", {row['mean'] / mean:.3g} times the mean of the population" if is_positive(opened.fit) else ""
     return "How popular", f"z = {row['mean']:.3g}{ends}{when}: {place}{times}."
 
@@ -79,7 +83,8 @@ def _how_sure(opened: Opened, row: "pd.Series[Any]") -> tuple[str, str]:
     ratio = widths[0] / widths[1]
     on = " on a logarithmic scale" if is_positive(opened.fit) else ""
     words = f"its interval has {ratio:.0%} of the width of the population's{on}"
-    return "How sure", f"{'Its rows tell a lot' if ratio < 1 / 3 else 'Its rows tell something' if ratio < 0.8 else 'Its rows tell little'}: {words}."
+    much = "a lot" if ratio < A_LOT else "something" if ratio < SOMETHING else "little"
+    return "How sure", f"Its rows tell {much}: {words}."
 
 
 def _why(opened: Opened, row: "pd.Series[Any]") -> tuple[str, str]:
@@ -87,7 +92,9 @@ def _why(opened: Opened, row: "pd.Series[Any]") -> tuple[str, str]:
     if not count:
         return "Why", "It has no rows at all."
     of_all = opened.last["positives"].sum() / max(all_rows, 1)
-    liked = "" if of_all == 1 else f" {positives:,} are positive: {positives / count:.1%}, and {of_all:.1%} over all items."
+    liked = (
+        "" if of_all == 1 else f" {positives:,} are positive: {positives / count:.1%}, and {of_all:.1%} over all items."
+    )
     more = int((opened.last["count"] > count).sum())
     return "Why", f"It has {count:,} of {all_rows:,} rows; {more:,} items have more.{liked}"
 
@@ -100,9 +107,7 @@ def _changes(opened: Opened, code: int) -> str:
     own, after = (int(found[mode].counts[code]) for mode in ("posterior", "population"))
     users = found["population"].users
     which = "all users" if users == len(opened.fit.catalogue.users) else f"{users:,} users drawn at random"
-    return (
-        f"In lists of ten for {which} it is shown to {own:,} at its own popularity, and to {after:,} at the population's."
-    )
+    return f"In lists of ten for {which} it is shown to {own:,} at its own popularity, and to {after:,} at the population's."
 
 
 def _quality(opened: Opened, code: int) -> dict[str, Any] | None:
@@ -111,12 +116,12 @@ def _quality(opened: Opened, code: int) -> dict[str, Any] | None:
     if fit.model.affinity.item_quality is None:
         return None
     row = items_table(fit.model, fit.guide, fit.catalogue, interval=0.9, some=np.array([code])).iloc[0]
-    share = row["quality_share"]
-    kept = "" if pd.isna(share) else f"{share:.0%}"
-    if kept and not pd.isna(row["quality_share_lower"]):
-        kept += f" (90 %: {row['quality_share_lower']:.0%} to {row['quality_share_upper']:.0%})"
+    kept, *ends = ("" if pd.isna(row[f"quality_share{end}"]) else f"{row[f'quality_share{end}']:.0%}" for end in ENDS)
+    if kept and ends[0] != ends[1]:
+        kept += f" (90 %: {ends[0]} to {ends[1]})"
     quality = f"{row['quality']:+.2f} logits (90 %: {row['quality_lower']:+.2f} to {row['quality_upper']:+.2f})"
-    return {"quality": quality, "kept": kept, "correlation": f"{row['correlation']:.2f}"}
+    related = abs(row["correlation"]) >= LEAST_CORRELATION
+    return {"quality": quality, "kept": kept, "correlation": f"{row['correlation']:.2f}" if related else ""}
 
 
 def _similar(opened: Opened, one: str) -> dict[str, Any]:
@@ -125,10 +130,12 @@ def _similar(opened: Opened, one: str) -> dict[str, Any]:
         table = opened.fit.similar(one, SIMILAR)
     except PopBiasError as error:
         return {"rows": [], "why": str(error).partition(": ")[2]}
-    rows = [
-        (row.item, opened.title(row.item), f"{row.similarity:.2f}", int(row.rows)) for row in _named(table)
-    ]
-    return {"rows": rows, "why": ""}
+    rows = [(row.item, opened.title(row.item), f"{row.similarity:.2f}", int(row.rows)) for row in _named(table)]
+    alike = len(table) and table["similarity"].min() >= ALIKE
+    return {
+        "rows": rows,
+        "why": "Many items are as similar as these: vectors have few dimensions left." if alike else "",
+    }
 
 
 def _named(table: pd.DataFrame) -> Any:

@@ -31,7 +31,7 @@ def knob(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         scale=scale_of(tables, LENGTH),
         others=ranks_of(tables[0]),
         towards="from",
-        head=(f"The list at {share:g}", "ranks in brackets are those at 0"),
+        head=(f"The list at {share:g}", "arrows compare ranks with the list at 0"),
     )
     new = len({place.item for place in listing.places} - set(debiased["item"]))
     said = "the debiased list" if not new else f"{new} of {len(listing.places)} items are not in the list at 0"
@@ -68,21 +68,23 @@ def _lists(opened: Opened, share: float) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {"why": _why_not(found)}
     shown: list[Shown] = list(found.values())
-    series = [[getattr(each, name) for each in shown] for name in ("tail_share", "gini")]
+    rows = [each.mean_rows for each in shown]
     table = pd.DataFrame(
         {
             "share": list(found),
-            "rows of the mean item": [each.mean_rows for each in shown],
-            "tail share": series[0],
-            "Gini": series[1],
+            "rows of the mean item": rows,
+            "share of the long tail": [each.tail_share for each in shown],
+            "Gini": [each.gini for each in shown],
             "items shown": [each.items for each in shown],
         }
     )
-    words = f"Tail share and Gini coefficient of lists at five shares; the knob is at {share:g}"
+    words = (
+        f"Rows of the mean listed item: {rows[0]:,.0f} at a share of 0, {rows[-1]:,.0f} at 1; the knob is at {share:g}"
+    )
     return {
         "why": "",
         "users": shown[0].users,
-        "picture": drawn(lambda: along_the_share(list(found), *series, at=share), lambda _: words),
+        "picture": drawn(lambda: along_the_share(list(found), rows, at=share), lambda _: words),
         "columns": list(table.columns),
         "cells": cells_of(table),
     }
@@ -96,12 +98,14 @@ def _trade_off(opened: Opened) -> dict[str, Any] | None:
     if not isinstance(table, pd.DataFrame):
         return {"why": _why_not(table)}
     accuracy, bias = trade_off_plot.metrics_of(table)
-    columns = ["popularity", "share", *(f"{name}{end}" for name in (accuracy, bias) for end in ("", "_lower", "_upper"))]
+    columns = [
+        "popularity",
+        "share",
+        *(f"{name}{end}" for name in (accuracy, bias) for end in ("", "_lower", "_upper")),
+    ]
     return {
         "why": "",
-        "picture": drawn(
-            lambda: trade_off_plot.trade_off(table), lambda _: trade_off_plot.described_in_words(table)
-        ),
+        "picture": drawn(lambda: trade_off_plot.trade_off(table), lambda _: trade_off_plot.described_in_words(table)),
         "columns": [name.replace("_", " ") for name in columns],
         "cells": cells_of(table[columns]),
         "notes": list(table.attrs.get("notes", ())),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -94,7 +94,9 @@ def ties_of(table: pd.DataFrame) -> str:
     if overlap.all() and len(table) > 1:
         return f"All {len(table)} are a tie: each interval overlaps that of rank 1.{of_equal}"
     tied = int(overlap.argmin()) if not overlap.all() else len(table)
-    return f"Ranks 1 to {tied} are a tie: their intervals overlap that of rank 1." if tied > 1 else "Rank 1 is told apart."
+    return (
+        f"Ranks 1 to {tied} are a tie: their intervals overlap that of rank 1." if tied > 1 else "Rank 1 is told apart."
+    )
 
 
 def listing_of(
@@ -123,7 +125,7 @@ def listing_of(
     low, width = scale[0], max(scale[1] - scale[0], 1e-12)
     counts = opened.last["count"]
     places = []
-    for row in table.itertuples(index=False):
+    for row in _rows(table):
         bar = [None if pd.isna(x) else 100 * (x - low) / width for x in (row.score_lower, row.score, row.score_upper)]
         told = bar[0] is not None and bar[2] is not None
         rank = others.get(row.item) if others else None
@@ -145,6 +147,10 @@ def listing_of(
     heading, words = head or MODES[mode]
     mean = float(np.mean([place.rows for place in places])) if places else np.nan
     return Listing(mode, heading, words, places, ties_of(table), like, mean)
+
+
+def _rows(table: pd.DataFrame) -> Any:
+    return table.itertuples(index=False)
 
 
 def _kind(before: int | None, after: int | None) -> str:

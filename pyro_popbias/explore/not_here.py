@@ -4,7 +4,7 @@ from typing import final
 
 
 @final
-class NotHere(Exception):  # noqa: N818  it is an answer, and not an error of the package
+class NotHere(Exception):
     """An id that the fit does not know.
 
     Attributes:

@@ -129,11 +129,13 @@ class Opened:
 
     def recommend(self, users: Sequence[str], popularity: str | float, k: int) -> pd.DataFrame:
         """Return lists under a mode, or at a share of the knob, as `Fit.recommend` does."""
-        return recommend_items(self.scorer(popularity), list(users), k, seen=self.seen)
+        return recommend_items(self.scorer(popularity), users, k, seen=self.seen)
 
     def effect(self, user: str) -> Axes:
         """Plot a user's list before and after the intervention."""
-        return self.fit.plot.effect(user, new_axes(width=8.6, height=4.2), exclude_seen=self.seen is not None, titles=self.titles)
+        return self.fit.plot.effect(
+            user, new_axes(width=8.6, height=4.2), exclude_seen=self.seen is not None, titles=self.titles
+        )
 
     def title(self, item: str) -> str:
         """Return an item's title, or its id."""

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -50,10 +51,8 @@ def serve(
         )
         opening.start()
         ready(access.address)
-        try:
+        with suppress(KeyboardInterrupt):  # of the server, which has ended in order
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # of the server, which has ended in order
-            pass
     if opening.failure is not None:
         raise opening.failure
 

@@ -1,6 +1,6 @@
 """What the lists of some users show: how far they lean to popular items."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -36,16 +36,16 @@ class Shown:
     items: int
 
 
-def sample_of_users(catalogue: Catalogue) -> "pd.Index[str]":
+def sample_of_users(catalogue: Catalogue) -> list[str]:
     """Return the ids of some users, drawn at random, fewer where there are many items."""
     known = len(catalogue.users)
     number = min(known, max(LEAST_USERS, min(MOST_USERS, MOST_SCORES // len(catalogue.items))))
-    return catalogue.users[np.sort(np.random.default_rng(0).choice(known, number, replace=False))]
+    return list(catalogue.users[np.sort(np.random.default_rng(0).choice(known, number, replace=False))])
 
 
 def shown_under(
-    recommend: "Callable[[pd.Index[str], str | float, int], pd.DataFrame]",
-    users: "pd.Index[str]",
+    recommend: Callable[[Sequence[str], str | float, int], pd.DataFrame],
+    users: Sequence[str],
     popularity: str | float,
     catalogue: Catalogue,
 ) -> Shown:

@@ -13,20 +13,22 @@ from pyro_popbias.report.fit_overview import overview_of
 ITEMS, USERS = 10, 6  # to begin with
 
 
-def start(opened: Opened, asked: QueryParams) -> dict[str, Any]:  # noqa: ARG001
+def start(opened: Opened, _: QueryParams) -> dict[str, Any]:
     """Return what the start page shows."""
     fit, last = opened.fit, opened.last
     top = last.sort_values("mean", ascending=False, kind="stable").head(ITEMS)
     rows = [
         (item, opened.title(item), _ends(row), int(row["count"]), _share(row["positives"], row["count"]))
-        for item, row in top.iterrows()
+        for item, row in zip(map(str, top.index), top.to_dict("records"), strict=True)
     ]
     when = " of the last period" if opened.periods > 1 else ""
     return {
         "overview": overview_of(fit, fit.last_check),
         "picture": drawn(
             lambda: fit_plots.popularity(fit, titles=opened.titles),
-            lambda _: f"The most and the least popular items{when}, with 90 % intervals; the table has those at the top",
+            lambda _: (
+                f"The most and the least popular items{when}, with 90 % intervals; the table has those at the top"
+            ),
         ),
         "top": rows,
         "users": _some_users(opened),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from starlette.datastructures import QueryParams
 
 from pyro_popbias.explore.listing import DEEP, listing_of, ranks_of, scale_of
@@ -52,7 +53,7 @@ def user_code(opened: Opened, one: str) -> tuple[int, str]:
     Raises:
         NotHere: the fit does not know the user.
     """
-    code = int(opened.fit.catalogue.users.get_indexer([one])[0])
+    code = int(opened.fit.catalogue.users.get_indexer(pd.Index([one]))[0])
     if code < 0:
         raise NotHere("user", one)
     return code, one

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from scipy.stats import norm
@@ -21,8 +22,8 @@ UNDER = -0.09  # where the interval stands, under the densities
 def posterior(fit: Trained, item: str, ax: Target = None, *, interval: float = 0.9, title: str | None = None) -> Axes:
     """Plot the posterior of an item's popularity in the last period, over the population and the item's own prior.
 
-    The interval, and the widths of densities, include what the table of popularity includes. Each density has its own height: what
-    is compared are places and widths. A guide that is a point has a line.
+    The interval, and the widths of densities, include what the table of popularity includes. Each density has its own height:
+    compare places and widths. A guide that is a point has a line.
 
     Args:
         fit: the fit.
@@ -32,7 +33,8 @@ def posterior(fit: Trained, item: str, ax: Target = None, *, interval: float = 0
         title: of the item; its id if left out.
     """
     catalogue = fit.catalogue
-    cell = np.array([(int(catalogue.items.get_loc(item)) + 1) * catalogue.periods - 1])
+    code = int(catalogue.items.get_indexer(pd.Index([item]))[0])
+    cell = np.array([(code + 1) * catalogue.periods - 1])
     only_prior = bool(catalogue.without_rows(by_item=fit.model.prior.joins_periods)[cell[0]])
     tail = (1 - interval) / 2
 
@@ -59,8 +61,13 @@ def posterior(fit: Trained, item: str, ax: Target = None, *, interval: float = 0
     low, middle, high = found([tail, 0.5, 1 - tail])
     ax.plot([low, high], [UNDER, UNDER], color=BLUE, linewidth=2.2, solid_capstyle="butt")
     ax.plot([middle], [UNDER], "o", color=BLUE, markersize=5, label=f"median, {interval:.0%} interval")
-    both = np.concatenate([of_population([0.005, 0.995]), found([0.001, 0.999])])
-    ax.set(xlim=(both.min(), both.max()), ylim=(-0.17, 1.08), yticks=[], xlabel="popularity z")
+    both = np.concatenate([of_population([0.01, 0.995]), found([0.0005, 0.9995])])
+    ax.set(
+        xlim=_with_margin(float(both.min()), float(both.max()), logarithmic=is_positive(fit)),
+        ylim=(-0.17, 1.08),
+        yticks=[],
+        xlabel="popularity z",
+    )
     if is_positive(fit):
         ax.set_xscale("log")
         label_popularity(ax.xaxis)
@@ -69,6 +76,14 @@ def posterior(fit: Trained, item: str, ax: Target = None, *, interval: float = 0
     ax.set_title(f"{clean(title or item)}: popularity{when}", parse_math=False, fontsize=10)
     ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return ax
+
+
+def _with_margin(low: float, high: float, *, logarithmic: bool) -> tuple[float, float]:
+    """Return the ends of an axis a little outside of what it shows."""
+    if logarithmic:
+        edge = (high / low) ** 0.03
+        return low / edge, high * edge
+    return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
 def described_in_words(ax: Axes, fit: Trained, item: str, interval: float = 0.9) -> str:
@@ -101,7 +116,5 @@ def _fill(
     ax.plot(place, height, color=color, linewidth=1.4)
 
 
-def _line(
-    fit: Trained, ax: Axes, quantiles: Callable[[Sequence[float]], np.ndarray], color: str, label: str
-) -> None:
+def _line(fit: Trained, ax: Axes, quantiles: Callable[[Sequence[float]], np.ndarray], color: str, label: str) -> None:
     ax.plot(*_density(fit, quantiles), color=color, linewidth=1.4, linestyle="--", label=label)

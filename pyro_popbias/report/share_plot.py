@@ -2,33 +2,43 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from pyro_popbias.report.figure import BLUE, GREY, RED, Target, axes_for
 
 
 def along_the_share(
-    shares: Sequence[float],
-    tail_share: Sequence[float],
-    gini: Sequence[float],
-    ax: Target = None,
-    *,
-    at: float | None = None,
+    shares: Sequence[float], mean_rows: Sequence[float], ax: Target = None, *, at: float | None = None
 ) -> Axes:
-    """Plot how much of lists items of the long tail have, and how unequally items are shown, against the share.
+    """Plot how popular the items of lists are, in rows of the fit, against the share of their own popularity.
 
     Args:
         shares: positions of the knob, increasing.
-        tail_share: at each, the share of places that items outside of the most popular fifth have.
-        gini: at each, the Gini coefficient of how often items are shown.
+        mean_rows: at each, the rows of a listed item on average.
         ax: axes to draw into; those of a new figure if left out.
         at: where the knob stands; None draws no mark.
     """
-    ax = axes_for(ax, width=5.0, height=3.2)
+    ax = axes_for(ax, width=5.0, height=3.0)
+    ax.plot(shares, mean_rows, "o-", color=BLUE, markersize=5)
     if at is not None:
-        ax.axvline(at, color=GREY, linewidth=1.2, linestyle="--", label=f"the knob: {at:g}")
-    ax.plot(shares, tail_share, "o-", color=BLUE, markersize=5, label="long tail: share of places")
-    ax.plot(shares, gini, "s-", color=RED, markersize=5, label="Gini: how unequally items are shown")
-    ax.set(ylim=(-0.03, 1.03), xlabel="share of an item's own popularity", title="What lists show along the knob")
-    ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        here = float(np.interp(at, shares, mean_rows))
+        ax.axvline(at, color=GREY, linewidth=1.2, linestyle="--")
+        ax.plot([at], [here], "o", color=RED, markersize=8)
+        side = "left" if at < 0.5 else "right"
+        ax.annotate(
+            f"the knob: {here:,.0f}",
+            (at, here),
+            (9 if side == "left" else -9, -16 if mean_rows[-1] >= mean_rows[0] and side == "left" else 9),
+            textcoords="offset points",
+            color=RED,
+            horizontalalignment=side,
+            fontsize=9,
+        )
+    ax.set(
+        ylim=(0, 1.15 * max(mean_rows)),
+        xlabel="share of an item's own popularity",
+        ylabel="rows of the mean listed item",
+        title="How popular listed items are",
+    )
     return ax
