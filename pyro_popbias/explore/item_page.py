@@ -129,13 +129,18 @@ def _similar(opened: Opened, one: str) -> dict[str, Any]:
     try:
         table = opened.fit.similar(one, SIMILAR)
     except PopBiasError as error:
-        return {"rows": [], "why": str(error).partition(": ")[2]}
+        return {"rows": [], "why": sentence(str(error).partition(": ")[2])}
     rows = [(row.item, opened.title(row.item), f"{row.similarity:.2f}", int(row.rows)) for row in _named(table)]
     alike = len(table) and table["similarity"].min() >= ALIKE
     return {
         "rows": rows,
         "why": "Many items are as similar as these: vectors have few dimensions left." if alike else "",
     }
+
+
+def sentence(words: str) -> str:
+    """Return words as a sentence."""
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _named(table: pd.DataFrame) -> Any:

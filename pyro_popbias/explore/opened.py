@@ -22,9 +22,10 @@ from pyro_popbias.models.priors.prior import SharedPrior
 from pyro_popbias.prediction.partial_popularity import PartialPopularity
 from pyro_popbias.prediction.recommendation import recommend_items
 from pyro_popbias.prediction.scorer import Scorer, seen_items
-from pyro_popbias.report.figure import new_axes
+from pyro_popbias.report.figure import clean, new_axes
 from pyro_popbias.report.picture import Picture
 
+LONGEST = 120  # characters of a title
 DRAWING = threading.Lock()  # matplotlib's fonts are not for several threads
 
 
@@ -138,8 +139,8 @@ class Opened:
         )
 
     def title(self, item: str) -> str:
-        """Return an item's title, or its id."""
-        return self.titles.get(item, item)
+        """Return an item's title, or its id, as one line that is not too long."""
+        return clean(self.titles.get(item, item), LONGEST)
 
     def _shown(self, popularity: str | float) -> Shown:
         return shown_under(self.recommend, sample_of_users(self.fit.catalogue), popularity, self.fit.catalogue)

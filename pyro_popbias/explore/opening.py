@@ -50,3 +50,7 @@ class Opening:
         """Return the fit as soon as it is there; None where that takes longer."""
         self._done.wait(seconds)
         return self._found
+
+    def join(self) -> None:
+        """Wait until what is computed beside the pages is there too."""
+        self._thread.join()
