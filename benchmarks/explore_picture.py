@@ -24,7 +24,7 @@ STUDY = {
         "affinity": {"name": "embedding", "dim": 4, "item_quality": True, "user_bias": True},
         "exposure": "negative-binomial",
     },
-    "training": {"epochs": 20},
+    "training": {"epochs": 20, "batch_size": 512, "phase_two": 0},
 }
 WAIT = 180_000  # milliseconds
 MAIN = "from pyro_popbias.cli.app import main; main()"
@@ -33,7 +33,7 @@ MAIN = "from pyro_popbias.cli.app import main; main()"
 def make_run(folder: Path) -> None:
     """Write a run, and a test that it has not seen."""
     sim = pb.simulate(
-        users=300, items=120, interactions=20_000, dim=4, quality=0.7, exposure=1.0, exposure_dispersion=10, seed=0
+        users=200, items=100, interactions=8_000, dim=4, quality=0.7, exposure=1.0, exposure_dispersion=10, seed=0
     )
     train, test = pb.Interactions.from_frame(sim.frame, label="label").split("random", test=0.2, seed=0)
     columns = {"user": "user", "item": "item", "label": "label"}
@@ -51,7 +51,8 @@ def main() -> None:
         folder = Path(name)
         make_run(folder)
         command = [sys.executable, "-c", MAIN, "explore", folder / "run", "--test", folder / "test.csv"]
-        server = subprocess.Popen([*command, "--no-browser", "--json"], stdout=subprocess.PIPE, text=True)
+        command += ["--no-browser", "--json"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
         address = json.loads("".join(iter(server.stdout.readline, "}\n")) + "}")["address"]
         with sync_playwright() as tool:
             path = shutil.which("chromium") or shutil.which("google-chrome")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from pyro_popbias.errors import RunFolderError
+from pyro_popbias.errors import ConfigError
 from pyro_popbias.explore.access import Access, Guard
 from pyro_popbias.explore.app import pages
 from pyro_popbias.explore.opening import Opening
@@ -32,7 +32,7 @@ def serve(
         ready: is told the address, with its token, once a browser can open it.
 
     Raises:
-        RunFolderError: the port is not free.
+        ConfigError: the port is not free.
         PopBiasError: what reading the fit has raised.
     """
     with _listener(port) as listener:
@@ -61,7 +61,7 @@ def _listener(port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        RunFolderError: the port is taken, or not for everybody.
+        ConfigError: the port is taken, or not for everybody.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -70,7 +70,7 @@ def _listener(port: int) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
-        raise RunFolderError(
-            f"PB-R140: cannot listen to port {port} of {HOST}: {error.strerror}; leave --port out for one that is free"
+        raise ConfigError(
+            f"PB-C541: cannot listen to port {port} of {HOST}: {error.strerror}; leave --port out for one that is free"
         ) from error
     return listener
