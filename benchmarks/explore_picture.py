@@ -4,6 +4,7 @@ python benchmarks/explore_picture.py [--out docs/explore.png]
 """
 
 import argparse
+import io
 import json
 import re
 import shutil
@@ -14,11 +15,13 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 import pyro_popbias as pb
 
-WIDTH, HEIGHT = 1200, 1180
+WIDTH, HEIGHT = 1200, 900
+COLORS = 64  # of the picture, which has few
 STUDY = {
     "model": {
         "affinity": {"name": "embedding", "dim": 4, "item_quality": True, "user_bias": True},
@@ -62,7 +65,8 @@ def main() -> None:
             expect(page).not_to_have_title(re.compile("^Reading"), timeout=WAIT)
             page.goto(f"{address.split('?')[0]}knob?user=u7&share=0.3")
             expect(page.locator("#moves img")).to_have_count(2, timeout=WAIT)
-            page.screenshot(path=out)
+            image = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+            image.quantize(COLORS).save(out, optimize=True)
             browser.close()
         server.send_signal(signal.SIGINT)
         server.wait(60)

@@ -37,7 +37,9 @@ def pages(opening: Opening, *, name: str, about: Sequence[str]) -> Starlette:
         explorer = opening.wait(PATIENCE)
         if explorer is None:
             return show("waiting", {"about": about, "seconds": f"{opening.seconds:.0f}"}, 200, AGAIN)
-        return show(*explorer.answer(request.url.path, request.query_params))
+        answer = show(*explorer.answer(request.url.path, request.query_params))
+        opening.answered()
+        return answer
 
     def file(request: Request) -> Response:
         return Response(_template(request.url.path[1:]), media_type=FILES[request.url.path])

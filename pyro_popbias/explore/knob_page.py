@@ -34,7 +34,11 @@ def knob(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         head=(f"The list at {share:g}", "arrows compare ranks with the list at 0"),
     )
     new = len({place.item for place in listing.places} - set(debiased["item"]))
-    said = "the debiased list" if not new else f"{new} of {len(listing.places)} items are not in the list at 0"
+    said = (
+        "the debiased list"
+        if not new
+        else f"{new} of {len(listing.places)} items {'is' if new == 1 else 'are'} not in the list at 0"
+    )
     return {
         "user": one,
         "share": share,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, final
 if TYPE_CHECKING:
     from pyro_popbias.explore.explorer import Explorer
 
+IDLE = 5.0  # seconds after which nobody seems to wait for the first page
+
 
 @final
 class Opening:
@@ -22,7 +24,7 @@ class Opening:
         self._failed = failed
         self._found: Explorer | None = None
         self._since = time.monotonic()
-        self._done = threading.Event()
+        self._done, self._answered = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="opening", daemon=True)
         self.failure: BaseException | None = None
 
@@ -39,6 +41,7 @@ class Opening:
             self._failed()
         self._done.set()
         if self._found is not None:
+            self._answered.wait(IDLE)  # the first page comes first: threads of Python take turns
             self._found.prepare()
 
     @property
@@ -50,6 +53,10 @@ class Opening:
         """Return the fit as soon as it is there; None where that takes longer."""
         self._done.wait(seconds)
         return self._found
+
+    def answered(self) -> None:
+        """Take note that a page of the fit has been answered."""
+        self._answered.set()
 
     def join(self) -> None:
         """Wait until what is computed beside the pages is there too."""

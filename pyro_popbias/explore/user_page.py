@@ -65,7 +65,11 @@ def _answer(debiased: set[str], own: set[str], listings: Any) -> str:
     rows = {listing.mode: listing.mean_rows for listing in listings}
     if not debiased or not own:
         return "Nothing is left to list."
-    changed = f"{new} of {len(debiased)} items are others" if new else "the same items are listed"
+    changed = (
+        f"{new} of {len(debiased)} items {'is another' if new == 1 else 'are others'}"
+        if new
+        else "the same items are listed"
+    )
     return (
         f"Without an item's own popularity in the score, {changed}, and the mean item has {rows['population']:,.0f} rows "
         f"instead of {rows['posterior']:,.0f}."

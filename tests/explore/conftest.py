@@ -34,6 +34,7 @@ def visit():
         opening.start()
         assert opening.wait(60) is not None
         if prepared:
+            opening.answered()
             opening.join()
         server = Guard(pages(opening, name="run", about=["a line"]), access)
         client = TestClient(server, base_url="http://127.0.0.1:8000")
