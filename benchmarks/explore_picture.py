@@ -21,7 +21,7 @@ from playwright.sync_api import expect, sync_playwright
 import pyro_popbias as pb
 
 WIDTH, HEIGHT = 1200, 900
-COLORS = 64  # of the picture, which has few
+COLORS = 256  # of the picture, which has few
 STUDY = {
     "model": {
         "affinity": {"name": "embedding", "dim": 4, "item_quality": True, "user_bias": True},
@@ -38,7 +38,8 @@ def make_run(folder: Path) -> None:
     sim = pb.simulate(
         users=200, items=100, interactions=8_000, dim=4, quality=0.7, exposure=1.0, exposure_dispersion=10, seed=0
     )
-    train, test = pb.Interactions.from_frame(sim.frame, label="label").split("random", test=0.2, seed=0)
+    pairs = sim.frame.drop_duplicates(["user", "item"])  # a test holds no pair that was trained on
+    train, test = pb.Interactions.from_frame(pairs, label="label").split("random", test=0.2, seed=0)
     columns = {"user": "user", "item": "item", "label": "label"}
     pb.fit(train, study=pb.Study(data=columns, **STUDY), progress=False).save(folder / "run")
     rows = {"user": test.users[test.user], "item": test.items[test.item], "label": test.label}
@@ -66,7 +67,7 @@ def main() -> None:
             page.goto(f"{address.split('?')[0]}knob?user=u7&share=0.3")
             expect(page.locator("#moves img")).to_have_count(2, timeout=WAIT)
             image = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-            image.quantize(COLORS).save(out, optimize=True)
+            image.quantize(COLORS, method=Image.Quantize.FASTOCTREE).save(out, optimize=True)
             browser.close()
         server.send_signal(signal.SIGINT)
         server.wait(60)
