@@ -7,6 +7,7 @@ import typer
 
 from pyro_popbias.cli.options import Json, Run
 from pyro_popbias.cli.outputs import print_json, visible
+from pyro_popbias.cli.several_processes import leave
 
 if TYPE_CHECKING:
     from pyro_popbias.explore.explorer import Explorer
@@ -48,8 +49,10 @@ def explore(
 
             webbrowser.open(address)
 
-    serve(lambda: _explorer(run, titles, test), name=name, about=about, port=port, ready=ready)
+    whole = serve(lambda: _explorer(run, titles, test), name=name, about=about, port=port, ready=ready)
     typer.echo("ended", err=True)
+    if not whole:
+        leave(0)
 
 
 def _server() -> Any:

@@ -64,7 +64,7 @@ class Access:
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie: ports of a machine share their cookies."""
+        """The name of the cookie, with the port, as ports of a machine share their cookies."""
         return f"popbias-explore-{self.port}"
 
     @property

@@ -36,9 +36,9 @@ class Explorer:
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
 
-    def prepare(self) -> None:
-        """Compute what takes longer than a reader waits for a page."""
-        self.opened.prepare()
+    def prepare(self, ended: Callable[[], bool]) -> None:
+        """Compute what takes longer than a reader waits for a page, until the server has ended."""
+        self.opened.prepare(ended)
 
     def answer(self, path: str, asked: QueryParams) -> tuple[str, dict[str, Any], int]:
         """Return the name of a template, what it shows, and the status of the answer."""

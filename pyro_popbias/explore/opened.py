@@ -46,12 +46,18 @@ class Opened:
     test: Interactions | None = None
     late: dict[str, Any] = field(default_factory=dict)
 
-    def prepare(self) -> None:
-        """Compute what takes longer than a reader waits for a page."""
+    def prepare(self, ended: Callable[[], bool]) -> None:
+        """Compute what takes longer than a reader waits for a page.
+
+        Args:
+            ended: whether nobody will read it any more.
+        """
         import pyro_popbias.report.fit_plots  # noqa: F401  and with it what draws
 
         parts = {"modes": self._shown_by_mode, "shares": self._shown_by_share, "trade_off": self._trade_off}
         for name, compute in parts.items():
+            if ended():
+                return
             try:
                 self.late[name] = compute()
             except PopBiasError as error:
@@ -76,7 +82,7 @@ class Opened:
 
     @cached_property
     def last(self) -> pd.DataFrame:
-        """One row per item: its popularity in the last period, and how often it was seen in all; by item."""
+        """One row per item, by its id, with its popularity in the last period and how often it was seen in all."""
         table = self.popularity.iloc[self.periods - 1 :: self.periods].set_index("item")
         return table.assign(count=self._total("count"), positives=self._total("positives"))
 

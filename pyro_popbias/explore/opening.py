@@ -24,7 +24,7 @@ class Opening:
         self._failed = failed
         self._found: Explorer | None = None
         self._since = time.monotonic()
-        self._done, self._answered = threading.Event(), threading.Event()
+        self._done, self._answered, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="opening", daemon=True)
         self.failure: BaseException | None = None
 
@@ -42,7 +42,7 @@ class Opening:
         self._done.set()
         if self._found is not None:
             self._answered.wait(IDLE)  # the first page comes first: threads of Python take turns
-            self._found.prepare()
+            self._found.prepare(self._ended.is_set)
 
     @property
     def seconds(self) -> float:
@@ -61,3 +61,10 @@ class Opening:
     def join(self) -> None:
         """Wait until what is computed beside the pages is there too."""
         self._thread.join()
+
+    def end(self, seconds: float) -> bool:
+        """Compute nothing more; return whether what was under way has ended within some seconds."""
+        self._ended.set()
+        self._answered.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()

@@ -21,7 +21,7 @@ PATIENCE = 2  # seconds that a page under way has to be finished when the server
 
 def serve(
     read: Callable[[], "Explorer"], *, name: str, about: Sequence[str], port: int, ready: Callable[[str], None]
-) -> None:
+) -> bool:
     """Serve the pages of a fit until Ctrl-C.
 
     Args:
@@ -30,6 +30,10 @@ def serve(
         about: lines about it, to read until it has been read.
         port: where to listen; 0 is any that is free.
         ready: is told the address, with its token, once a browser can open it.
+
+    Returns:
+        Whether all that was under way has ended: else the process should leave without the steps at its end, which threads that
+        compute do not survive.
 
     Raises:
         ConfigError: the port is not free.
@@ -55,6 +59,7 @@ def serve(
             server.run(sockets=[listener])
     if opening.failure is not None:
         raise opening.failure
+    return opening.end(PATIENCE)
 
 
 def _listener(port: int) -> socket.socket:
