@@ -22,24 +22,8 @@ from pyro_popbias.cli.training_commands import fit, tune, update
 from pyro_popbias.version import __version__
 
 COMMANDS = (
-    *(
-        demo,
-        init,
-        fit,
-        update,
-        popularity,
-        items,
-        predict,
-        recommend,
-        similar,
-        evaluate,
-        check,
-        compare,
-        tune,
-        report,
-        explore,
-    ),
-    *(simulate, calibrate, variants, doctor),
+    *(demo, init, fit, update, popularity, items, predict, recommend, similar, evaluate, check, compare, tune, report),
+    *(explore, simulate, calibrate, variants, doctor),
 )
 
 app = typer.Typer(

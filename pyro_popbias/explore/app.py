@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from pyro_popbias.explore.opening import Opening
 
-PATIENCE = 0.8  # seconds that a page waits for the fit before it says so
+PATIENCE = 0.3  # seconds that a page waits for the fit before it says so
 FILES = {"/explore.css": "text/css", "/explore.js": "text/javascript"}
 AGAIN = {"Refresh": "1"}  # seconds until the browser asks again
 

@@ -27,11 +27,13 @@ def golden_run(tmp_path):
 @pytest.fixture(scope="session")
 def visit():
     """Return a function: a fit to a browser of its pages that has the cookie, and what they are made of."""
+    openings = []
 
     def of(fit, *, titles=None, test=None, prepared=True, inside=True):
         opened = Opened(fit, titles or {}, test)
         opening, access = Opening(lambda: Explorer(opened)), Access.to(8000)
         opening.start()
+        openings.append(opening)
         assert opening.wait(60) is not None
         if prepared:
             opening.answered()
@@ -43,4 +45,5 @@ def visit():
         client.access, client.opened = access, opened
         return client
 
-    return of
+    yield of
+    assert all(opening.end(60) for opening in openings)  # a thread of torch must not outlive the tests
