@@ -68,12 +68,15 @@ napoleon_use_rtype = False  # what follows `Returns:` is prose, types stand in t
 # pages of other projects are not linked: a build needs no network
 _EXTERNAL = (
     "torch pyro pandas numpy scipy xarray arviz pydantic pydantic_core rich typer matplotlib pathlib collections "
-    "contextlib types abc annotated_types enum pyarrow multiprocessing sklearn lenskit mlflow"
+    "contextlib types abc annotated_types enum pyarrow multiprocessing sklearn lenskit mlflow starlette socket"
 )
 nitpick_ignore_regex = [("py:.*", rf"({'|'.join(_EXTERNAL.split())})(\..*)?")]
 # how annotations write classes of other projects, and type variables
 nitpick_ignore_regex += [
-    ("py:.*", r"(Tensor|Distribution|TorchDistribution|Path|Axes|Dtype|np\..*|pd\..*|xr\..*|az\..*|.*\.T)")
+    (
+        "py:.*",
+        r"(Tensor|Distribution|TorchDistribution|Path|Axes|Dtype|QueryParams|sparse\..*|np\..*|pd\..*|xr\..*|az\..*|.*\.T)",
+    )
 ]
 # the ranges of a study's keys, base classes that are nobody's concern, and a type cut at its comma
 nitpick_ignore_regex += [

@@ -13,6 +13,7 @@ import typer
 from pyro_popbias.cli.answer_commands import items, popularity, predict, recommend, similar
 from pyro_popbias.cli.calibrate import calibrate
 from pyro_popbias.cli.completion import whole_words
+from pyro_popbias.cli.explore_command import explore
 from pyro_popbias.cli.export_command import export
 from pyro_popbias.cli.judgement_commands import check, compare, evaluate, report
 from pyro_popbias.cli.outputs import cannot_write, log_on_stderr, visible
@@ -23,7 +24,7 @@ from pyro_popbias.version import __version__
 
 COMMANDS = (
     *(demo, init, fit, update, popularity, items, predict, recommend, similar, export, evaluate, check, compare, tune),
-    *(report, simulate, calibrate, variants, doctor),
+    *(report, explore, simulate, calibrate, variants, doctor),
 )
 
 app = typer.Typer(

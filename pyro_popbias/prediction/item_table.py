@@ -22,8 +22,10 @@ BLOCK = 5_000  # items drawn at a time
 MOST_ITEMS = 20_000  # of which a correlation is found; of more items every second, third and so on
 
 
-def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float) -> pd.DataFrame:
-    """Return one row per item; the columns are those of `Trained.items`.
+def items_table(
+    model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float, some: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Return one row per item, or for each of `some`, `(n,)` codes; the columns are those of `Trained.items`.
 
     Raises:
         ConfigError: items have no quality in this fit, or the interval is not between 0 and 1.
@@ -35,8 +37,9 @@ def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
             "positives only has none"
         )
     tail = (1 - check_interval(interval)) / 2
-    cell = last_cells(catalogue)
-    quality = QualityMoments.of(model, guide, np.arange(len(catalogue.items)))
+    item = np.arange(len(catalogue.items)) if some is None else some
+    cell = last_cells(catalogue)[item]
+    quality = QualityMoments.of(model, guide, item)
     reach = float(norm.isf(tail)) * np.sqrt(quality.variance)
     of_popularity = popularity_table(model, guide, catalogue, interval=interval).iloc[cell]
     added, whole = guide.quality.of_cell.cpu().numpy()[cell], _variance(model, of_popularity)
@@ -56,7 +59,8 @@ def items_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue,
         "quality_share_upper": share[:, 2],
     }
     count, positives = (part.reshape(-1, catalogue.periods).sum(1) for part in (catalogue.count, catalogue.positives))
-    return pd.DataFrame({"item": catalogue.items, **columns, "count": count, "positives": positives})
+    of_item = {"item": catalogue.items[item], **columns, "count": count[item], "positives": positives[item]}
+    return pd.DataFrame(of_item)
 
 
 ENDS = {"mean": "", "lower": "_lower", "upper": "_upper"}

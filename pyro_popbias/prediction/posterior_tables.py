@@ -1,5 +1,6 @@
 """Posterior tables of popularity, one row per cell (an item and a period), and of the biases and the conformity of users."""
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -75,20 +76,47 @@ def _widened(
         return own
     real = model.latents["popularity"].support is constraints.real
     middle, sds = quantile(q, 0.5), float(norm.isf(tail))
-
-    def end(value: Tensor) -> Tensor:
-        # distances from the median add up in squares, on the scale on which popularity moves
-        distance = value - middle if real else (value / middle).log()
-        farther = distance.sign() * (distance.square() + sds**2 * moved).sqrt()
-        return middle + farther if real else middle * farther.exp()
-
+    # of the mean itself where z moves as its logarithm does
     of_mean = 1.0 if real else own["mean"].square()
     sd = (own["sd"].square() + moved * of_mean).sqrt()
-    lower = end(own["lower"])
+    lower, upper = (_farther(own[name], middle, moved, sds, real=real) for name in ("lower", "upper"))
     assert q.support is not None  # noqa: S101  every distribution of popularity has one
     if real and same_support(q.support, constraints.positive):  # of a z that is positive and moves as a real one does
         lower = lower.clamp(min=LEAST)
-    return {"mean": own["mean"], "sd": sd, "lower": lower, "upper": end(own["upper"])}
+    return {"mean": own["mean"], "sd": sd, "lower": lower, "upper": upper}
+
+
+def _farther(value: Tensor, middle: Tensor, moved: Tensor, sds: float, *, real: bool) -> Tensor:
+    """Return an end of an interval, `sds` from the median, with a variance added on the scale on which popularity moves."""
+    # distances from the median add up in squares
+    distance = value - middle if real else (value / middle).log()
+    whole = distance.sign() * (distance.square() + sds**2 * moved).sqrt()
+    return middle + whole if real else middle * whole.exp()
+
+
+def popularity_quantiles(
+    model: PopularityModel, guide: JointGuide, cell: np.ndarray, levels: Sequence[float]
+) -> np.ndarray:
+    """Return quantiles of the popularity of some cells in the posterior, `(L, D)`; the table's intervals are two of them.
+
+    Args:
+        model: the trained model.
+        guide: its guide.
+        cell: `(D,)` codes.
+        levels: `(L,)` probabilities above 0 and below 1.
+    """
+    code = torch.from_numpy(cell).to(guide.device)
+    with torch.no_grad():
+        q, moved = guide.popularity.posterior(code), guide.moved_popularity(code)
+        real, middle = model.latents["popularity"].support is constraints.real, quantile(q, 0.5)
+        found = torch.stack([quantile(q, level) for level in levels])
+        if not isinstance(q, Delta) and bool((moved > 0).any()):
+            sds = (abs(float(norm.ppf(level))) for level in levels)
+            found = torch.stack([_farther(z, middle, moved, d, real=real) for z, d in zip(found, sds, strict=True)])
+        assert q.support is not None  # noqa: S101  every distribution of popularity has one
+        if same_support(q.support, constraints.positive):
+            found = found.clamp(min=LEAST)
+    return np.asarray(found.cpu().numpy())
 
 
 def users_table(model: PopularityModel, guide: JointGuide, catalogue: Catalogue, *, interval: float) -> pd.DataFrame:

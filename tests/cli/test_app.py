@@ -36,6 +36,7 @@ COMMANDS = [
         "compare",
         "tune",
         "report",
+        "explore",
     ],
     *["simulate", "calibrate", "variants", "doctor"],
 ]
