@@ -1,5 +1,6 @@
 """The pages: a page for every module, and the README's example as it stands there."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 API = ROOT / "docs" / "api"
+TUTORIALS = ROOT / "docs" / "tutorials"
 HOMES = {"pyro_popbias": "pyro_popbias", "models": "pyro_popbias.models", "guides": "pyro_popbias.guides"}
 
 
@@ -40,6 +42,20 @@ def test_a_caption_of_the_reference_has_one_folder():
     assert all(module.count(".") <= 1 for module in first + last)
     for package, *inner in folders:
         assert inner == sorted(module for module in modules() if module.startswith(f"{package}."))
+
+
+def test_every_tutorial_is_listed_and_ends_in_a_decision():
+    """Their cells are executed by `make docs`; that they are Python is seen here."""
+    index = (TUTORIALS / "index.md").read_text(encoding="utf-8")
+    names = re.findall(r"^[a-z-]+$", index.split("```{toctree}")[1], flags=re.MULTILINE)
+    assert sorted(names) == sorted(page.stem for page in TUTORIALS.glob("*.md") if page.stem != "index")
+    assert "\ntutorials/index\n" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for name in names:
+        assert f"({name}.md)" in index
+        page = (TUTORIALS / f"{name}.md").read_text(encoding="utf-8")
+        assert re.search(r"decide|go or no-go", page.split("\n## ")[-1], flags=re.IGNORECASE), name
+        cells = re.findall(r"```\{code-cell\} python\n(.*?)```", page, flags=re.DOTALL)
+        assert all(ast.parse(cell).body for cell in cells)
 
 
 @pytest.mark.slow
