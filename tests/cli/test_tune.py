@@ -62,6 +62,7 @@ def test_the_best_setting_is_written(files):
     assert judged(again) == (pytest.approx(table.loc[0, "value"]), table.loc[0, "epochs"])
     assert f"--set training.epochs={table.loc[0, 'epochs']}" in lines[-1]
 
+
 def test_the_best_study_leaves_to_the_data_what_the_study_leaves_to_them(files):
     """Quality, exposure and the size of batches: with them in the file another study would be trained than was judged."""
     shown = pb.simulate(users=40, items=20, interactions=800, quality=1.0, exposure=1.0, exposure_dispersion=5, seed=0)

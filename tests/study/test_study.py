@@ -212,6 +212,7 @@ def test_replacing_keeps_what_was_given():
     assert (study.training.batch_size, study.training.epochs, study.model.affinity.dim) == (7, 3, 2)
     assert "saturation" not in study.model.model_fields_set
 
+
 def test_an_assignment_varies_a_part_that_the_file_leaves_out(tmp_path):
     """As a space of `popbias tune` does, whose study need not say what the default is."""
     (tmp_path / "study.toml").write_text("schema = 1\n")
