@@ -25,7 +25,9 @@ from pyro_popbias.validation import Section
 SCHEMA = 1
 COUNTS = "counts.parquet"  # where a run folder keeps a frame of counts; files stay where they are
 # what an assignment to a key of a part begins with, where the file leaves the part to its default
-STARTS = {("model", "affinity"): {"name": ModelConfig.model_fields["affinity"].default.name}}
+STARTS: Mapping[tuple[str, ...], Mapping[str, str]] = {
+    ("model", "affinity"): {"name": ModelConfig.model_fields["affinity"].default.name}
+}
 
 
 class Study(Section):
