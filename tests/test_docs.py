@@ -1,5 +1,6 @@
 """The pages: one for every module, studies that are allowed, words that are explained, and the README's example as it stands."""
 
+import ast
 import inspect
 import re
 import subprocess
@@ -14,7 +15,7 @@ from pyro_popbias.report.fit_pictures import PICTURES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-API = DOCS / "api"
+API, TUTORIALS = DOCS / "api", DOCS / "tutorials"
 HOMES = {"pyro_popbias": "pyro_popbias", "models": "pyro_popbias.models", "guides": "pyro_popbias.guides"}
 
 
@@ -98,6 +99,20 @@ def test_the_topics_have_all_that_a_user_calls():
     internal = {"fit.chains", "fit.scorer", "fit.known"}
     missing = [name for name in [*public, *methods, *pictures] if f"`{name}" not in text and name not in internal]
     assert not missing, "put them on docs/topics.md"
+
+
+def test_every_tutorial_is_listed_and_ends_in_a_decision():
+    """Their cells are executed by `make docs`; that they are Python is seen here."""
+    index = (TUTORIALS / "index.md").read_text(encoding="utf-8")
+    names = re.findall(r"^[a-z-]+$", index.split("```{toctree}")[1], flags=re.MULTILINE)
+    assert sorted(names) == sorted(page.stem for page in TUTORIALS.glob("*.md") if page.stem != "index")
+    assert "\ntutorials/index\n" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for name in names:
+        assert f"({name}.md)" in index
+        page = (TUTORIALS / f"{name}.md").read_text(encoding="utf-8")
+        assert re.search(r"decide|go or no-go", page.split("\n## ")[-1], flags=re.IGNORECASE), name
+        cells = re.findall(r"```\{code-cell\} python\n(.*?)```", page, flags=re.DOTALL)
+        assert all(ast.parse(cell).body for cell in cells)
 
 
 @pytest.mark.slow

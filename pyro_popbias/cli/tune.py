@@ -230,7 +230,8 @@ def _report(search: "optuna.Study", path: Path, data: Path | None, folder: Path)
     write_table(table, folder / "trials.csv")
     best = search.best_trial
     chosen = declared(path, data=data, overrides=[f"{key}={json.dumps(value)}" for key, value in best.params.items()])
-    write_atomically(folder / "best.toml", chosen.to_toml().encode())
+    # with defaults in it that data decide, such as whether items have a quality, it would be another study than was judged
+    write_atomically(folder / "best.toml", chosen.to_toml(whole=False).encode())
     yield table.head(10).to_string(index=False)
     yield f"the best of {len(table)} settings -> {folder / 'best.toml'}; all of them -> {folder / 'trials.csv'}"
     train = (

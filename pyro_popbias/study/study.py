@@ -24,6 +24,10 @@ from pyro_popbias.validation import Section
 
 SCHEMA = 1
 COUNTS = "counts.parquet"  # where a run folder keeps a frame of counts; files stay where they are
+# what an assignment to a key of a part begins with, where the file leaves the part to its default
+STARTS: Mapping[tuple[str, ...], Mapping[str, str]] = {
+    ("model", "affinity"): {"name": ModelConfig.model_fields["affinity"].default.name}
+}
 
 
 class Study(Section):
@@ -153,11 +157,14 @@ class Study(Section):
             prior = prior.model_copy(update={"counts": COUNTS})
         return self.replace("model", affinity=affinity, prior=prior)
 
-    def to_toml(self) -> str:
-        """Return the study as a TOML text with every key; frames in it must have been replaced by paths.
+    def to_toml(self, *, whole: bool = True) -> str:
+        """Return the study as a TOML text; frames in it must have been replaced by paths.
 
         A saturation is omitted if it was not given and the model does not take one: a file with it would be refused. A drift is
         omitted if it was not given: in a file it would not be estimated.
+
+        Args:
+            whole: every key; otherwise those that were given, so that a fit chooses the others by its data, as it would have.
         """
         taken = MODELS[self.model.name].default_saturation or "saturation" in self.model.model_fields_set
         of_model: dict[str, Any] = {} if taken else {"saturation": True}
@@ -165,7 +172,7 @@ class Study(Section):
             of_model["prior"] = {"drift"}
         exclude: dict[str, Any] = {"model": of_model} if of_model else {}
         sections: dict[str, Any] = self.model_dump(
-            by_alias=True, exclude_none=True, exclude=exclude, serialize_as_any=True
+            by_alias=True, exclude_none=True, exclude_unset=not whole, exclude=exclude, serialize_as_any=True
         )
         return tomli_w.dumps(sections)
 
@@ -182,8 +189,8 @@ def _assign(sections: dict[str, Any], assignment: str) -> None:
         raise too_deep(shown(assignment))
     value = _value(text, assignment)
     target = sections
-    for part in parts[:-1]:
-        target = target.setdefault(part, {})
+    for number, part in enumerate(parts[:-1], start=1):
+        target = target.setdefault(part, dict(STARTS.get(tuple(parts[:number]), {})))
         if not isinstance(target, dict):
             raise ConfigError(f"PB-C010: {shown(assignment)} sets a key inside {part!r}, which is a value")
     target[parts[-1]] = value

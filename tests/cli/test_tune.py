@@ -63,6 +63,22 @@ def test_the_best_setting_is_written(files):
     assert f"--set training.epochs={table.loc[0, 'epochs']}" in lines[-1]
 
 
+def test_the_best_study_leaves_to_the_data_what_the_study_leaves_to_them(files):
+    """Quality, exposure and the size of batches: with them in the file another study would be trained than was judged."""
+    shown = pb.simulate(users=40, items=20, interactions=800, quality=1.0, exposure=1.0, exposure_dispersion=5, seed=0)
+    shown.frame.to_csv(files / "events.csv", index=False)
+    columns = 'path = "events.csv"\nuser = "user"\nitem = "item"\nlabel = "label"'
+    short = "epochs = 1\nphase_two = 0"
+    (files / "study.toml").write_text(f"[data]\n{columns}\n[training]\n{short}")
+    (files / "space.toml").write_text("[model.affinity]\ndim = [2]")
+    search(files, 1)
+    best = pb.Study.from_toml(files / "search" / "best.toml")
+    fit = pb.fit(pb.read_interactions(files / "events.csv", label="label"), study=best, progress=False)
+    assert fit.study.model.affinity.item_quality
+    assert fit.study.training.batch_size < best.training.batch_size
+    assert judged(fit)[0] == pytest.approx(pd.read_csv(files / "search" / "trials.csv").loc[0, "value"])
+
+
 def test_a_search_goes_on_where_it_was(files, monkeypatch):
     calls = []
     whole = tune.fit_study

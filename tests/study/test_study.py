@@ -213,6 +213,18 @@ def test_replacing_keeps_what_was_given():
     assert "saturation" not in study.model.model_fields_set
 
 
+def test_an_assignment_varies_a_part_that_the_file_leaves_out(tmp_path):
+    """As a space of `popbias tune` does, whose study need not say what the default is."""
+    (tmp_path / "study.toml").write_text("schema = 1\n")
+    study = Study.from_toml(tmp_path / "study.toml", ["model.affinity.dim=4"])
+    assert (study.model.affinity.name, study.model.affinity.dim) == ("embedding", 4)
+    overrides = ["model.affinity.dim=4", "model.affinity.name=factorization-machine"]
+    other = Study.from_toml(tmp_path / "study.toml", overrides)
+    assert (other.model.affinity.name, other.model.affinity.dim) == ("factorization-machine", 4)
+    again = Study.from_toml(tmp_path / "study.toml", ["model.affinity.user_bias=false"])
+    assert again.model.affinity.dim == Study().model.affinity.dim  # the start is copied
+
+
 def test_copies_of_sections_are_checked():
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         Study().training.model_copy(update={"epochs": 0})
