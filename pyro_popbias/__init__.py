@@ -4,6 +4,7 @@ Names are imported when they are first used, so that `popbias --help` needs neit
 """
 
 import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,8 @@ _HOMES = {
 }
 _SUBPACKAGES = ("distributions", "guides", "models")
 _get = lazy_imports(__name__, _HOMES)
+# Pyro imports tqdm, which then asks notebooks for widgets; the bars here need none
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = ["__version__", *(name for names in _HOMES.values() for name in names.split()), *_SUBPACKAGES]
 

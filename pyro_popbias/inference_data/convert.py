@@ -83,7 +83,9 @@ def _makers_of_cells(fit: Trained, cells: CellCoords, draws: int, seed: int) -> 
     """Return a function for each group of cells that makes it."""
     posterior, prior = _draws(fit, draws, seed)
     return {
-        "posterior": lambda: posterior.dataset(cells).assign_attrs(note=kind_of_interval(fit.model)),
+        "posterior": lambda: posterior.dataset(cells).assign_attrs(
+            note=kind_of_interval(fit.model, fit.study.data.negatives)
+        ),
         "prior": lambda: prior.dataset(cells),
         "constant_data": lambda: constants_dataset(fit.catalogue, cells),
     }

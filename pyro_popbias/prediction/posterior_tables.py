@@ -24,13 +24,26 @@ from pyro_popbias.models.conformity import SITE as CONFORMITY
 from pyro_popbias.prediction.forecast import LEAST
 
 
-def kind_of_interval(model: PopularityModel) -> str:
-    """Return a sentence on what the intervals of popularity take into account in this fit."""
+def kind_of_interval(model: PopularityModel, negatives: int | None) -> str:
+    """Return a sentence or two on what the intervals of popularity take into account in this fit.
+
+    Args:
+        model: the model.
+        negatives: how many were sampled for a positive; None or 0 where labels were there.
+    """
+    level = (
+        " Negatives were sampled, which leaves the level that items share nearly unknown: compare items, or periods of an item, "
+        "by their ratios."
+        if negatives
+        else ""
+    )
     if model.affinity.is_bayesian:
-        return "Intervals of popularity take the uncertainty of the affinities and of the intercept into account."
+        return (
+            f"Intervals of popularity take the uncertainty of the affinities and of the intercept into account.{level}"
+        )
     return (
         "Intervals of popularity are too narrow: vectors are point estimates, learned from the same rows, and count as known; "
-        "those of an embedding with posterior = 'mean-field' do not."
+        f"those of an embedding with posterior = 'mean-field' do not.{level}"
     )
 
 

@@ -38,7 +38,7 @@ def overview_of(fit: Trained, checked: Check | None) -> Overview:
         next_steps=list(_next(fit, checked)),
         folded=[
             *remedy,
-            Folded("What its intervals include", points=[Point(kind_of_interval(fit.model))]),
+            Folded("What its intervals include", points=[Point(kind_of_interval(fit.model, fit.study.data.negatives))]),
             Folded("Its study", text=study.with_names_of_files().to_toml()),
         ],
     )

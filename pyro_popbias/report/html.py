@@ -106,7 +106,7 @@ def render(
         name=heading.removeprefix("# "),
         card=lines,
         warning=warning(fit).strip(),
-        kind_of_interval=kind_of_interval(fit.model),
+        kind_of_interval=kind_of_interval(fit.model, fit.study.data.negatives),
         style=Markup(STYLE),  # noqa: S704  a constant of this file
         style_hash=style_hash,
         study=fit.study.with_names_of_files().to_toml(),

@@ -20,7 +20,7 @@ def card(fit: Trained) -> str:
         f"{fit.history['seconds'].sum():.1f} s of training.\n\n"
         f"{warning(fit)}"
         "Posteriors are of the training rows; counts in tables are of all rows, the held-out share included. "
-        f"{kind_of_interval(fit.model)}\n"
+        f"{kind_of_interval(fit.model, fit.study.data.negatives)}\n"
     )
 
 

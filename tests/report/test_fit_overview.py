@@ -99,6 +99,7 @@ def test_other_kinds_of_fits(fit, make_frame, tmp_path):
         frame.query("label == 1"), label=None, time="time", periods=2, study=pb.Study(**STUDY), progress=False
     )
     assert "(positives only, 4 negatives sampled for each), " in repr(positives)
+    assert "compare items, or periods of an item, by their ratios" in shown(positives._repr_html_())
     assert " items, 2 periods" in repr(positives)
     assert "the share of positives" not in repr(positives)
     training = {**STUDY["training"], "validation": 0.0}
