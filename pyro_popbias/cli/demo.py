@@ -60,7 +60,7 @@ def run_demo(out: Path, *, users: int = 500, items: int = 300, interactions: int
         checked[name] = check(fitted)
         yield f"  check: {checked[name].verdict}"
         figures[name] = {**found, "check": checked[name].verdict}
-    yield kind_of_interval(learned.model)
+    yield kind_of_interval(learned.model, learned.study.data.negatives)
     _write_demo(out, known, learned, simulation, checked["affinities learned"])
     yield f"wrote {out}/{', '.join(FILES)}"
     return {"out": out, "files": FILES, "fits": figures}
