@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from pyro_popbias.assembly.pair import with_names
-from pyro_popbias.assembly.tables import interactions_for, rows_like
+from pyro_popbias.assembly.tables import interactions_for, pairs_like, rows_like
 from pyro_popbias.assembly.training_data import given_score
 from pyro_popbias.checks.check import Check, check
 from pyro_popbias.data.frames import Table
@@ -54,8 +54,8 @@ class Fit(Trained):
         """Return P(c=1 | do(u,i)) of pairs, in the frame's order.
 
         Args:
-            frame: columns user and item, and the study's score column if it has one; other columns and the index are
-                ignored.
+            frame: columns user and item, or those that the fit read them from, and the study's score column if it has one;
+                other columns and the index are ignored.
             popularity: the distribution of popularity z to integrate over: "population" (one for all items), "prior" (the
                 item's own), "posterior" (the item's q) or "none" (the affinity alone). A number sets z for all items,
                 a mapping from item to number sets it per item: do(z = value). It must hold every item of the frame and
@@ -85,7 +85,7 @@ class Fit(Trained):
                 cannot be calibrated: labels are the data's own, or the model is `pda`.
         """
         scorer = self.scorer(popularity, interval, calibrated=calibrated)
-        pairs = Pairs.from_frame(frame, self.catalogue, unseen=unseen)
+        pairs = Pairs.from_frame(pairs_like(frame, self.study), self.catalogue, unseen=unseen)
         return predict_pairs(scorer, pairs, score=given_score(pairs.frame, self.study))
 
     def recommend(

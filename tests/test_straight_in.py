@@ -61,6 +61,17 @@ def test_tests_and_later_rows_are_tables_too(fit, make_frame):
         pd.testing.assert_frame_equal(pd.DataFrame(ask(rows)), pd.DataFrame(ask(test)), check_exact=True)
 
 
+def test_pairs_may_have_the_names_of_the_table_that_was_fitted(fit, make_frame):
+    pairs = ratings(make_frame).head(5)[["userId", "movieId"]]
+    plain = pairs.rename(columns={"userId": "user", "movieId": "item"})
+    found = fit.predict(pa.Table.from_pandas(pairs, preserve_index=False))
+    pd.testing.assert_frame_equal(found, fit.predict(plain), check_exact=True)
+    both = plain.assign(userId="someone else")
+    pd.testing.assert_frame_equal(fit.predict(both), found, check_exact=True)
+    with pytest.raises(pb.DataError, match="PB-D005: no column 'item'"):
+        fit.predict(pairs[["userId"]])
+
+
 def test_a_table_with_plain_names_needs_no_words(make_frame):
     found = pb.fit(make_frame().assign(time=0.0), study=STUDY, progress=False)
     assert len(found.events) == 400

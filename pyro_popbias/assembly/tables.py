@@ -87,6 +87,21 @@ def rows_like(given: Interactions | Table, study: Study) -> Interactions:
     return _read(frame, keys, {})
 
 
+def pairs_like(given: Table, study: Study) -> pd.DataFrame:
+    """Return a table of pairs with the columns user and item, which may have the names that the study has for them.
+
+    Args:
+        given: a DataFrame, or a table with `__arrow_c_stream__`.
+        study: of the fit.
+
+    Raises:
+        DataError: the table is none.
+    """
+    frame = _frame(given)
+    own = {getattr(study.data, role): role for role in PLAIN if role not in frame}
+    return frame.rename(columns={name: role for name, role in own.items() if name is not None})
+
+
 def _frame(given: Any) -> pd.DataFrame:
     if isinstance(given, str | Path):
         raise DataError(

@@ -58,7 +58,7 @@ def items(run: Run, output: Output = None, as_json: Json = False) -> None:
 
 def predict(
     run: Run,
-    pairs: Annotated[Path, typer.Argument(help="File with columns user and item.")],
+    pairs: Annotated[Path, typer.Argument(help="File with columns user and item, or those of the study.")],
     output: Output = None,
     popularity: Mode = "population",
     unseen: Unknown = Unseen.error,
@@ -78,9 +78,10 @@ def predict(
     from pyro_popbias.data.table_files import read_table
 
     refuse_input_as_output(output, run, pairs)
-    frame = read_table(pairs, text=("user", "item"))
-    mode = popularity_mode(popularity)
-    found = opened_run(run).predict(frame, popularity=mode, unseen=unseen.value, calibrated=calibrated)
+    fitted, mode = opened_run(run), popularity_mode(popularity)
+    own = [name for name in (fitted.study.data.user, fitted.study.data.item) if name is not None]
+    frame = read_table(pairs, text_if_there=("user", "item", *own))
+    found = fitted.predict(frame, popularity=mode, unseen=unseen.value, calibrated=calibrated)
     emit(found, output, as_json=as_json, most=PRINTED)
 
 
