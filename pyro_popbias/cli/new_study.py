@@ -83,7 +83,7 @@ def write_study(
     proposal = propose(source, columns)
     yield from proposal.lines()
     write_atomically(output, proposed_text(template, proposal, output).encode())
-    yield f"wrote {output}; look through it, then run: popbias fit {output} --out run"
+    yield f"wrote {output}; look through it, then run: popbias fit {output} --out run --plot popularity.png"
     return {"study": output, "proposal": proposal.record()}
 
 
