@@ -42,6 +42,7 @@ UNSUITABLE = {
     "check_fit2d_predict1d": COLUMNS,
     "check_classifiers_train": COLUMNS,
     "check_classifiers_regression_target": COLUMNS,
+    "check_classifier_not_supporting_multiclass": COLUMNS,
     "check_estimators_nan_inf": NUMBERS,
     "check_positive_only_tag_during_fit": NUMBERS,
     "check_classifiers_one_label": ONE,
