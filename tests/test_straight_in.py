@@ -72,6 +72,22 @@ def test_pairs_may_have_the_names_of_the_table_that_was_fitted(fit, make_frame):
         fit.predict(pairs[["userId"]])
 
 
+def test_columns_may_have_numbers_as_names(make_frame):
+    frame = make_frame()[["user", "item", "label"]]
+    numbered = frame.set_axis(range(3), axis=1)
+    found = pb.fit(numbered, user=0, item=1, label=2, study=STUDY, progress=False)
+    pd.testing.assert_frame_equal(found.popularity(), pb.fit(frame, study=STUDY, progress=False).popularity())
+    assert found.study.data.user == "0"
+    events = pb.Interactions.from_frame(numbered, user="0", item=1, label="2")
+    assert events.label.sum() == frame["label"].sum()
+
+
+def test_a_rule_needs_its_column(make_frame):
+    frame = ratings(make_frame)
+    with pytest.raises(ConfigError, match=r"PB-C512: positive_if='>=4' is a rule for a column of labels"):
+        pb.fit(frame, user="userId", item="movieId", label=None, positive_if=">=4", study=STUDY)
+
+
 def test_a_table_with_plain_names_needs_no_words(make_frame):
     found = pb.fit(make_frame().assign(time=0.0), study=STUDY, progress=False)
     assert len(found.events) == 400

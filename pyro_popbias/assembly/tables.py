@@ -53,6 +53,7 @@ def interactions_for(given: Interactions | Table, study: Study, **asked: Any) ->
         ConfigError: keys are given beside interactions, or the study says otherwise.
     """
     said = {key: value for key, value in asked.items() if value is not (... if key == "label" else None)}
+    said |= {role: str(said[role]) for role in NAMES if isinstance(said.get(role), int)}  # of a file without a header
     if isinstance(given, Interactions):
         if said:
             raise ConfigError(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pyro_popbias.checks.check import Check
 from pyro_popbias.checks.figures import figures
 
+OF_TRAINING = ("convergence", "accuracy")
 MOST = 3  # rules, and remedies, that are named one by one
 
 
@@ -15,7 +16,8 @@ def summary(found: Check, *, name: str = "fit") -> Iterator[str]:
         found: the check.
         name: what was checked, as the first line calls it.
     """
-    failures = found.failures
+    # a q that is far from the posterior, or not settled, makes the rest fail too
+    failures = sorted(found.failures, key=lambda finding: finding.check not in OF_TRAINING)
     if failures:
         yield f"{name}: FAILED, {len(failures)} of {len(found.findings)} rules do not hold"
         for finding in failures[:MOST]:
@@ -27,6 +29,8 @@ def summary(found: Check, *, name: str = "fit") -> Iterator[str]:
         remedies = list(dict.fromkeys(finding.remedy for finding in failures if finding.remedy))
         for remedy in remedies[:MOST]:
             yield f"  to do: {remedy}"
+        if len(remedies) > MOST:
+            yield f"  to do: {len(remedies) - MOST} more, which --all says"
     else:
         yield f"{name}: passed, {found.verdict}"
     for label, figure in figures(found.findings).items():

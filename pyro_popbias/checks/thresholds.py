@@ -64,7 +64,7 @@ class Rule:
 RATES = ("spread of item rates", "Gini of item rates", "share of clicks")
 UNITS = {"clicks per user": " clicks", "log-score": " nats per row"}  # of statistics that are not shares or ratios
 BOTH = {"items": 0.1, "population": 0.25}
-SPREAD = "popularity varies more, or less, between items than in the fit; try another prior, or source = 'learned'"
+SPREAD = "popularity varies more, or less, between items than here; try another prior, or source = 'learned' where it is fixed"
 EXPOSURE = (
     "items are logged more, or less, unequally than in the fit; try another prior, such as lognormal, whose tail is heavier "
     "than gamma's, or another dispersion of the exposure"
@@ -74,13 +74,14 @@ OF_COUNTS = Rule(
     "share",
     EXPOSURE,
     "items of the population would be logged more, or less, unequally than these; try another prior, such as lognormal, whose "
-    "tail is heavier than gamma's, or source = 'learned'",
+    "tail is heavier than gamma's, or source = 'learned' where it is fixed",
 )
 RULES = {
     "click rate": Rule(
         {"items": 0.1},
         "share",
-        "click rate depends on an item's number of rows and the fit misses it; train longer, or try another saturation or model",
+        "click rate depends on an item's number of rows and the fit misses it; train longer, or try another model, or another "
+        "saturation of product",
     ),
     "spread of item rates": Rule(BOTH, "share", SPREAD),
     "Gini of item rates": Rule(BOTH, "share", SPREAD),
@@ -94,7 +95,7 @@ RULES = {
     "calibration": Rule(
         {"items": 0.02},
         "own",
-        "the fit's probabilities are miscalibrated; hold out rows for early stopping, or try another model",
+        "the fit's probabilities are miscalibrated; try another model, or hold out rows for early stopping where none are",
     ),
     "log-score": Rule(
         {"items": 0.02}, "own", "labels are less, or more, predictable than the fit expects; try another dim or scale"

@@ -78,9 +78,10 @@ def predict(
     from pyro_popbias.data.table_files import read_table
 
     refuse_input_as_output(output, run, pairs)
-    fitted, mode = opened_run(run), popularity_mode(popularity)
+    fitted = opened_run(run)
     own = [name for name in (fitted.study.data.user, fitted.study.data.item) if name is not None]
     frame = read_table(pairs, text_if_there=("user", "item", *own))
+    mode = popularity_mode(fitted, popularity)
     found = fitted.predict(frame, popularity=mode, unseen=unseen.value, calibrated=calibrated)
     emit(found, output, as_json=as_json, most=PRINTED)
 
@@ -112,15 +113,14 @@ def recommend(
       popbias recommend run --popularity posterior -o undebiased.csv
     """
     refuse_input_as_output(output, run, users, items, exclude)
-    ids, mode = _ids(users, "user"), popularity_mode(popularity)
-    among, without = _ids(items, "item"), _ids(exclude, "item")
+    ids, among, without = _ids(users, "user"), _ids(items, "item"), _ids(exclude, "item")
     part, fitted = part_of(shard), opened_run(run)
     if part is not None:
         ids = part.of(list(dict.fromkeys(fitted.catalogue.users if ids is None else ids)))
     found = fitted.recommend(
         ids,
         k=k,
-        popularity=mode,
+        popularity=popularity_mode(fitted, popularity),
         p_top_k=p_top_k,
         calibrated=calibrated,
         items=among,

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from pyro_popbias.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pyro_popbias.fitted import Fit
 
 
 class Unseen(StrEnum):
@@ -31,13 +34,24 @@ class Vectors(StrEnum):
     none = "none"
 
 
-def popularity_mode(mode: str) -> str | float | dict[str, float]:
-    """Return a mode of popularity, the number that it is, or the forecast."""
+def popularity_mode(fit: "Fit", mode: str) -> str | float | dict[Any, float]:
+    """Return a mode of popularity, the number that it is, the forecast, or the popularities of items at a share of their own.
+
+    Args:
+        fit: which has them.
+        mode: what was asked for.
+
+    Raises:
+        ConfigError: the share is not a finite number, or the model has none.
+    """
     name, sign, share = mode.partition("=")
     try:
-        return {"forecast": float(share)} if sign and name == "forecast" else float(mode)
+        number = float(share if sign else mode)
     except ValueError:
         return mode
+    if sign and name == "share":
+        return fit.partial_popularity(number)
+    return {"forecast": number} if name == "forecast" else mode if sign else number
 
 
 @final

@@ -21,7 +21,7 @@ NAMES = {
     "saturations": ["exponential", "hill", "tanh", "power"],
     "exposures": ["none", "auto", "poisson", "negative-binomial"],
 }
-MODES = ["population", "prior", "posterior", "none", "forecast", "forecast=0.5"]
+MODES = ["population", "prior", "posterior", "none", "forecast", "forecast=0.5", "share=0.5"]
 # keys of a study that --set takes, and which names each has
 KEYS = {
     "model.name": "models",

@@ -8,7 +8,7 @@ import typer
 from pyro_popbias.cli.answer_commands import opened_run
 from pyro_popbias.cli.choices import Vectors, popularity_mode
 from pyro_popbias.cli.options import Json, Mode, Run
-from pyro_popbias.cli.outputs import tell
+from pyro_popbias.cli.outputs import refuse_inside, tell
 
 
 def export(
@@ -35,16 +35,18 @@ def export(
     what is in it.
 
     Examples:
-      popbias export run -o vectors
-      popbias export run -o vectors --vectors approximate --overwrite
+      popbias export run -o vectors --vectors approximate
+      popbias export run -o vectors --vectors exact --overwrite
       popbias export run -o lists --vectors none --lists 100
     """
     from pyro_popbias.interfaces.export import export as write_export
 
+    refuse_inside(output, run)
+    fitted = opened_run(run)
     manifest = write_export(
-        opened_run(run),
+        fitted,
         output,
-        popularity=popularity_mode(popularity),
+        popularity=popularity_mode(fitted, popularity),
         vectors=vectors.value,
         lists=lists,
         ids="text" if text_ids else "own",

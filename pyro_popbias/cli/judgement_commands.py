@@ -38,7 +38,9 @@ def evaluate(
     refuse_input_as_output(output, run, test)
     fitted = opened_run(run)
     rows = read_test(fitted.study, test)
-    found = fitted.evaluate(rows, k=k or [20], popularity=popularity_mode(popularity), candidates=candidates.value)
+    found = fitted.evaluate(
+        rows, k=k or [20], popularity=popularity_mode(fitted, popularity), candidates=candidates.value
+    )
     emit(found, output, as_json=as_json, notes=found.attrs["notes"])
 
 
@@ -71,7 +73,7 @@ def check(
     short = [*summary(found, name=str(run)), f"every rule: popbias check {run} --all"]
     tell(str(found).splitlines() if everything else short, record, as_json=as_json)
     if not found.passed:
-        raise CheckFailed(f"PB-C140: {run}: {found.verdict}; see above what each says")
+        raise CheckFailed(f"PB-C140: {run}: {found.verdict}; popbias check {run} --all says what each says")
 
 
 def compare(

@@ -68,8 +68,9 @@ def write_study(
         DataError: a column cannot be found, or the table cannot be used as it is.
         ConfigError: columns are given without a table.
     """
-    if output.is_dir() or (output.exists() and not overwrite):
-        remedy = "" if output.is_dir() else ", remove it, or replace it with --overwrite"
+    replaceable = not output.is_dir() and output.suffix == ".toml"  # no table is taken for a study
+    if output.exists() and not (overwrite and replaceable):
+        remedy = ", remove it, or replace it with --overwrite" if replaceable else ""
         raise RunFolderError(f"PB-R101: {output} exists; choose another name{remedy}")
     template = (files("pyro_popbias.cli") / "study_template.toml").read_text(encoding="utf-8")
     if source is None:

@@ -44,6 +44,20 @@ def refuse_missing_folder(*outputs: Path | None) -> None:
             raise RunFolderError(f"PB-R100: cannot write {output}: there is no folder {output.parent}; make it first")
 
 
+def refuse_inside(output: Path | None, run: Path) -> None:
+    """Refuse an output in a run folder, which holds nothing but its own files.
+
+    Args:
+        output: a file or folder to write; None where not given.
+        run: the run folder.
+
+    Raises:
+        ConfigError: the output lies in it.
+    """
+    if output is not None and run.resolve() in output.resolve().parents:
+        raise ConfigError(f"PB-C330: {output} is inside of the run folder {run}; choose a place beside it")
+
+
 def refuse_input_as_output(output: Path | None, *inputs: Path | None) -> None:
     """Refuse an output that is an input, by any name: links and other spellings of a path lead to the same file.
 

@@ -50,6 +50,7 @@ def init(
     """
     from pyro_popbias.cli.new_study import write_study
 
+    refuse_input_as_output(output, table)
     columns = {"user": user, "item": item, "label": label, "time": time}
     say(write_study(output, table, columns, overwrite=overwrite), as_json=as_json)
 

@@ -18,7 +18,7 @@ from pyro_popbias.cli.options import (
     Overwrite,
     Run,
 )
-from pyro_popbias.cli.outputs import refuse_input_as_output, say
+from pyro_popbias.cli.outputs import refuse_input_as_output, refuse_inside, say
 
 
 def fit(
@@ -51,6 +51,7 @@ def fit(
     from pyro_popbias.cli.fit_and_compare import run_fit
 
     refuse_input_as_output(plot, study, data)
+    refuse_inside(plot, out)
     lines = run_fit(
         study,
         out,

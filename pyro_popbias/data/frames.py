@@ -22,13 +22,14 @@ Table = pd.DataFrame | ArrowTable
 
 
 def as_frame(frame: Any) -> pd.DataFrame:
-    """Return a table as a pandas DataFrame.
+    """Return a table as a pandas DataFrame whose columns have text as names: 0, as of a file without a header, becomes "0".
 
     Raises:
         DataError: it is neither a pandas DataFrame nor anything with `__arrow_c_stream__`, or its text is not UTF-8.
     """
     if isinstance(frame, pd.DataFrame):
-        return frame
+        plain = all(isinstance(name, str) for name in frame.columns)
+        return frame if plain else frame.set_axis([str(name) for name in frame.columns], axis=1)
     if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pd.Series):
         return _from_arrow(pa.table(frame))
     raise DataError(

@@ -15,7 +15,7 @@ from pyro_popbias.data.duplicates import warn_of_duplicates
 from pyro_popbias.data.features import Features
 from pyro_popbias.data.frames import Table, as_frame, check_columns, check_roles, checked_times
 from pyro_popbias.data.ids import as_codes, as_text, warn_of_forms
-from pyro_popbias.data.labels import as_labels
+from pyro_popbias.data.labels import as_labels, require_label_of_rule
 from pyro_popbias.data.log_columns import LogColumns
 from pyro_popbias.data.log_overview import FIRST_ROWS, overview_of
 from pyro_popbias.data.log_reading import read_log
@@ -152,6 +152,9 @@ class Interactions:
                 ids holds two forms of one number or ids that look alike, or categories without rows.
         """
         frame = as_frame(frame)
+        require_label_of_rule(label, positive_if)
+        user, item = str(user), str(item)
+        label, time = (None if name is None else str(name) for name in (label, time))
         named = {"user": user, "item": item, "label": label, "time": time}
         wanted = {role: name for role, name in named.items() if name is not None or role in ("user", "item")}
         check_columns(frame, wanted.values())

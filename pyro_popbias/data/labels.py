@@ -35,6 +35,19 @@ def parse_rule(rule: str) -> tuple[str, float]:
     return found[1], float(found[2])
 
 
+def require_label_of_rule(label: str | None, rule: str | None) -> None:
+    """Refuse a rule that has no column to read: all rows would be positives.
+
+    Raises:
+        ConfigError: there is a rule and no label.
+    """
+    if label is None and rule is not None:
+        raise ConfigError(
+            f"PB-C512: positive_if={rule!r} is a rule for a column of labels, and label= names none; name it, or leave the rule "
+            "out, and every row is a positive"
+        )
+
+
 def holds(rule: str, values: np.ndarray) -> np.ndarray:
     """Return where a rule holds, booleans shaped as the numbers.
 

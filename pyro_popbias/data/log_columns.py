@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pyro_popbias.data.frames import check_roles, checked_times
 from pyro_popbias.data.id_codes import IdCodes
-from pyro_popbias.data.labels import as_labels, parse_rule
+from pyro_popbias.data.labels import as_labels, parse_rule, require_label_of_rule
 from pyro_popbias.data.periods import PeriodBy, require_period_by, require_periods
 from pyro_popbias.errors import ConfigError
 
@@ -48,6 +48,7 @@ class LogColumns:
             raise ConfigError(
                 f"PB-D443: period_by={self.period_by!r} takes all times sorted in memory; use 'time' for a stored log"
             )
+        require_label_of_rule(self.label, self.positive_if)
         if self.positive_if is not None:
             parse_rule(self.positive_if)
 

@@ -62,14 +62,14 @@ def popularity(
     with torch.no_grad():
         low, high = (float(quantile(population, end)) for end in (0.5 - interval / 2, 0.5 + interval / 2))
     ax.axvspan(low, high, color=GREY, alpha=0.15, linewidth=0, zorder=0, label=f"{interval:.0%} of the population")
-    when = " of the last period" if fit.catalogue.periods > 1 else ""
+    when = ", last period" if fit.catalogue.periods > 1 else ""
     _scale_popularity(fit, ax, "x")
     ax.set(
-        xlabel=f"popularity z: posterior mean, {interval:.0%} interval",
-        title=f"Most and least popular items{when}",
+        xlabel=f"popularity z{when}: posterior mean, {interval:.0%} interval",
+        title="Most and least popular items",
     )
     ax.text(-0.01, 1.005, "(rows)", transform=ax.transAxes, ha="right", va="bottom", fontsize=8, color="0.35")
-    ax.legend(frameon=False, fontsize=8, loc="best")
+    ax.legend(frameon=False, fontsize=8, loc="center right")  # in the gap between the ends
     return ax
 
 

@@ -40,3 +40,20 @@ def test_only_an_export_is_replaced(popbias, run):
     hashes = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert popbias("export", run, "-o", run, "--vectors", "none", "--lists", "3", "--overwrite")[0] != 0
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == hashes
+
+
+def test_nothing_is_written_into_a_run(popbias, run):
+    for command in (("export", run, "-o", run / "out"), ("fit", "study.toml", "--out", "new", "--plot", "new/x.png")):
+        code, _, error = popbias(*command)
+        assert (code, error.split(":")[1].strip()) == (2, "PB-C330")
+    assert not Path("new").exists()
+
+
+def test_a_share_of_popularity_is_a_mode(popbias, run):
+    assert popbias("recommend", run, "-k", "3", "--popularity", "share=0", "-o", "none.csv")[0] == 0
+    assert popbias("recommend", run, "-k", "3", "-o", "population.csv")[0] == 0
+    assert popbias("recommend", run, "-k", "3", "--popularity", "share=1", "-o", "own.csv")[0] == 0
+    lists = {name: pd.read_csv(f"{name}.csv")["item"].tolist() for name in ("none", "population", "own")}
+    assert lists["none"] == lists["population"] != lists["own"]
+    code, _, error = popbias("predict", run, "pairs.csv", "--popularity", "share=much")
+    assert (code, error.split(":")[1].strip()) == (2, "PB-C011")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 
 import numpy as np
@@ -269,3 +270,13 @@ def test_overwrite_replaces_a_study(popbias, tmp_path, monkeypatch):
     assert pb.Study.from_toml("study.toml").training == pb.Study().training
     (tmp_path / "folder").mkdir()
     assert popbias("init", "--overwrite", "-o", "folder")[0] == 5
+
+
+def test_the_table_itself_is_never_replaced(popbias, folder):
+    before = (folder / "rows.csv").read_bytes()
+    code, _, error = popbias("init", "--from", "rows.csv", "-o", "rows.csv", "--overwrite")
+    assert (code, error.split(":")[1].strip()) == (2, "PB-C330")
+    shutil.copy("rows.csv", "other.csv")
+    code, _, error = popbias("init", "--from", "rows.csv", "-o", "other.csv", "--overwrite")
+    assert (code, error) == (5, "error: PB-R101: other.csv exists; choose another name\n")
+    assert (folder / "rows.csv").read_bytes() == (folder / "other.csv").read_bytes() == before
