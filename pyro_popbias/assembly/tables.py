@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from pyro_popbias.data.column_roles import NAMES, Columns
-from pyro_popbias.data.frames import Table, as_frame
+from pyro_popbias.data.frames import Table, as_frame, of_other_separators
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.data.readers import with_features_of
 from pyro_popbias.errors import ConfigError, DataError, shown
@@ -144,7 +144,7 @@ def _require_columns(frame: pd.DataFrame, keys: Mapping[str, Any], call: str) ->
     if not missing:
         return
     which = ", ".join(f"{shown(name)} ({role}=)" for role, name in missing.items())
-    there = ", ".join(map(repr, present))
+    there = ", ".join(map(repr, present)) + of_other_separators(present)
     said = nearest(str(next(iter(missing.values()))), present) if len(missing) == 1 else "."
     without = "; label=None where every row is a positive" if "label" in missing else ""
     raise DataError(

@@ -7,7 +7,7 @@ from typing import Self
 
 import pandas as pd
 
-from pyro_popbias.data.frames import as_times, check_columns
+from pyro_popbias.data.frames import as_times, check_columns, of_other_separators
 from pyro_popbias.data.time_span import FIRST, LAST, UNITS
 from pyro_popbias.errors import DataError
 
@@ -85,10 +85,10 @@ class Columns:
                     known[role], found[role] = guess, how
         for role in REQUIRED:
             if role not in known:
-                shown = ", ".join(repr(str(column)) for column in frame.columns)
+                present = [str(column) for column in frame.columns]
                 raise DataError(
                     f"PB-D395: no column of {role}s could be found by name or content in {source}; give it as --{role} COLUMN. "
-                    f"Columns: {shown}"
+                    f"Columns: {', '.join(map(repr, present))}{of_other_separators(present)}"
                 )
         others = tuple(str(column) for column in frame.columns if column not in known.values())
         return cls(**known, others=others, found=found)

@@ -1,5 +1,6 @@
 """Checks of the tables that users pass: their type, their columns, and their times."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +49,21 @@ def _from_arrow(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def of_other_separators(columns: Sequence[str]) -> str:
+    """Return what to do where the only column is a header with another separator than commas; empty elsewhere.
+
+    Args:
+        columns: names.
+    """
+    found = next((sign for sign in (";", "\t", "|") if len(columns) == 1 and sign in columns[0]), None)
+    if found is None:
+        return ""
+    return (
+        f"; fields are separated by {found!r}: write the file with commas, or read it by pandas.read_csv(path, sep={found!r}) "
+        "and use the table"
+    )
+
+
 def check_columns(frame: pd.DataFrame, names: Any) -> None:
     """Refuse a frame with missing or duplicate columns.
 
@@ -62,6 +78,7 @@ def check_columns(frame: pd.DataFrame, names: Any) -> None:
         if name not in present:
             raise DataError(
                 f"PB-D005: no column {name!r}{nearest(str(name).strip(), present)} Columns: {', '.join(present)}"
+                f"{of_other_separators(present)}"
             )
 
 

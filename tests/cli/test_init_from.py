@@ -280,3 +280,17 @@ def test_the_table_itself_is_never_replaced(popbias, folder):
     code, _, error = popbias("init", "--from", "rows.csv", "-o", "other.csv", "--overwrite")
     assert (code, error) == (5, "error: PB-R101: other.csv exists; choose another name\n")
     assert (folder / "rows.csv").read_bytes() == (folder / "other.csv").read_bytes() == before
+
+
+def test_other_separators_are_named(popbias, folder):
+    (folder / "semicolons.csv").write_text((folder / "rows.csv").read_text().replace(",", ";"))
+    for command in (
+        ("init", "--from", "semicolons.csv"),
+        ("fit", "study.toml", "--data", "semicolons.csv", "--out", "run"),
+    ):
+        code, _, error = popbias(*command)
+        assert code == 3
+        assert (
+            "fields are separated by ';': write the file with commas, or read it by pandas.read_csv(path, sep=';')"
+            in error
+        )
