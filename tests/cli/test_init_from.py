@@ -285,7 +285,7 @@ def test_the_table_itself_is_never_replaced(popbias, folder):
 def test_other_separators_are_named(popbias, folder):
     (folder / "semicolons.csv").write_text((folder / "rows.csv").read_text().replace(",", ";"))
     for command in (
-        ("init", "--from", "semicolons.csv"),
+        ("init", "--from", "semicolons.csv", "-o", "n.toml"),
         ("fit", "study.toml", "--data", "semicolons.csv", "--out", "run"),
     ):
         code, _, error = popbias(*command)
