@@ -284,13 +284,8 @@ def test_the_table_itself_is_never_replaced(popbias, folder):
 
 def test_other_separators_are_named(popbias, folder):
     (folder / "semicolons.csv").write_text((folder / "rows.csv").read_text().replace(",", ";"))
-    for command in (
-        ("init", "--from", "semicolons.csv", "-o", "n.toml"),
-        ("fit", "study.toml", "--data", "semicolons.csv", "--out", "run"),
-    ):
-        code, _, error = popbias(*command)
-        assert code == 3
-        assert (
-            "fields are separated by ';': write the file with commas, or read it by pandas.read_csv(path, sep=';')"
-            in error
-        )
+    code, _, error = popbias("init", "--from", "semicolons.csv", "-o", "new.toml")
+    assert code == 3
+    remedy = "write the file with commas, or read it by pandas.read_csv(path, sep=';')"
+    assert f"fields are separated by ';': {remedy}" in error
+    assert not (folder / "new.toml").exists()
