@@ -10,7 +10,7 @@ DECLARED := setup.cfg pyproject.toml constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow coverage fuzz mutation docs lint arviz-1 lowest newest ecosystem supply release clean
+.PHONY: demo test test-slow test-nightly coverage fuzz mutation docs lint arviz-1 lowest newest ecosystem supply release clean
 
 # simulate with a known truth, fit, check, compare with the truth, report
 demo: $(VENV)/.installed-test
@@ -20,7 +20,10 @@ test: lint
 	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-test
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not nightly"
+
+test-nightly: $(VENV)/.installed-test
+	$(PYTEST) -m nightly
 
 # which lines and branches the fast tests run, and which test runs which line
 COVERAGE ?= build/coverage

@@ -9,6 +9,17 @@ from pyro_popbias.training.second_phase import PhaseTwo
 
 ROWS, EPOCHS = 20_000, 6
 VARIANTS = pb.variants().query("allowed")[["model", "prior", "guide"]].to_numpy().tolist()
+MODELS_ONCE = {
+    ("gamma", "gamma"),
+    ("lognormal", "lognormal"),
+    ("normal", "normal"),
+}  # prior and guide; others take half an hour
+
+
+def marked(variant):
+    """Return a variant, to be tried at night unless it is one of a few of each model."""
+    once = tuple(variant[1:]) in MODELS_ONCE
+    return pytest.param(*variant, marks=[pytest.mark.slow] if once else [pytest.mark.slow, pytest.mark.nightly])
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +30,7 @@ def ratings(movielens):
     return pb.Interactions.from_frame(log.to_frame().iloc[rows], label="label")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("model", "prior", "guide"), VARIANTS)
+@pytest.mark.parametrize(("model", "prior", "guide"), [marked(variant) for variant in VARIANTS])
 def test_every_allowed_variant_gains_on_ratings(ratings, model, prior, guide):
     study = pb.Study(
         model={"name": model, "prior": {"name": prior}, "affinity": {"name": "embedding", "dim": 8}},

@@ -138,6 +138,7 @@ def test_a_full_disk_is_said_in_numbers(tmp_path, monkeypatch, full_disk):
 
 @pytest.mark.skipif(not shutil.which("cc") or sys.platform != "linux", reason="needs a C compiler and Linux")
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("part", "every"), [("save, kill", 13), ("popularity, EIO", 2)])
 def test_disturbed_calls(tmp_path, part, every):
     found = disturbed(part, tmp_path, library(tmp_path), every=every)
