@@ -29,8 +29,6 @@ def summary(found: Check, *, name: str = "fit") -> Iterator[str]:
         remedies = list(dict.fromkeys(finding.remedy for finding in failures if finding.remedy))
         for remedy in remedies[:MOST]:
             yield f"  to do: {remedy}"
-        if len(remedies) > MOST:
-            yield f"  to do: {len(remedies) - MOST} more, which --all says"
     else:
         yield f"{name}: passed, {found.verdict}"
     for label, figure in figures(found.findings).items():

@@ -27,7 +27,7 @@ def export(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write vectors, items and lists to Parquet, for faiss, hnswlib and the like.
+    """Write vectors, items and lists for faiss, hnswlib and so on.
 
     Inner products of the vectors of users and items rank items as the run does: by interest, whatever their popularity. Where
     vectors have a posterior (the default of embeddings), they do so only nearly: --vectors approximate takes posterior means and
