@@ -31,6 +31,7 @@ COMMANDS = [
         "predict",
         "recommend",
         "similar",
+        "export",
         "evaluate",
         "check",
         "compare",

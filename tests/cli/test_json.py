@@ -30,6 +30,7 @@ COMMANDS = {
     "predict": (["run", "pairs.csv"], list),
     "recommend": (["run", "-k", "2"], list),
     "similar": (["vectors", "i1"], list),
+    "export": (["run", "-o", "exported", "--vectors", "none", "--lists", "2"], dict),
     "evaluate": (["run", "test.csv", "-k", "2"], dict),
     "check": (["run"], dict),
     "compare": (["run", "--test", "test.csv"], dict),
