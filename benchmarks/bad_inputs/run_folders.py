@@ -238,7 +238,7 @@ ROWS = [
     ),
     Row(
         *(100, "full disk", save_into(Limited), RunFolderError),
-        message=r"PB-R100: cannot write .*saved.*File too large \(need .* MB, .* MB free\)",
+        message=r"PB-R100: cannot write .*saved.*File too large \(need .*, .* MB free\)",
         prepare=run_in,
     ),
     Row(

@@ -164,7 +164,7 @@ class Draws:
         return found
 
     def shared_numbers(self, chain: int) -> dict[str, np.ndarray]:
-        """Return draws of what all cells share in its joint posterior: numbers, `(draw,)`, and weights, `(draw, F)`, by name."""
+        """Return draws of the numbers that all cells share, in their joint posterior: `(draw,)`, or `(draw, d)`, by name."""
         if self.distribution == "prior":
             return {}
         model, guide = self.chains[chain].model, self.chains[chain].guide

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributions import Distribution, LogNormal, Normal
 
 from pyro_popbias.distributions.draws import streams
-from pyro_popbias.guides import JointGuide, weight_name
+from pyro_popbias.guides import JointGuide
 from pyro_popbias.models import BayesianEmbeddingAffinity, PopularityModel, scalars
 from pyro_popbias.models.affinities.item_quality import SITE as QUALITY
 from pyro_popbias.models.learned_scalars import INTERCEPT, estimate_slopes
@@ -48,7 +48,7 @@ def global_posteriors(model: PopularityModel, guide: JointGuide) -> dict[str, Di
 def global_draws(
     model: PopularityModel, guide: JointGuide, intercept: np.ndarray, *, seed: int, chain: int = 0
 ) -> dict[str, np.ndarray]:
-    """Return draws of these numbers from the joint posterior, `(draws,)` each; those of vectors' scales and weights are tables.
+    """Return draws of these numbers from the joint posterior, `(draws,)` each, `(draws, d)` those of the scales of vectors.
 
     Args:
         model: the trained model.
@@ -65,11 +65,6 @@ def global_draws(
     of_scales = {name: _moved(posterior, each) for (name, posterior), each in zip(scales.items(), noise.T, strict=True)}
     of_vectors = [of_scales.pop(name) for name in scales if name.startswith(VECTOR_SCALE)]
     found |= of_scales | ({VECTOR_SCALE: np.stack(of_vectors, axis=1)} if of_vectors else {})
-    for site, q in guide.global_weights().items():
-        names = [weight_name(site, position) for position in range(len(q.loc))]
-        if all(name in joint for name in names):
-            wide = guide.shared.widened(site, q)
-            found[site] = np.stack([_moved(wide, joint[name], k) for k, name in enumerate(names)], axis=1)
     return found
 
 
@@ -131,10 +126,8 @@ def _unit(width: int, number: int, seed: int, chain: int, *, purpose: int) -> np
     return np.array([stream.standard_normal(number) for stream in of_each]).reshape(width, number).T
 
 
-def _moved(posterior: Distribution, noise: np.ndarray, place: int | None = None) -> np.ndarray:
-    """Return draws of a Normal or LogNormal scalar, or of one of several, by their noise."""
+def _moved(posterior: Distribution, noise: np.ndarray) -> np.ndarray:
+    """Return draws of a Normal or LogNormal scalar by their noise."""
     normal = cast(Normal, posterior.base_dist if isinstance(posterior, LogNormal) else posterior)
-    loc, scale = (
-        float(each.detach() if place is None else each.detach()[place]) for each in (normal.loc, normal.scale)
-    )
-    return np.exp(loc + scale * noise) if isinstance(posterior, LogNormal) else loc + scale * noise
+    values = float(normal.loc.detach()) + float(normal.scale.detach()) * noise
+    return np.exp(values) if isinstance(posterior, LogNormal) else values

@@ -64,5 +64,5 @@ def test_interrupted(folder):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
-    error = child.communicate(timeout=60)[1]
+    error = child.communicate(timeout=300)[1]
     assert (child.returncode, error.splitlines()[-1]) == (130, "interrupted; continue with --resume")
