@@ -58,6 +58,7 @@ def test_exit_code(popbias, folder, name):
 
 def test_interrupted(folder):
     arguments = [*FIT, "new", "--set", "training.epochs=100000", "--set", "training.validation=0.0"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # an interrupted command of another test ignores it
     child = subprocess.Popen(command(arguments), stderr=subprocess.PIPE, text=True, env=os.environ)
     deadline = time.monotonic() + 300  # of a stuck command, not of a slow one
     while not list(folder.glob("new/checkpoints/*.json")) and child.poll() is None:
