@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ phase_two = 1
 device = "cpu"
 """
 SIZES = ("--users", "20", "--items", "9", "--interactions", "200")
+EXPORTED = ("out/items.parquet", "out/users.parquet", "out/lists.parquet", "out/manifest.json")
+SMALL = ("study.toml", "--items", "10", "--interactions", "200")
 SPACE = "[training]\nlearning_rate = [0.01, 0.1]\n"
 
 
@@ -103,6 +106,10 @@ COMMANDS = [
     _table("recommend", "run", "-k", "3", output="table.csv.gz"),
     _table("predict", "run", "pairs.csv", output="table.parquet"),
     _table("evaluate", "run", "later.csv", output="table.csv"),
+    _table("items", "quality", output="table.csv"),
+    Command("calibrate", ("calibrate", *SMALL, "-o", "r.csv", "--plot", "r.png"), ("r.csv", "r.png"), replaces=True),
+    _table("compare", "run", "other", output="table.csv"),
+    Command("export", ("export", "run", "-o", "out", "--vectors", "approximate", "--lists", "2"), EXPORTED),
     Command("init", ("init", "-o", "other.toml"), ("other.toml",)),
     _table("report", "run", output="report.html"),
     Command(
@@ -137,7 +144,10 @@ def prepare(folder: Path) -> None:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        if popbias("fit", "study.toml", "--out", "run"):
-            raise RuntimeError("the run could not be fitted")
+        quality = ("--set", "model.exposure=poisson", "--set", "model.affinity.item_quality=true")
+        for name, assignments in (("run", ()), ("quality", quality)):
+            if popbias("fit", "study.toml", "--out", name, *assignments):
+                raise RuntimeError(f"{name} could not be fitted")
+        shutil.copytree("run", "other")
     finally:
         os.chdir(before)

@@ -70,11 +70,11 @@ def full_disk(folder: Path, quick: bool) -> Measured:
 
 
 SECTIONS = [
-    Section(3, "kill -9", "every call of 12 commands that write, and 500 at random: all go on, bit-equal", kills, 60),
+    Section(3, "kill -9", "every call of 16 commands that write, and 500 at random: all go on, bit-equal", kills, 60),
     Section(
         4,
         "full and broken disks",
-        "every call of 12 commands that write, and quotas at every tenth: nothing lost or left over",
+        "every call of 16 commands that write, and quotas at every tenth: nothing lost or left over",
         full_disk,
         30,
     ),
