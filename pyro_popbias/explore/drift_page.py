@@ -6,7 +6,6 @@ import numpy as np
 from starlette.datastructures import QueryParams
 
 from pyro_popbias.data.overview import cells_of
-from pyro_popbias.explore.item_page import item_code
 from pyro_popbias.explore.opened import Opened, drawn
 from pyro_popbias.report.drift_plot import drift as drift_plot
 from pyro_popbias.report.fit_plots import is_positive
@@ -19,7 +18,9 @@ def drift(opened: Opened, asked: QueryParams) -> dict[str, Any]:
     """Return what the page of drift shows."""
     if opened.periods == 1:
         return {"periods": 1}
-    chosen = list(dict.fromkeys(item_code(opened, one)[1] for one in asked.getlist("item")))[:MOST_ITEMS]
+    chosen = list(dict.fromkeys(asked.getlist("item")))[:MOST_ITEMS]
+    for one in chosen:
+        opened.code("item", one)  # which is refused where the fit does not know it
     shown = chosen or list(opened.last.sort_values("count", ascending=False, kind="stable").index[:5])
     table = opened.popularity[opened.popularity["item"].isin(shown)]
     up, down = _movers(opened)

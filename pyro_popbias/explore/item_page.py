@@ -8,7 +8,6 @@ from starlette.datastructures import QueryParams
 
 from pyro_popbias.data.overview import cells_of
 from pyro_popbias.errors import PopBiasError
-from pyro_popbias.explore.not_here import NotHere
 from pyro_popbias.explore.opened import Opened, drawn
 from pyro_popbias.prediction.item_table import items_table
 from pyro_popbias.report.drift_plot import drift
@@ -24,7 +23,8 @@ ENDS = ("", "_lower", "_upper")
 
 def item(opened: Opened, asked: QueryParams) -> dict[str, Any]:
     """Return what the page of an item shows."""
-    code, one = item_code(opened, asked.get("id", ""))
+    one = asked.get("id", "")
+    code = opened.code("item", one)
     fit, row = opened.fit, opened.last.iloc[code]
     cells = opened.popularity.iloc[code * opened.periods : (code + 1) * opened.periods]
     pictures = [
@@ -49,18 +49,6 @@ def item(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         "similar": _similar(opened, one),
         "has_periods": opened.periods > 1,
     }
-
-
-def item_code(opened: Opened, one: str) -> tuple[int, str]:
-    """Return an item's code and id.
-
-    Raises:
-        NotHere: the fit does not know the item.
-    """
-    code = int(opened.fit.catalogue.items.get_indexer(pd.Index([one]))[0])
-    if code < 0:
-        raise NotHere("item", one)
-    return code, one
 
 
 def _how_popular(opened: Opened, one: str, row: "pd.Series[Any]") -> tuple[str, str]:

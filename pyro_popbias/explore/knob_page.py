@@ -11,7 +11,6 @@ from pyro_popbias.errors import PopBiasError
 from pyro_popbias.explore.listing import DEEP, listing_of, ranks_of, scale_of
 from pyro_popbias.explore.opened import Opened, drawn
 from pyro_popbias.explore.shown import LENGTH, Shown
-from pyro_popbias.explore.user_page import user_code
 from pyro_popbias.report import trade_off_plot
 from pyro_popbias.report.share_plot import along_the_share
 
@@ -20,7 +19,8 @@ STEP = 0.05  # of the slider, from 0 to 1
 
 def knob(opened: Opened, asked: QueryParams) -> dict[str, Any]:
     """Return what the page of the knob shows."""
-    _, one = user_code(opened, asked["user"] if "user" in asked else _usual_user(opened))
+    one = asked["user"] if "user" in asked else _usual_user(opened)
+    opened.code("user", one)  # which is refused where the fit does not know it
     share = share_of(asked.get("share", ""))
     tables = [opened.recommend([one], at, DEEP) for at in (0.0, share)]
     debiased = tables[0].head(LENGTH)

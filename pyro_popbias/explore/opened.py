@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from scipy import sparse
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.distributions import quantile
 from pyro_popbias.errors import PopBiasError
+from pyro_popbias.explore.not_here import NotHere
 from pyro_popbias.explore.search import Index
 from pyro_popbias.explore.shown import Shown, sample_of_users, shown_under
 from pyro_popbias.fitted import Fit
@@ -62,6 +63,18 @@ class Opened:
                 self.late[name] = compute()
             except PopBiasError as error:
                 self.late[name] = error
+
+    def code(self, kind: Literal["user", "item"], one: str) -> int:
+        """Return the code of an id.
+
+        Raises:
+            NotHere: the fit does not know it.
+        """
+        ids = getattr(self.fit.catalogue, f"{kind}s")
+        code = int(ids.get_indexer(pd.Index([one]))[0])
+        if code < 0:
+            raise NotHere(kind, one)
+        return code
 
     @cached_property
     def periods(self) -> int:

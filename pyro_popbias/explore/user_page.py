@@ -3,11 +3,9 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from starlette.datastructures import QueryParams
 
 from pyro_popbias.explore.listing import DEEP, listing_of, ranks_of, scale_of
-from pyro_popbias.explore.not_here import NotHere
 from pyro_popbias.explore.opened import Opened, drawn
 from pyro_popbias.explore.shown import LENGTH
 
@@ -16,7 +14,8 @@ HAD = 30  # rows of the user that are shown
 
 def user(opened: Opened, asked: QueryParams) -> dict[str, Any]:
     """Return what the page of a user shows."""
-    code, one = user_code(opened, asked.get("id", ""))
+    one = asked.get("id", "")
+    code = opened.code("user", one)
     deep = {mode: opened.recommend([one], mode, DEEP) for mode in opened.modes}
     short = {mode: table.head(LENGTH) for mode, table in deep.items()}
     scale = scale_of(list(deep.values()), LENGTH)
@@ -45,18 +44,6 @@ def user(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         "had": _had(opened, code),
         "picture": _picture(opened, one) if any(len(table) for table in short.values()) else None,
     }
-
-
-def user_code(opened: Opened, one: str) -> tuple[int, str]:
-    """Return a user's code and id.
-
-    Raises:
-        NotHere: the fit does not know the user.
-    """
-    code = int(opened.fit.catalogue.users.get_indexer(pd.Index([one]))[0])
-    if code < 0:
-        raise NotHere("user", one)
-    return code, one
 
 
 def _answer(debiased: set[str], own: set[str], listings: Any) -> str:

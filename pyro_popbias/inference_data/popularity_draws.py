@@ -168,7 +168,7 @@ class Draws:
         if self.distribution == "prior":
             return {}
         model, guide = self.chains[chain].model, self.chains[chain].guide
-        return global_draws(model, guide, self._intercept(chain), seed=self.seed, chain=chain)
+        return global_draws(model, guide, self.catalogue, self._intercept(chain), seed=self.seed, chain=chain)
 
     def dataset(self, cells: CellCoords) -> xr.Dataset:
         """Return popularity and quality of some cells, what all cells share, and a variable per site of global weights."""

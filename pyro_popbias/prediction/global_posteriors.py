@@ -11,6 +11,7 @@ The programs learn these as points. Their posteriors are Laplace approximations,
 
   (the information of a variance component, Searle, Casella and McCulloch 1992, section 6.3; rows that no label tells anything
   about have v_r = s^2, and add nothing).
+* The step of a random walk: the same, of the increments of log z in q, each by itself.
 """
 
 from collections.abc import Iterator
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, Normal
 
+from pyro_popbias.data.catalogue import Catalogue
 from pyro_popbias.distributions.draws import streams
-from pyro_popbias.guides import JointGuide
-from pyro_popbias.models import BayesianEmbeddingAffinity, PopularityModel, scalars
+from pyro_popbias.guides import JointGuide, MarkovGuide
+from pyro_popbias.models import BayesianEmbeddingAffinity, PopularityModel, RandomWalkPrior, scalars
 from pyro_popbias.models.affinities.item_quality import SITE as QUALITY
 from pyro_popbias.models.learned_scalars import INTERCEPT, estimate_slopes
 
@@ -34,25 +36,27 @@ VECTOR_SCALE = "vector_scale"
 OF_NUMBERS = 2**59  # the first key of draws, above those of cells and weights
 
 
-def global_posteriors(model: PopularityModel, guide: JointGuide) -> dict[str, Distribution]:
+def global_posteriors(model: PopularityModel, guide: JointGuide, catalogue: Catalogue) -> dict[str, Distribution]:
     """Return the posterior of each learned number that has one, a Normal or LogNormal scalar, by the name of its estimate.
 
     Args:
         model: the trained model.
         guide: its guide.
+        catalogue: of what they were trained on.
     """
     numbers = {name: posterior for name, _, posterior in _of_numbers(model, guide)}
-    return numbers | _of_scales(model, guide)
+    return numbers | _of_scales(model, guide) | _of_step(model, guide, catalogue)
 
 
 def global_draws(
-    model: PopularityModel, guide: JointGuide, intercept: np.ndarray, *, seed: int, chain: int = 0
+    model: PopularityModel, guide: JointGuide, catalogue: Catalogue, intercept: np.ndarray, *, seed: int, chain: int = 0
 ) -> dict[str, np.ndarray]:
     """Return draws of these numbers from the joint posterior, `(draws,)` each, `(draws, d)` those of the scales of vectors.
 
     Args:
         model: the trained model.
         guide: its guide.
+        catalogue: of what they were trained on.
         intercept: `(draws,)` of the intercept in standard deviations, with which the others move.
         seed: decides the rest of them.
         chain: number of the chain.
@@ -60,7 +64,7 @@ def global_draws(
     joint, found = _joint_noise(guide, intercept, seed, chain), {}
     for name, parameter, posterior in _of_numbers(model, guide):
         found[name] = _moved(posterior, joint[parameter])
-    scales = _of_scales(model, guide)
+    scales = _of_scales(model, guide) | _of_step(model, guide, catalogue)
     noise = _unit(len(scales), len(intercept), seed, chain, purpose=1)
     of_scales = {name: _moved(posterior, each) for (name, posterior), each in zip(scales.items(), noise.T, strict=True)}
     of_vectors = [of_scales.pop(name) for name in scales if name.startswith(VECTOR_SCALE)]
@@ -98,6 +102,20 @@ def _of_scales(model: PopularityModel, guide: JointGuide) -> dict[str, Distribut
         posteriors = _of_scale(affinity.vector_log_scale, variance)
         found |= {f"{VECTOR_SCALE}[{k}]": posterior for k, posterior in enumerate(posteriors)}
     return found
+
+
+@torch.no_grad()
+def _of_step(model: PopularityModel, guide: JointGuide, catalogue: Catalogue) -> dict[str, Distribution]:
+    """Return the posterior of the step of a random walk by name; empty where popularity does not walk."""
+    prior, q = model.prior, guide.popularity
+    if not isinstance(prior, RandomWalkPrior) or not isinstance(q, MarkovGuide):
+        return {}
+    chain = q.chain(torch.arange(catalogue.cells, device=guide.device))
+    variance, coupling = (each.reshape(-1, q.periods) for each in (chain.variance_of_y, chain.coupling))
+    of_increments = variance[:, 1:] + (1 - 2 * coupling[:, 1:]) * variance[:, :-1]
+    known = torch.from_numpy(catalogue.count.reshape(-1, q.periods).sum(1) > 0).to(variance.device)
+    [posterior] = _of_scale(prior.log_step.reshape(1), of_increments[known].reshape(-1, 1))
+    return {"drift_step": posterior}
 
 
 def _of_scale(log_scale: Tensor, variance: Tensor) -> list[Distribution]:

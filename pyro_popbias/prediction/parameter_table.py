@@ -21,7 +21,7 @@ def parameter_table(
     is learned, the logarithm of a positive one (`prediction.global_posteriors`).
     """
     tail, unknown = (1 - interval) / 2, {"sd": np.nan, "lower": np.nan, "upper": np.nan}
-    posteriors = global_posteriors(model, guide)
+    posteriors = global_posteriors(model, guide, catalogue)
     with torch.no_grad():
         rows = []
         for name, value in model.estimates().items():
