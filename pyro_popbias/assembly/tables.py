@@ -57,8 +57,8 @@ def interactions_for(given: Interactions | Table, study: Study, **asked: Any) ->
     if isinstance(given, Interactions):
         if said:
             raise ConfigError(
-                f"PB-C510: {', '.join(said)}: these are for tables, and what is fitted are Interactions, which have been read "
-                "already; leave them out, or give the table itself"
+                f"PB-C510: {', '.join(said)}: these are for tables, and Interactions have already been read; leave them "
+                "out, or pass the table itself"
             )
         return given, study
     frame, section = _frame(given), study.data
@@ -106,7 +106,7 @@ def pairs_like(given: Table, study: Study) -> pd.DataFrame:
 def _frame(given: Any) -> pd.DataFrame:
     if isinstance(given, str | Path):
         raise DataError(
-            f"PB-D491: {shown(str(given))} is the name of a file, not a table; read it by pandas.read_csv, or by "
+            f"PB-D491: {shown(str(given))} is the name of a file, not a table; read it with pandas.read_csv, or with "
             "pb.read_interactions(path, user=..., item=..., label=...)"
         )
     return as_frame(given)

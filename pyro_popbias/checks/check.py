@@ -51,9 +51,11 @@ class Check:
         idle = sum(np.isnan(finding.value) for finding in self.findings)
         if self.passed:
             held = f"all {len(self.findings) - idle} rules hold" if idle < len(self.findings) else "no rule applies"
-            return f"{held}; {idle} do not apply" if 0 < idle < len(self.findings) else held
+            return (
+                f"{held}; {idle} {'does' if idle == 1 else 'do'} not apply" if 0 < idle < len(self.findings) else held
+            )
         names = [f"{finding.check}: {finding.name}" for finding in self.failures]
-        return f"{len(names)} of {len(self.findings)} rules do not hold ({'; '.join(names)})"
+        return f"{len(names)} of {len(self.findings)} rules {'does' if len(names) == 1 else 'do'} not hold ({'; '.join(names)})"
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per finding: check, name, value, bound, passed, words."""

@@ -19,7 +19,8 @@ def summary(found: Check, *, name: str = "fit") -> Iterator[str]:
     # a q that is far from the posterior, or not settled, makes the rest fail too
     failures = sorted(found.failures, key=lambda finding: finding.check not in OF_TRAINING)
     if failures:
-        yield f"{name}: FAILED, {len(failures)} of {len(found.findings)} rules do not hold"
+        do = "does" if len(failures) == 1 else "do"
+        yield f"{name}: FAILED, {len(failures)} of {len(found.findings)} rules {do} not hold"
         for finding in failures[:MOST]:
             yield f"  {finding.check:14} {finding.measured}"
         if len(failures) > MOST:

@@ -96,7 +96,7 @@ def recommend(
     exclude: Annotated[Path | None, typer.Option(help="File with a column item: recommend none of these.")] = None,
     unseen: Unknown = Unseen.error,
     p_top_k: Annotated[
-        bool, typer.Option("--p-top-k", help="Add the probability of each item to be in the list; takes longer.")
+        bool, typer.Option("--p-top-k", help="Add the probability of each item being in the list; takes longer.")
     ] = False,
     calibrated: Calibrated = False,
     shard: Annotated[str | None, typer.Option(help="Part of the users to answer: 2/8 is the second of eight.")] = None,

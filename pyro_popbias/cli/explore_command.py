@@ -26,10 +26,10 @@ def explore(
 ) -> None:
     """Look at a run in a browser: items, users, knob, drift.
 
-    Serves pages to this machine only, until Ctrl-C: what is popular and how sure that is, a user's list under each popularity
-    side by side, and a slider between the debiased list and the one as observed. With --test also what each position costs in
-    accuracy. Whoever has the address that is printed may see the run; nothing is written to it. Needs an extra:
-    pip install 'pyro-popbias[explore]'.
+    Serves pages to this machine only, until Ctrl-C: what is popular and how sure that is, a user's list under each
+    popularity mode side by side, and a slider between the debiased list and the one as observed. With --test also what each
+    position costs in accuracy. Whoever has the address that is printed may see the run; nothing is written to it. Needs an
+    extra: pip install 'pyro-popbias[explore]'.
 
     Examples:
       popbias explore run

@@ -13,7 +13,7 @@ from pyro_popbias.cli.outputs import refuse_inside, tell
 
 def export(
     run: Run,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write: a new one.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; new or empty, unless overwritten.")],
     popularity: Mode = "population",
     vectors: Annotated[
         Vectors, typer.Option(help="Refuse vectors that rank only nearly as the run does, take them, or write none.")
@@ -57,7 +57,8 @@ def export(
     if found is not None:
         alike = found["agreement"]
         lines.append(
-            f"vectors of {found['dim']} coordinates; the {alike['k']} best of {alike['users']} users by inner product are "
-            f"{100 * alike['share_of_items']:.1f} % those of the run ({'exact' if found['exact'] else 'approximate'})"
+            f"vectors of {found['dim']} coordinates; by inner product, {100 * alike['share_of_items']:.1f} % of the "
+            f"{alike['k']} best items of {alike['users']} users are those of the run "
+            f"({'exact' if found['exact'] else 'approximate'})"
         )
     tell([*lines, f"-> {output}"], manifest, as_json=as_json)

@@ -23,7 +23,7 @@ def evaluate(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Measure ranking and popularity bias of a run on a test.
+    """Measure ranking and popularity bias of a run on a test set.
 
     Ranking, probabilities and popularity bias on rows that the fit has not seen, each with a 90 % interval over users. Compare
     --popularity population with posterior to see what taking popularity out costs or gains.
@@ -73,7 +73,7 @@ def check(
     short = [*summary(found, name=str(run)), f"every rule: popbias check {run} --all"]
     tell(str(found).splitlines() if everything else short, record, as_json=as_json)
     if not found.passed:
-        raise CheckFailed(f"PB-C140: {run}: {found.verdict}; popbias check {run} --all says what each says")
+        raise CheckFailed(f"PB-C140: {run}: {found.verdict}; popbias check {run} --all shows every rule")
 
 
 def compare(

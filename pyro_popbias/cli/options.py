@@ -31,7 +31,7 @@ Assignments = Annotated[
 Mode = Annotated[
     str,
     typer.Option(
-        help="Popularity to integrate over: population, prior, posterior or none; or a number, or forecast=0.5, to set it to.",
+        help="Popularity to integrate over: population, prior, posterior, forecast, none, a number, forecast=0.5, share=0.5.",
         autocompletion=popularities,
     ),
 ]

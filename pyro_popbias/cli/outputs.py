@@ -55,7 +55,7 @@ def refuse_inside(output: Path | None, run: Path) -> None:
         ConfigError: the output lies in it.
     """
     if output is not None and run.resolve() in output.resolve().parents:
-        raise ConfigError(f"PB-C330: {output} is inside of the run folder {run}; choose a place beside it")
+        raise ConfigError(f"PB-C330: {output} is inside the run folder {run}; choose a place beside it")
 
 
 def refuse_input_as_output(output: Path | None, *inputs: Path | None) -> None:

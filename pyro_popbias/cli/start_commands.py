@@ -100,7 +100,7 @@ def variants(as_json: Json = False) -> None:
 def doctor(as_json: Json = False) -> None:
     """Print versions, threads and device, and what is missing.
 
-    Put its output into reports of faults. Optional packages that are not installed are shown as missing.
+    Include its output in bug reports. Optional packages that are not installed are shown as missing.
 
     Examples:
       popbias doctor

@@ -28,7 +28,9 @@ def fit(
     model: Model = None,
     guide: Guide = None,
     assignments: Assignments = None,
-    restarts: Annotated[int, typer.Option(help="Number of independent fits: the best is kept, with the others.")] = 1,
+    restarts: Annotated[
+        int, typer.Option(help="Number of independent fits; the best is used, the others are kept too.")
+    ] = 1,
     jobs: Jobs = None,
     plot: Annotated[Path | None, typer.Option(help="Where to draw the popularity of items, a .png file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint of the run.")] = False,

@@ -59,7 +59,7 @@ def of_other_separators(columns: Sequence[str]) -> str:
     if found is None:
         return ""
     return (
-        f"; fields are separated by {found!r}: write the file with commas, or read it by pandas.read_csv(path, sep={found!r}) "
+        f"; fields are separated by {found!r}: write the file with commas, or read it with pandas.read_csv(path, sep={found!r}) "
         "and use the table"
     )
 

@@ -113,4 +113,4 @@ class Guard:
             return moved
         if given is None and access.opens(request.cookies.get(access.cookie, "")):
             return None
-        return PlainTextResponse("Open the address that popbias explore has printed: it holds the key.\n", 403)
+        return PlainTextResponse("Open the address that popbias explore printed: it holds the token.\n", 403)

@@ -29,14 +29,12 @@ def drift(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         "chosen": [(one, opened.title(one), [other for other in chosen if other != one]) for one in chosen],
         "picture": drawn(
             lambda: drift_plot(opened.fit, shown, titles=opened.titles),
-            lambda _: (
-                f"Popularity of {len(shown)} items in {opened.periods} periods, with 90 % intervals; see the table"
-            ),
+            lambda _: f"Popularity of the items shown in {opened.periods} periods, with 90 % intervals; see the table",
         ),
         "columns": [name.replace("_", " ") for name in table.columns],
         "cells": cells_of(table.assign(item=table["item"].map(opened.title))),
         "movers": {"Risen": up, "Fallen": down},
-        "unit": "times" if is_positive(opened.fit) else "by",
+        "unit": "factor" if is_positive(opened.fit) else "change",
         "kept": chosen,
     }
 

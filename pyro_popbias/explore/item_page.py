@@ -62,7 +62,7 @@ def _how_popular(opened: Opened, one: str, row: "pd.Series[Any]") -> tuple[str, 
 
 def _how_sure(opened: Opened, row: "pd.Series[Any]") -> tuple[str, str]:
     if row["prior_only"]:
-        return "How sure", "It has no rows there: nothing is known of it but the prior."
+        return "How sure", "No rows say anything about it: only the prior is known."
     if pd.isna(row["lower"]):
         return "How sure", "Not known: the guide is a point and has no interval."
     low, high = opened.population_ends
@@ -70,9 +70,9 @@ def _how_sure(opened: Opened, row: "pd.Series[Any]") -> tuple[str, str]:
     widths = [float(np.diff(np.log(np.maximum(e, 1e-12)) if is_positive(opened.fit) else e)[0]) for e in ends]
     ratio = widths[0] / widths[1]
     on = " on a logarithmic scale" if is_positive(opened.fit) else ""
-    words = f"its interval has {ratio:.0%} of the width of the population's{on}"
+    words = f"its interval is {ratio:.0%} as wide as the population's{on}"
     much = "a lot" if ratio < A_LOT else "something" if ratio < SOMETHING else "little"
-    return "How sure", f"Its rows tell {much}: {words}."
+    return "How sure", f"Its rows say {much}: {words}."
 
 
 def _why(opened: Opened, row: "pd.Series[Any]") -> tuple[str, str]:
@@ -80,11 +80,12 @@ def _why(opened: Opened, row: "pd.Series[Any]") -> tuple[str, str]:
     if not count:
         return "Why", "It has no rows at all."
     of_all = opened.last["positives"].sum() / max(all_rows, 1)
-    liked = (
-        "" if of_all == 1 else f" {positives:,} are positive: {positives / count:.1%}, and {of_all:.1%} over all items."
-    )
+    liked = "" if of_all == 1 else f" Positive: {positives:,} ({positives / count:.1%}; {of_all:.1%} over all items)."
     more = int((opened.last["count"] > count).sum())
-    return "Why", f"It has {count:,} of {all_rows:,} rows; {more:,} items have more.{liked}"
+    return (
+        "Why",
+        f"It has {count:,} of {all_rows:,} rows; {more:,} {'item has' if more == 1 else 'items have'} more.{liked}",
+    )
 
 
 def _changes(opened: Opened, code: int) -> str:

@@ -44,7 +44,7 @@ def knob(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         "share": share,
         "step": STEP,
         "listing": listing,
-        "said": f"Share {share:g}: {said}; the mean item has {listing.mean_rows:,.0f} rows.",
+        "said": f"Share {share:g}: {said}; listed items have {listing.mean_rows:,.0f} rows on average.",
         "unsaved": opened.fit.unsaved if opened.seen is None else "",
         "lists": _lists(opened, share),
         "trade_off": _trade_off(opened),
@@ -76,7 +76,7 @@ def _lists(opened: Opened, share: float) -> dict[str, Any]:
     table = pd.DataFrame(
         {
             "share": list(found),
-            "rows of the mean item": rows,
+            "rows per listed item": rows,
             "share of the long tail": [each.tail_share for each in shown],
             "Gini": [each.gini for each in shown],
             "items shown": [each.items for each in shown],
@@ -118,5 +118,5 @@ def _trade_off(opened: Opened) -> dict[str, Any] | None:
 
 def _why_not(found: object) -> str:
     if isinstance(found, PopBiasError):
-        return f"Not there: {found}"
+        return f"Not available: {found}"
     return ""

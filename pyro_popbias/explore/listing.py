@@ -89,7 +89,7 @@ def ties_of(table: pd.DataFrame) -> str:
     equal = int((table["score"] == table["score"].iloc[0]).sum())
     of_equal = f" Ranks 1 to {equal} have equal scores." if equal > 1 else ""
     if not np.isfinite(lower).all() or not np.isfinite(upper).all():
-        return f"No intervals: affinities are point estimates, and how sure the order is, is not known.{of_equal}"
+        return f"No intervals: affinities are point estimates, so it is not known how sure the order is.{of_equal}"
     overlap = upper >= lower[0]
     if overlap.all() and len(table) > 1:
         return f"All {len(table)} are a tie: each interval overlaps that of rank 1.{of_equal}"

@@ -76,6 +76,6 @@ def _listener(port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"PB-C541: cannot listen to port {port} of {HOST}: {error.strerror}; leave --port out for one that is free"
+            f"PB-C541: cannot listen on port {port} of {HOST}: {error.strerror}; leave --port out to get a free one"
         ) from error
     return listener

@@ -52,7 +52,7 @@ def _some_users(opened: Opened) -> list[tuple[str, str]]:
         return [(user, "") for user in users[:USERS]]
     order = np.argsort(count, kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, USERS).round().astype(int))]
-    return [(users[code], f"{int(count[code]):,} rows") for code in chosen]
+    return [(users[code], f"{int(count[code]):,} row{'s' if count[code] != 1 else ''}") for code in chosen]
 
 
 def _modes(opened: Opened) -> list[tuple[str, Shown]]:

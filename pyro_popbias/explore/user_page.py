@@ -53,13 +53,13 @@ def _answer(debiased: set[str], own: set[str], listings: Any) -> str:
     if not debiased or not own:
         return "Nothing is left to list."
     changed = (
-        f"{new} of {len(debiased)} items {'is another' if new == 1 else 'are others'}"
+        f"{new} of {len(debiased)} items {'is' if new == 1 else 'are'} different"
         if new
         else "the same items are listed"
     )
     return (
-        f"Without an item's own popularity in the score, {changed}, and the mean item has {rows['population']:,.0f} rows "
-        f"instead of {rows['posterior']:,.0f}."
+        f"Without an item's own popularity in the score, {changed}, and listed items have {rows['population']:,.0f} rows "
+        f"on average, instead of {rows['posterior']:,.0f}."
     )
 
 
@@ -74,7 +74,7 @@ def _facts(opened: Opened, code: int, one: str) -> list[tuple[str, str]]:
         row = opened.users.loc[one]
         if "mean" in row:
             found.append(
-                ("bias", f"{row['mean']:+.2f} logits (90 %: {row['lower']:+.2f} to {row['upper']:+.2f}) to any item")
+                ("bias", f"{row['mean']:+.2f} logits (90 %: {row['lower']:+.2f} to {row['upper']:+.2f}) for any item")
             )
         if "gamma_mean" in row:
             ends = f"(90 %: {row['gamma_lower']:.2f} to {row['gamma_upper']:.2f})"

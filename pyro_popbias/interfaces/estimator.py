@@ -144,7 +144,7 @@ class PopBiasRecommender(_Base):
         self._require_fit()
         if self.fit_.model.pairwise:
             raise ConfigError(
-                f"PB-C555: scores of the model {self.fit_.study.model.name!r} rank items and are no probabilities; use "
+                f"PB-C555: scores of the model {self.fit_.study.model.name!r} rank items and are not probabilities; use "
                 "recommend, or fit_.predict for the scores"
             )
         score = self._scores(self._pairs(X, reset=False))

@@ -58,8 +58,8 @@ def _refuse(folder: Path, *, overwrite: bool) -> None:
     strangers = [name for name in there if name not in _of_export(folder)]
     if strangers:
         raise RunFolderError(
-            f"PB-R101: {folder} exists, and --overwrite replaces exports whole: it holds {len(strangers)} files that are not of "
-            f"an export ({', '.join(strangers[:SHOWN])}); move them away, or choose another name"
+            f"PB-R101: {folder} exists, and --overwrite replaces exports whole: it also holds files that are not part of "
+            f"an export ({len(strangers)}: {', '.join(strangers[:SHOWN])}); move them away, or choose another name"
         )
 
 

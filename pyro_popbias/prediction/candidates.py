@@ -37,7 +37,7 @@ def left_out(catalogue: Catalogue, items: Iterable[Any] | None, exclude: Iterabl
         allowed[_known(catalogue, exclude, "exclude")] = False
     if not allowed.any():
         raise DataError(
-            f"PB-D506: of {len(allowed)} items of the fit none is left to recommend; name other items, or exclude fewer"
+            f"PB-D506: none of the {len(allowed)} items of the fit is left to recommend; name other items, or exclude fewer"
         )
     return None if allowed.all() else np.flatnonzero(~allowed)
 
@@ -63,8 +63,8 @@ def _known(catalogue: Catalogue, given: Iterable[Any], name: str) -> np.ndarray:
         )
     elif len(unknown) == len(ids):
         warnings.warn(
-            f"PB-D507: none of the {len(ids)} items to exclude is an item of the fit, first {', '.join(unknown[:SHOWN])}; look "
-            "whether they are written as in the fit's data",
+            f"PB-D507: none of the {len(ids)} items to exclude is an item of the fit, first {', '.join(unknown[:SHOWN])}; check "
+            "that they are written as in the fit's data",
             DataWarning,
             stacklevel=4,
         )

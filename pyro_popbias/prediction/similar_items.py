@@ -41,8 +41,8 @@ def similar_items(model: PopularityModel, guide: JointGuide, catalogue: Catalogu
     norm = vectors.norm(dim=1)
     if norm[code] == 0:
         raise ConfigError(
-            f"PB-C533: the vector of item {own!r} has no length, so that nothing is more or less like it: the fit has kept "
-            f"{vectors.shape[1]} dimensions of taste, and the data say nothing of the item's; more rows may"
+            f"PB-C533: the vector of item {own!r} is 0, so that no item is more similar to it than another: the fit has kept "
+            f"{vectors.shape[1]} dimensions of taste, and the data do not place the item in them; more rows may help"
         )
     if vectors.shape[1] == 1:
         warnings.warn(

@@ -86,7 +86,7 @@ def _list_of_nobody(scorer: Scorer, k: int) -> pd.DataFrame:
     score = found.score.cpu().numpy().copy()
     if len(score) > 1 and np.ptp(score) == 0:
         warnings.warn(
-            "PB-D508: to users of whom nothing is known all items are the same here, so that the order of lists says nothing; "
+            "PB-D508: to users of whom nothing is known all items are the same here, so the order of their lists means nothing; "
             "popularity='posterior' orders items by their own popularity, and a fit with item_quality = true by their quality",
             DataWarning,
             stacklevel=5,

@@ -87,7 +87,9 @@ def predictive(fit: Trained, ax: Target = None, *, checked: Check | None = None,
         failed += _rule(part, place, ax)
         places[place] = rule
     ax.set_yticks(list(places), list(places.values()), fontsize=8.5)
-    held = f"{failed} of {len(rules)} rules fail" if failed else f"all {len(rules)} rules hold"
+    held = (
+        f"{failed} of {len(rules)} rules fail{'s' if failed == 1 else ''}" if failed else f"all {len(rules)} rules hold"
+    )
     ax.set(
         xlim=(-reach, reach),
         ylim=(place + 0.8, -0.8),

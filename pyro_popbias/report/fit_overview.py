@@ -59,7 +59,9 @@ def _data(fit: Trained) -> str:
     catalogue, number = fit.catalogue, fit.study.data.negatives
     rows, positives = int(catalogue.count.sum()), int(catalogue.positives.sum())
     kind = (
-        f"positives only, {number} negatives sampled for each" if number else f"{positives / max(rows, 1):.1%} positive"
+        f"positives only, {number} negative{'s' if number != 1 else ''} sampled for each"
+        if number
+        else f"{positives / max(rows, 1):.1%} positive"
     )
     periods = f", {catalogue.periods} periods" if catalogue.periods > 1 else ""
     users, items = len(catalogue.users), len(catalogue.items)

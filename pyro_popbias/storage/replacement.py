@@ -78,8 +78,8 @@ def refuse_strangers(folder: Path) -> None:
         strangers = sorted(_strangers(folder))
     if strangers:
         raise RunFolderError(
-            f"PB-R101: {folder} exists, and --overwrite replaces run folders whole: it holds {len(strangers)} files that are not "
-            f"of a run ({', '.join(strangers[:SHOWN])}); move them away, or choose another name"
+            f"PB-R101: {folder} exists, and --overwrite replaces run folders whole: it also holds files that are not "
+            f"part of a run ({len(strangers)}: {', '.join(strangers[:SHOWN])}); move them away, or choose another name"
         )
 
 
