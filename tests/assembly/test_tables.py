@@ -156,7 +156,7 @@ def test_what_is_no_table_is_refused(wrong):
 def test_words_for_tables_do_not_go_with_interactions(events):
     assert interactions_for(events, pb.Study(), label=...) == (events, pb.Study())
     with pytest.raises(
-        ConfigError, match="PB-C510: user, label: these are for tables, and what is fitted are Interactions"
+        ConfigError, match="PB-C510: user, label: these are for tables, and Interactions have already been read"
     ):
         interactions_for(events, pb.Study(), user="user", label=None)
 

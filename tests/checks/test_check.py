@@ -223,8 +223,8 @@ def test_pda_says_why_it_does_not_apply(frame, short_training):
 def test_the_verdict_counts_rules_that_apply():
     idle = Finding("accuracy", "kl", np.nan, np.nan, True, "a point has no distribution")
     held, failed = (Finding("accuracy", "kl", value, 0.1, value < 0.1, "words") for value in (0.05, 0.2))
-    assert Check((held, idle), {}).verdict == "all 1 rules hold; 1 do not apply"
-    assert Check((held, failed, idle), {}).verdict == "1 of 3 rules do not hold (accuracy: kl)"
+    assert Check((held, idle), {}).verdict == "all 1 rules hold; 1 does not apply"
+    assert Check((held, failed, idle), {}).verdict == "1 of 3 rules does not hold (accuracy: kl)"
 
 
 def test_saved_and_loaded_runs_have_the_same_check(short, tmp_path):

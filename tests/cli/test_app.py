@@ -194,12 +194,12 @@ def test_check_ends_with_exit_code_6_where_a_rule_does_not_hold(popbias, folder,
     assert popbias("fit", "study.toml", "--out", "run")[0] == 0
     before = folder_hash(folder)
     right, wrong = (Finding("items", "click rate", 0.1, bound, bound > 0.1, "plain words") for bound in (0.2, 0.05))
-    for findings, verdict in (([right], "all 1 rules hold"), ([right, wrong], "1 of 2 rules do not hold")):
+    for findings, verdict in (([right], "all 1 rules hold"), ([right, wrong], "1 of 2 rules does not hold")):
         monkeypatch.setattr(checking, "CHECKS", (lambda fit, seed, found=findings: ({}, found),))
         code, out, error = popbias("check", "run", "--all")
         assert out.splitlines()[0] == "ok    items          plain words"
         assert verdict in out.splitlines()[-1]
-        said = "1 of 2 rules do not hold (items: click rate); popbias check run --all says what each says"
+        said = "1 of 2 rules does not hold (items: click rate); popbias check run --all shows every rule"
         expected = f"error: PB-C140: run: {said}\n"
         assert (code, error) == ((6, expected) if len(findings) > 1 else (0, ""))
     monkeypatch.undo()

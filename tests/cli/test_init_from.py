@@ -286,6 +286,6 @@ def test_other_separators_are_named(popbias, folder):
     (folder / "semicolons.csv").write_text((folder / "rows.csv").read_text().replace(",", ";"))
     code, _, error = popbias("init", "--from", "semicolons.csv", "-o", "new.toml")
     assert code == 3
-    remedy = "write the file with commas, or read it by pandas.read_csv(path, sep=';')"
+    remedy = "write the file with commas, or read it with pandas.read_csv(path, sep=';')"
     assert f"fields are separated by ';': {remedy}" in error
     assert not (folder / "new.toml").exists()

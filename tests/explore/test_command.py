@@ -50,7 +50,7 @@ def test_a_port_that_is_taken_is_refused(golden_run):
         taken.listen()
         port = taken.getsockname()[1]
         said = error_of(golden_run, "--port", port)
-    assert said.startswith(f"PB-C541: cannot listen to port {port} of 127.0.0.1: ")
+    assert said.startswith(f"PB-C541: cannot listen on port {port} of 127.0.0.1: ")
     assert "leave --port out" in said
 
 

@@ -117,7 +117,9 @@ def test_every_page_of_every_kind_of_fit(browsers, kind):
         best = fit.recommend([user], k=1, popularity=mode)
         assert best["item"].iloc[0] in lists.words
         assert f"{best['score'].iloc[0]:.3g}" in lists.words
-    assert ("point estimates, and how sure the order is" in lists.words) == (kind in ("additive", "point", "pda"))
+    assert ("point estimates, so it is not known how sure the order is" in lists.words) == (
+        kind in ("additive", "point", "pda")
+    )
     assert read(browser.get("/knob", params={"user": user, "share": "0.25"})).words.count("Share 0.25:") == 1
     drift = read(browser.get("/drift"))
     assert ("Risen most" in drift.words) == (kind == "walk")
@@ -150,10 +152,10 @@ def test_any_share_is_one_of_the_slider(browsers, given, share):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/item?id=nobody", "The fit knows no item of this id"),
-        ("/item", "The fit knows no item of this id"),
-        ("/user?id=nobody", "The fit knows no user of this id"),
-        ("/knob?user=nobody", "The fit knows no user of this id"),
+        ("/item?id=nobody", "The fit has no item with this id"),
+        ("/item", "The fit has no item with this id"),
+        ("/user?id=nobody", "The fit has no user with this id"),
+        ("/knob?user=nobody", "The fit has no user with this id"),
         ("/nothing", "There is no page /nothing"),
         ("/../setup.cfg", "There is no page"),
         ("/base.html", "There is no page"),
@@ -171,7 +173,7 @@ def test_a_search_counts_all_and_shows_the_first(make_frame, visit):
     browser = visit(fit, titles={"i7": "Seven Samurai"}, prepared=False)
     words = read(browser.get("/search", params={"q": "I"})).words
     assert "80 items" in words
-    assert "The 50 with most rows" in words
+    assert "The 50 with the most rows" in words
     found = read(browser.get("/search", params={"q": "samurai"}))
     assert "1 item " in found.words
     assert ("a", "href", "/item?id=i7") in found.attributes
@@ -207,7 +209,7 @@ def test_a_run_without_its_rows_says_so(short_training, make_frame, visit, tmp_p
     for path in ("/user?id=u1", "/knob?user=u1"):
         words = read(browser.get(path)).words
         assert "saved without its interactions" in words
-        assert "lists may hold items that the user has had" in words
+        assert "lists may hold items that the user has seen" in words
     assert "of 400 rows" in read(browser.get("/item?id=i1")).words
 
 
@@ -223,7 +225,7 @@ def test_the_trade_off_stands_beside_the_list(make_frame, visit):
     value = fit.trade_off(test)["ndcg@20"].iloc[0]
     assert f"{value:.3g}" in page.words
     refused = read(visit(fit, test=events).get("/knob"))
-    assert "Not there: PB-D" in refused.words
+    assert "Not available: PB-D" in refused.words
 
 
 def test_a_page_waits_for_what_is_computed_late(golden_fit, visit):

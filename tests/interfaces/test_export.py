@@ -144,10 +144,10 @@ def test_an_earlier_export_is_replaced_whole_and_nothing_else_is(run, tmp_path):
     export(run, out, vectors="none", overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == ["items.parquet", "manifest.json"]
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(RunFolderError, match=r"PB-R101: .*it holds 1 files .*\(thesis.txt\)"):
+    with pytest.raises(RunFolderError, match=r"PB-R101: .*it also holds files .*\(1: thesis.txt\)"):
         export(run, out, vectors="none", overwrite=True)
     shutil.copytree(GOLDEN, tmp_path / "run")
-    with pytest.raises(RunFolderError, match=r"PB-R101: .*not of an export"):
+    with pytest.raises(RunFolderError, match=r"PB-R101: .*not part of an export"):
         export(run, tmp_path / "run", vectors="none", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 

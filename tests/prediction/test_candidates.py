@@ -55,7 +55,7 @@ def test_selections_that_cannot_be_meant(random_fit):
         assert set(fit.recommend(k=1, items=[known, "new"], exclude_seen=False)["item"]) == {known}
     with pytest.warns(DataWarning, match="PB-D507: none of the 1 items to exclude is an item of the fit, first new;"):
         fit.recommend(k=1, exclude=["new"])
-    with pytest.raises(DataError, match=f"PB-D506: of {ITEMS} items of the fit none is left to recommend"):
+    with pytest.raises(DataError, match=f"PB-D506: none of the {ITEMS} items of the fit is left to recommend"):
         fit.recommend(k=1, exclude=fit.catalogue.items)
     with pytest.raises(DataError, match="PB-D506"):
         fit.recommend(k=1, items=[])
@@ -117,7 +117,7 @@ def test_what_has_no_similar_items(random_fit):
     with pytest.raises(DataError, match="PB-D049: item 'j5' is unseen; did you mean 'i5'"):
         fit.similar("j5")
     fit.guide.affinity.set_rows("item_vectors", *(torch.full((ITEMS, 3), value) for value in (0.0, -1e9)))
-    with pytest.raises(ConfigError, match="PB-C533: the vector of item 'i5' has no length"):
+    with pytest.raises(ConfigError, match="PB-C533: the vector of item 'i5' is 0, so that no item"):
         fit.similar("i5")
 
 

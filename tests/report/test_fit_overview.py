@@ -129,7 +129,7 @@ def test_a_check_that_holds_shows_the_figures_that_matter():
     )
     check = Check(findings, {})
     assert repr(check).splitlines() == [
-        "Check: all 4 rules hold; 1 do not apply",
+        "Check: all 4 rules hold; 1 does not apply",
         "  the model   the worst of 2 statistics is at 50% of what is allowed (rule 2, population)",
         "  q           0.0123 nats from the exact posterior, the mean over items (at most 0.02)",
         "  popularity  not compared with like rates",

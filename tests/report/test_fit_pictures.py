@@ -238,7 +238,9 @@ def test_check_draws_each_rule_and_says_how_many_fail(fit, checked):
     rules = [each for each in checked.findings if each.check in ("items", "population") and np.isfinite(each.bound)]
     assert [label.get_text() for label in ax.get_yticklabels()] == [each.name for each in rules]
     failed = sum(not each.passed for each in rules)
-    held = f"{failed} of {len(rules)} rules fail" if failed else f"all {len(rules)} rules hold"
+    held = (
+        f"{failed} of {len(rules)} rules fail{'s' if failed == 1 else ''}" if failed else f"all {len(rules)} rules hold"
+    )
     assert ax.get_title() == f"Predictive checks: {held}"
     for place, each in zip(ax.get_yticks(), rules, strict=True):
         drawn = [line.get_xydata() for line in ax.get_lines() if line.get_marker() == "o"]
@@ -250,7 +252,7 @@ def test_check_names_what_fails_and_what_is_beyond_its_edge(fit, checked):
     table = checked.tables["items"].copy()
     table.loc[table["statistic"] == "spread of item rates", "observed"] *= 50
     ax = fit.plot.check(checked=Check((), {"items": table}))
-    assert "1 of 8 rules fail" in ax.get_title()
+    assert "1 of 8 rules fails" in ax.get_title()
     (row,) = table[table["statistic"] == "spread of item rates"].itertuples()
     assert f"{row.observed:.3g}, replicates {row.mean:.3g}" in texts(ax)
     assert [each.get_marker() for each in ax.get_lines()].count(">") == 1
