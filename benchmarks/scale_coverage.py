@@ -1,4 +1,4 @@
-"""Do the intervals of scales, and of a walk's step, hold the truth? Fits of simulated logs, by Laplace's intervals.
+"""Do the intervals of what all cells share hold the truth? Fits of simulated logs, by Laplace's intervals.
 
 `spread` is the standard deviation of the estimates over logs, `sd` the mean of what the fits state, and `cover` the share of 90 %
 intervals with the true value in them. Estimates of a mean-field ELBO have a bias, which `cover` shows and `sd` does not know of.
@@ -25,15 +25,22 @@ SCALES = (
     {"user_bias_scale": 0.6, "item_quality_scale": 0.7},
 )
 WALK = (
-    {"periods": 6, "drift": 0.4},
+    {"periods": 6, "drift": 0.4, "prior": "lognormal"},
     {
         "exposure": "none",
         "affinity": {"name": "embedding", "dim": 2},
         "prior": {"name": "lognormal", "drift": "random-walk"},
     },
     "markov",
-    {"drift_step": 0.4},
+    {"drift_step": 0.4, "concentration": 2.0},
 )
+CONFORMITY = (
+    {"model": "additive"},
+    {"name": "additive", "exposure": "none", "affinity": {"name": "embedding", "dim": 2}, "conformity": True},
+    "gamma",
+    {"gamma": 1.0, "concentration": 2.0},
+)
+CASES = {"scales": SCALES, "walk": WALK, "conformity": CONFORMITY}
 SIZES = {"users": 150, "items": 80, "interactions": 12_000, "dim": 1}
 
 
@@ -62,7 +69,8 @@ def main(logs: Annotated[int, typer.Option(help="Number of simulated logs.")] = 
     warnings.simplefilter("ignore", pb.DataWarning)
     print_command()
     print(machine())
-    print(pd.concat([table(logs, *each) for each in (SCALES, WALK)]).round(3).to_string())
+    found = {name: table(logs, *case) for name, case in CASES.items()}
+    print(pd.concat(found, names=["case"]).round(3).to_string())
 
 
 if __name__ == "__main__":

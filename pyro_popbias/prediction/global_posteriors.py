@@ -129,13 +129,15 @@ def _joint_noise(guide: JointGuide, intercept: np.ndarray, seed: int, chain: int
     """Return draws of the numbers and weights in standard deviations, by parameter; the intercept's are those given."""
     covariance, names = guide.shared.covariance.cpu().numpy(), guide.shared.names
     known = sorted(np.flatnonzero(covariance.diagonal() > 0), key=lambda place: names[place] != INTERCEPT)
-    if not known or names[known[0]] != INTERCEPT:
-        return {INTERCEPT: intercept}
+    joined = [names[place] for place in known]
+    if INTERCEPT not in joined:  # its posterior is known by itself
+        noise, found = _unit(len(known), len(intercept), seed, chain, purpose=0), {INTERCEPT: intercept}
+    else:
+        noise, found = np.column_stack([intercept, _unit(len(known) - 1, len(intercept), seed, chain, purpose=0)]), {}
     sd = np.sqrt(covariance.diagonal()[known])
     correlation = covariance[np.ix_(known, known)] / np.outer(sd, sd)
     factor = np.linalg.cholesky(correlation + JITTER * np.eye(len(known)))
-    noise = np.column_stack([intercept, _unit(len(known) - 1, len(intercept), seed, chain, purpose=0)])
-    return dict(zip((names[place] for place in known), (noise @ factor.T).T, strict=True))
+    return found | dict(zip(joined, (noise @ factor.T).T, strict=True))
 
 
 def _unit(width: int, number: int, seed: int, chain: int, *, purpose: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from pyro_popbias.training.vectors import Affinities, affinities
 NODES, REACH = 24, (-7.0, 5.0)  # of the rule; where z may be near 0, log z has a long left tail
 TAIL, TAIL_SDS = 0.05, 1.6448536269514722  # a Normal's quantile at 1 - TAIL
 DEGREES = 5  # of the polynomials, 1, 2, ...
+OF_USERS = "conformity.log_scale"  # labels see it through the users' rows alone
 ROUNDS, TOLERANCE = 10, 0.02  # in which nodes find their place, and by how many standard deviations they may still move
 
 
@@ -65,15 +66,19 @@ class CellPosteriors:
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._node = torch.linspace(*REACH, NODES, dtype=torch.float64, device=pair.device).unsqueeze(-1)
-        self.cell = (pair.rows.cell_count > 0).nonzero().squeeze(-1)
+        self.cell = self._known(pair.rows.cell_count).nonzero().squeeze(-1)
         self.place = torch.full_like(pair.rows.cell_count, -1, dtype=torch.long)
         self.place[self.cell] = torch.arange(len(self.cell), device=pair.device)
-        self.scalars = {name: each for name, each in scalars(pair.model).items() if name != INTERCEPT}
+        self.scalars = {name: each for name, each in scalars(pair.model).items() if name not in (INTERCEPT, OF_USERS)}
         with torch.no_grad():
             self._start()
             self.settled = any(self._round() for _ in range(ROUNDS))
             if self.settled:
                 self.basis = self._polynomials()
+
+    def _known(self, count: Tensor) -> Tensor:
+        """Return which cells have something to say, by their rows, `(C,)` each."""
+        return count > 0
 
     def _start(self) -> None:
         """Put the nodes where q is."""
@@ -116,13 +121,26 @@ class CellPosteriors:
         return self.place[part.batch.cell].index_select(0, part.batch.cell_index)
 
     def _log_likelihood(self, part: Affinities, x: Tensor, u: Tensor) -> Tensor:
-        return self._pair.model.log_likelihood(part.batch, x, u if self._real else u.exp())
+        """Return log P of some rows at u, `(n, B)`; x has what conformity adds where popularity has its mean."""
+        model, d, z = self._pair.model, part.batch.conformity, u if self._real else u.exp()
+        if d is not None:
+            x = x + d * (model.logit_term(z) - model.logit_term(part.popularity))
+        return model.log_likelihood(part.batch, x, z)
 
     def _log_prior(self, u: Tensor) -> Tensor:
         """Return the log density of u, and log P of the counts, at the nodes `(n, D)`."""
         model, z = self._pair.model, u if self._real else u.exp()
-        found = model.prior.distribution(self.cell).log_prob(z) + (0.0 if self._real else u)
+        found = self._of_population(z) + (0.0 if self._real else u)
         return found if model.exposure is None else found + model.exposure.log_likelihood(self.cell, z)
+
+    def _of_population(self, z: Tensor) -> Tensor:
+        """Return the log density of z of every cell, `(n, D)`."""
+        return self._pair.model.prior.distribution(self.cell).log_prob(z)
+
+    def neighbours(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the places of cells that depend on each other, and their correlations, `(P,)` each; here there are none."""
+        none = self.cell[:0]
+        return none, none, none.double()
 
     def of_rows(self, part: Affinities) -> RowDerivatives:
         """Return the derivatives of some rows."""

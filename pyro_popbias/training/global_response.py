@@ -1,7 +1,8 @@
 """The joint posterior of what all cells, users and items share, at the end of a training: the curvature of the log evidence.
 
 Let g be these numbers: intercept, weights of features, of the affinity's and of quality's, sizes of the vectors' dimensions,
-and the model's scalars (slope or rate, concentration). Popularity is integrated out exactly, cell by cell (`training.curvature`).
+and the model's scalars (slope or rate, concentration). Popularity is integrated out exactly, cell by cell (`training.curvature`),
+or by q where periods depend on each other (`training.chain_curvature`).
 With V the coefficients of scores on the polynomials of each cell, the information about g, w_u of users and b_i of items has the
 form E - V' V, the Schur complement of [E, V'; V, I]. So the polynomials of cells, users and items are the rest r of one sparse
 system with the blocks [A, B'; B, M], and
@@ -11,57 +12,91 @@ system with the blocks [A, B'; B, M], and
 Where there are users' biases or qualities, they respond linearly (Giordano, Broderick and Jordan 2018): r moves by -M^-1 B.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_popbias.assembly.pair import Pair
-from pyro_popbias.guides import weight_name
+from pyro_popbias.guides import MarkovGuide, weight_name
 from pyro_popbias.models import BayesianEmbeddingAffinity
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
 from pyro_popbias.models.affinities.item_quality import FEATURES, WEIGHT_SCALE
 from pyro_popbias.models.learned_scalars import INTERCEPT
+from pyro_popbias.training.chain_curvature import ChainPosteriors
 from pyro_popbias.training.curvature import DEGREES, CellPosteriors, RowDerivatives
 from pyro_popbias.training.information import JointInformation, corner_covariance, regressors_of_sizes, sparse_matrix
 from pyro_popbias.training.vectors import Affinities, Vectors, affinities
 
 SUPPORTS = (constraints.positive, constraints.nonnegative, constraints.real)
-MOST_ROWS = 1_000_000  # with more, posteriors of shared numbers are narrow, and passes over all rows long
+MOST_ROWS = 1_000_000  # with more, passes over all rows are long
+POPULATION = "prior."  # first part of the names of the population's parameters
 MOST_NUMBERS = 50_000_000  # of B, which is dense
 
 
 def find_global_response(pair: Pair) -> None:
     """Find the joint posterior of a pair's shared numbers, and give it to its guide; leave it unknown where there is none.
 
-    There is none where affinities depend on points of users or items, where cells depend on each other or differ between users,
-    where the second derivatives are those of no maximum, and for a slope beside qualities that go with counts.
+    What affinities have of points, and users' conformity, counts as known. Where the periods of an item depend on each other, q
+    stands for their exact posteriors; if the second derivatives are then those of no maximum, there is the posterior of the
+    population's parameters alone, all else known. With more rows than `MOST_ROWS` it is that of the rows of some items, times
+    their share of all rows.
+
+    There is none where labels compare items, whose likelihood is a composite one, where every interaction has its own popularity,
+    after an update, where q of dependent periods is no chain, and for a slope beside qualities that go with counts.
 
     Args:
         pair: a trained pair.
     """
     if not _applies(pair):
         return
-    cells = CellPosteriors(pair)
+    some, share = _some_of(pair)
+    joined = _joins_periods(pair)
+    cells = (ChainPosteriors if joined else CellPosteriors)(some)
     if not cells.settled:
         return
-    blocks = Blocks(pair, cells)
-    for part in affinities(pair):
+    blocks = Blocks(some, cells)
+    for part in affinities(some):
         blocks.add_rows(part, cells.of_rows(part))
-    covariance = corner_covariance(blocks.information())[0]
-    named = torch.tensor(blocks.named)
-    if covariance is not None:
-        pair.guide.shared.set(blocks.names, torch.from_numpy(covariance)[named.unsqueeze(1), named])
+    of_population = [place for place, name in enumerate(blocks.names) if name.startswith(POPULATION)]
+    for place in (range(len(blocks.names)), of_population if joined else []):
+        information, names = blocks.information(place)
+        covariance = corner_covariance(information)[0] if names else None
+        if covariance is not None:
+            named = [each for each, name in enumerate(names) if name]
+            known = torch.from_numpy(covariance[np.ix_(named, named)])
+            pair.guide.shared.set([names[each] for each in named], share * known)
+            return
+
+
+def _joins_periods(pair: Pair) -> bool:
+    return pair.model.prior.joins_periods or pair.guide.popularity.joins_periods
+
+
+def _some_of(pair: Pair) -> tuple[Pair, float]:
+    """Return a pair with the rows of items drawn at random, `MOST_ROWS` at most, and their share of all rows."""
+    if len(pair.rows) <= MOST_ROWS:
+        return pair, 1.0
+    order = torch.randperm(len(pair.rows.item_count), generator=torch.Generator().manual_seed(0)).to(pair.device)
+    kept = torch.zeros_like(order, dtype=torch.bool)
+    kept[order] = pair.rows.item_count[order].cumsum(0) <= MOST_ROWS
+    rows = pair.rows.of_items(kept.cpu().numpy())
+    return replace(pair, rows=rows), len(rows) / len(pair.rows)
 
 
 def _applies(pair: Pair) -> bool:
     """Return whether a pair's shared numbers have a posterior of this kind."""
     model, popularity = pair.model, pair.guide.popularity
     one = torch.zeros(1, dtype=torch.long, device=pair.device)
-    apart = model.pairwise or pair.rows.latent != "item" or model.conformity is not None
+    apart = model.pairwise or pair.rows.latent != "item" or model.affinity.memory is not None
     # slope and weight of log counts in qualities are on a ridge, along which q's that are independent end far from the truth
     apart = apart or (model.free_slope and model.exposure is not None and model.affinity.item_quality is not None)
-    joined = model.prior.joins_periods or popularity.joins_periods or model.affinity.memory is not None
-    if apart or joined or len(pair.rows) > MOST_ROWS or model.affinity.global_regressors(one, one) is None:
+    apart = apart or (_joins_periods(pair) and not isinstance(popularity, MarkovGuide))
+    on_disk = not pair.rows.keeps_affinities or pair.rows.negatives > 0
+    if apart or (on_disk and len(pair.rows) > MOST_ROWS):
         return False
     with torch.no_grad():
         q: Distribution = popularity.posterior(one)
@@ -80,8 +115,7 @@ class Blocks:
         cells: the posteriors of its cells.
 
     Attributes:
-        names: of the shared numbers but for the sizes.
-        named: where these stand.
+        names: of the shared numbers, "" of the sizes.
     """
 
     def __init__(self, pair: Pair, cells: CellPosteriors) -> None:
@@ -97,10 +131,9 @@ class Blocks:
             sites[FEATURES] = self._of_quality
         weights = [weight_name(site, k) for site, number in sites.items() for k in range(number)]
         sizes = 0 if self._vectors is None else len(self._vectors.scale)
-        self.names = [INTERCEPT, *weights, *cells.scalars]
+        self.names = [INTERCEPT, *weights, *[""] * sizes, *cells.scalars]
         self._linear = 1 + len(weights) + sizes  # numbers before the scalars
         width = self._linear + len(cells.scalars)
-        self.named = [*range(1 + len(weights)), *range(self._linear, width)]
         self._number, self._users = len(cells.cell), len(pair.rows.user_count)
         self._first_user = DEGREES * self._number
         self._first_item = self._first_user + self._users
@@ -114,6 +147,17 @@ class Blocks:
         score, corner = cells.of_cells()
         self._border[: self._first_user, self._linear :] += score.flatten(0, 1)
         self._corner[self._linear :, self._linear :] -= corner
+        self._add_chains()
+
+    def _add_chains(self) -> None:
+        """Add to the polynomials of neighbours what they have to do with each other: the precision of their chain."""
+        one, other, correlation = self._cells.neighbours()
+        for degree in range(DEGREES if len(one) else 0):
+            rho, first = correlation ** (degree + 1), degree * self._number
+            known = 1 - rho.square()
+            for place in (one, other):
+                self._diagonal.index_add_(0, first + place, rho.square() / known)
+            self._add_meeting(first + one, first + other, -rho / known)
 
     def _add_priors(self, sites: dict[str, int]) -> None:
         """Add what is no sum over rows or cells: the priors of the intercept, of the weights, and of users and items."""
@@ -185,10 +229,19 @@ class Blocks:
         above = sparse_matrix(row, column, value, len(self._border))
         self._meetings = self._meetings + above + above.T
 
-    def information(self) -> JointInformation:
-        """Return all blocks, once all rows are in; a number of the rest that there is not has no variance."""
+    def information(self, place: Iterable[int]) -> tuple[JointInformation, list[str]]:
+        """Return the blocks of some of the shared numbers, once all rows are in, and the names of these numbers.
+
+        Numbers that nothing is said of are left out; a number of the rest that there is not has no variance.
+
+        Args:
+            place: which numbers; the others are taken as known.
+        """
         exists = self._diagonal > 0
         variance = torch.where(exists, 1 / self._diagonal, torch.zeros_like(self._diagonal))
-        return JointInformation(
-            self._corner, self._border, self._meetings, variance, cells=self._first_user, users=self._users
+        told = torch.tensor([each for each in place if self._corner[each, each] > 0], dtype=torch.long)
+        corner, border = self._corner[told.unsqueeze(1), told], self._border[:, told]
+        information = JointInformation(
+            corner, border, self._meetings, variance, cells=self._first_user, users=self._users
         )
+        return information, [self.names[each] for each in told]

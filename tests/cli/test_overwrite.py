@@ -71,10 +71,8 @@ def test_what_is_not_of_a_run_is_not_lost(popbias, folder, run, folder_hash, str
     before = folder_hash(folder)
     code, _, error = popbias(*FIT)
     assert (code, error.count("\n")) == (5, 1)
-    assert (
-        f"PB-R101: run exists, and --overwrite replaces run folders whole: it also holds files that are not part of a run (1: {stranger})"
-        in error
-    )
+    assert "PB-R101: run exists, and --overwrite replaces run folders whole" in error
+    assert f"it also holds files that are not part of a run (1: {stranger})" in error
     assert folder_hash(folder) == before
 
 

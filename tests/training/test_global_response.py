@@ -12,6 +12,8 @@ from torch.nn.functional import logsigmoid
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
+from pyro_popbias.training import global_response
+from pyro_popbias.training.chain_curvature import ChainPosteriors
 from pyro_popbias.training.curvature import CellPosteriors
 from pyro_popbias.training.global_response import Blocks, find_global_response
 from pyro_popbias.training.loop import train
@@ -40,12 +42,12 @@ def pair_of(model, *, prior="gamma", affinity=None, source=None, guide="lognorma
     return made
 
 
-def term(made, log_rate, x, z):
-    """Return log P(c=1) and log P(c=0)."""
+def term(made, log_rate, x, z, d=0.0):
+    """Return log P(c=1) and log P(c=0); d is the conformity of each row's user, in the additive model."""
     if made.study.model.name == "product":
         positive = logsigmoid(x) + torch.log(-torch.expm1(-log_rate.exp() * z))
         return positive, torch.log(-torch.expm1(positive))
-    logit = x + log_rate.exp() * z if made.study.model.name == "additive" else x + z.log()
+    logit = x + (log_rate.exp() + d) * z if made.study.model.name == "additive" else x + z.log()
     return logsigmoid(logit), logsigmoid(-logit)
 
 
@@ -59,6 +61,8 @@ def evidence_of(made, start):
     z = u if real else u.exp()
     has_rows = made.rows.cell_count > 0
     label = torch.from_numpy(events.label.astype(bool))
+    of_users = made.guide.weights().get("conformity")
+    d = none if of_users is None else of_users.loc.detach().double()[user, 0]
 
     def evidence(numbers):
         shared, users, items = numbers.split([len(names), len(events.users), len(events.items)])
@@ -84,7 +88,7 @@ def evidence_of(made, start):
         if "prior.log_concentration" in value:
             a = value["prior.log_concentration"].exp()
             total = total + Normal(math.log(2.0), 1.0).log_prob(value["prior.log_concentration"])
-        positive, negative = term(made, log_rate, x, z.unsqueeze(1))
+        positive, negative = term(made, log_rate, x, z.unsqueeze(1), d)
         density = Normal(0.0, 1.0).log_prob(z) if real else Gamma(a, a).log_prob(z) + u
         of_cells = torch.zeros(len(u), events.cells).double().index_add(1, cell, torch.where(label, positive, negative))
         of_cells = of_cells + (density + torch.log(u[1] - u[0])).unsqueeze(1)
@@ -126,6 +130,7 @@ WAYS = {
         "affinity": {"name": "linear", "item_quality": True},
         "exposure": "poisson",
     },
+    "conformity": {"model": "additive", "source": KNOWN, "conformity": True, "sizes": LARGER},
     "periods": {"model": "inverse-logistic", "periods": 2},
 }
 
@@ -137,9 +142,10 @@ def test_it_is_the_inverse_information_of_the_evidence(way):
     rows = torch.zeros(len(made.events.users) + len(made.events.items), dtype=torch.float64)
     hessian = torch.autograd.functional.hessian(evidence_of(made, start), torch.cat([start, rows]))
     exists = hessian.diagonal() != 0
-    exact = torch.linalg.inv(-hessian[exists][:, exists])[:first, :first]
+    known = exists[:first]  # but for the scale of conformity, which labels see through users alone
+    exact = torch.linalg.inv(-hessian[exists][:, exists])[: known.sum(), : known.sum()]
     sd = exact.diagonal().sqrt()
-    found = made.guide.shared.covariance / sd.outer(sd)
+    found = made.guide.shared.covariance[known][:, known] / sd.outer(sd)
     # slope and concentration of the additive model are on a ridge, which magnifies what quadratures leave
     torch.testing.assert_close(found, exact / sd.outer(sd), rtol=0.0, atol=0.06 if way == "additive" else 0.01)
 
@@ -160,8 +166,8 @@ def test_sizes_of_dimensions_move_x_and_its_variance():
     torch.testing.assert_close(blocks._corner.diagonal()[first : first + 2] - before, expected)
 
 
-def fit_of(study, model="additive", **more):
-    simulation = pb.simulate(model, "linear", **SIZES, **more)
+def fit_of(study, model="additive", sizes=SIZES, **more):
+    simulation = pb.simulate(model, "linear", **sizes, **more)
     training = {"epochs": 2, "phase_two": 2, "validation": 0, "device": "cpu"}
     return pb.fit(simulation.events, study=study.replace("training", **training), progress=False)
 
@@ -169,22 +175,32 @@ def fit_of(study, model="additive", **more):
 @pytest.mark.parametrize(
     "declared",
     [
-        {"name": "product", "affinity": {"name": "embedding", "dim": 2, "posterior": "point"}},
-        {"name": "additive", "affinity": {"name": "factorization-machine", "dim": 2}},
         {"name": "product", "affinity": LINEAR, "latent": "interaction"},
-        {"name": "inverse-logistic", "affinity": LINEAR, "conformity": True},
+        {"name": "pda", "affinity": LINEAR},
         {"name": "additive", "affinity": {"name": "linear", "item_quality": True}, "exposure": "poisson"},
     ],
-    ids=["points", "machine", "interaction", "conformity", "slope and quality"],
+    ids=["interaction", "pairs", "slope and quality"],
 )
 @pytest.mark.filterwarnings("ignore:PB-C402", "ignore:PB-C461")
 def test_elsewhere_only_estimates_are_known(declared):
-    fit = fit_of(pb.Study(model={"exposure": "none", **declared}))
+    fit = fit_of(pb.Study(model={"exposure": "none", **declared}), sizes=LARGER | {"items": 200})
     assert not fit.guide.shared.covariance.any()
     table = fit.parameters().set_index("name")
     assert (
         table.loc[table.index.isin(["concentration", "gamma", "rate"]), ["sd", "lower", "upper"]].isna().all(axis=None)
     )
+
+
+@pytest.mark.parametrize(
+    "affinity",
+    [{"name": "embedding", "dim": 2, "posterior": "point"}, {"name": "factorization-machine", "dim": 2}],
+    ids=["points", "machine"],
+)
+@pytest.mark.filterwarnings("ignore:PB-C402")
+def test_points_count_as_known(affinity):
+    made = pair_of("product", affinity=affinity, sizes=LARGER)
+    assert made.guide.shared.variance("affinity.intercept") > 0
+    assert made.guide.shared.variance("prior.log_concentration") > 0
 
 
 def test_a_point_guide_has_none():
@@ -250,3 +266,72 @@ def test_nodes_that_find_no_place_say_nothing(monkeypatch):
         patch.setattr(CellPosteriors, "_round", lambda _: False)
         find_global_response(made)
     assert not made.guide.shared.covariance.any()
+
+
+WALK = {"name": "lognormal", "drift": "random-walk"}
+
+
+def walk_of(model="product", **more):
+    """Return a pair whose popularity walks, after a short training."""
+    simulation = pb.simulate(model, "linear", prior="lognormal", periods=3, drift=0.4, **LARGER)
+    study = pb.Study(
+        model={"name": model, "affinity": LINEAR, "prior": WALK, "exposure": "none", **more},
+        guide={"name": "markov"},
+        training={"validation": 0.0, "device": "cpu", "epochs": 5, "batch_size": 300},
+    )
+    made = pb.pair(simulation.events, study=study)
+    with local_parameters():
+        train(made, phase_two=PhaseTwo(steps=20, cycle=4, epochs=8))
+    return made
+
+
+@pytest.fixture(scope="module")
+def walk():
+    return walk_of()
+
+
+def test_polynomials_of_a_walk_have_the_correlations_of_q(walk):
+    cells = ChainPosteriors(walk)
+    blocks = Blocks(walk, cells)
+    number, draws = len(cells.cell), 4_000
+    precision = blocks._meetings.toarray() + np.diag(blocks._diagonal.numpy())
+    torch.manual_seed(0)
+    with torch.no_grad():
+        y = walk.guide.popularity.chain(cells.cell).sample((draws,)).log().double().numpy()
+    unit = (y - y.mean(0)) / y.std(0)
+    for degree, polynomial in enumerate((lambda u: u, lambda u: (u**2 - 1) / math.sqrt(2))):
+        part = slice(degree * number, (degree + 1) * number)
+        covariance = np.linalg.inv(precision[part, part])
+        np.testing.assert_allclose(covariance.diagonal(), 1.0, rtol=1e-6)
+        values = polynomial(unit)
+        found = (values.T @ values) / draws
+        same_item = np.subtract.outer(cells.cell.numpy() // 3, cells.cell.numpy() // 3) == 0
+        assert np.abs(covariance - found)[same_item].max() < 12 / math.sqrt(draws)
+        assert not covariance[~same_item].any()
+
+
+def test_a_walk_has_intervals_that_know_of_its_neighbours(walk, monkeypatch):
+    table = {name: walk.guide.shared.variance(name) for name in ("affinity.intercept", "prior.first.log_concentration")}
+    assert all(table.values())
+    assert not walk.guide.shared.variance("prior.log_step")
+    none = CellPosteriors.neighbours
+    with monkeypatch.context() as patch, local_parameters():
+        patch.setattr(ChainPosteriors, "neighbours", none)
+        find_global_response(walk)
+    apart = walk.guide.shared.variance("affinity.intercept")
+    with local_parameters():
+        find_global_response(walk)
+    # periods that move together leave less to be known of the level of them all
+    assert apart < 0.98 * table["affinity.intercept"]
+
+
+def test_with_many_rows_some_items_stand_for_all(monkeypatch):
+    made = pair_of("product", source={"source": "learned"}, sizes=LARGER | {"items": 80})
+    names = ("affinity.intercept", "prior.log_concentration")
+    whole = np.array([made.guide.shared.variance(name) for name in names])
+    with monkeypatch.context() as patch, local_parameters():
+        patch.setattr(global_response, "MOST_ROWS", 2_000)
+        find_global_response(made)
+    of_some = np.array([made.guide.shared.variance(name) for name in names])
+    assert (of_some != whole).all()
+    np.testing.assert_allclose(of_some, whole, rtol=0.5)
