@@ -90,8 +90,9 @@ def check_predictive(fit: Trained, seed: int) -> CheckResult:
     rows = ReplicatedData.of(events, fit.study, seed=seed, device=fit.guide.device)
     per_row = fit.study.model.latent == "interaction"
     tables = Predictive(fit.model, fit.guide, rows, per_row, seed).tables()
-    counted = counts_rows(fit.model)
-    return tables, [finding for table in tables.values() for finding in findings_of(table, counted=counted)]
+    counted, declared = counts_rows(fit.model), fit.study.model
+    found = [findings_of(table, counted=counted, declared=declared) for table in tables.values()]
+    return tables, [finding for each in found for finding in each]
 
 
 def check_accuracy(fit: Trained, seed: int) -> CheckResult:

@@ -113,7 +113,7 @@ class SimulatedRanks:
 
     @property
     def passed(self) -> bool:
-        """Whether every rule holds."""
+        """Whether no rule is broken; `verdict` says whether there was enough to judge the guide by."""
         return all(finding.passed for finding in self.findings())
 
     @property

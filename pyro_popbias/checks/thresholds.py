@@ -34,14 +34,11 @@ import pandas as pd
 from scipy.special import ndtri
 
 from pyro_popbias.checks.finding import Finding
-from pyro_popbias.models import PopularityModel
+from pyro_popbias.models import MODELS, PopularityModel
+from pyro_popbias.study.sections import ModelConfig
 
 LEVEL = 0.01  # probability of a failure by chance, per check
-POPULATION = (
-    "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; if the vectors are point "
-    "estimates they may be overfitted: try affinity posterior = 'mean-field' or a smaller dim; else try another prior, or "
-    "source = 'learned'"
-)
+POPULATION = "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; {points}try {prior}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Rule:
     Attributes:
         tolerance: the smallest difference that matters, by the checks in which the statistic can fail.
         unit: unit of the tolerance: a share of the observed value, or the statistic's own unit.
-        meaning: what a failure in `items` means, and what to do.
+        meaning: what a failure in `items` means, and what to do, with fields of `remedies`.
         of_population: the same of a failure in `population`.
     """
 
@@ -64,24 +61,19 @@ class Rule:
 RATES = ("spread of item rates", "Gini of item rates", "share of clicks")
 UNITS = {"clicks per user": " clicks", "log-score": " nats per row"}  # of statistics that are not shares or ratios
 BOTH = {"items": 0.1, "population": 0.25}
-SPREAD = "popularity varies more, or less, between items than here; try another prior, or source = 'learned' where it is fixed"
-EXPOSURE = (
-    "items are logged more, or less, unequally than in the fit; try another prior, such as lognormal, whose tail is heavier "
-    "than gamma's, or another dispersion of the exposure"
-)
+SPREAD = "popularity varies more, or less, between items than here; try {prior}"
+EXPOSURE = "items are logged more, or less, unequally than in the fit; try {prior}, or another dispersion of the exposure"
 OF_COUNTS = Rule(
     BOTH,
     "share",
     EXPOSURE,
-    "items of the population would be logged more, or less, unequally than these; try another prior, such as lognormal, whose "
-    "tail is heavier than gamma's, or source = 'learned' where it is fixed",
+    "items of the population would be logged more, or less, unequally than these; try {prior}",
 )
 RULES = {
     "click rate": Rule(
         {"items": 0.1},
         "share",
-        "click rate depends on an item's number of rows and the fit misses it; train longer, or try another model, or another "
-        "saturation of product",
+        "click rate depends on an item's number of rows and the fit misses it; train longer, or try {model}",
     ),
     "spread of item rates": Rule(BOTH, "share", SPREAD),
     "Gini of item rates": Rule(BOTH, "share", SPREAD),
@@ -95,7 +87,7 @@ RULES = {
     "calibration": Rule(
         {"items": 0.02},
         "own",
-        "the fit's probabilities are miscalibrated; try another model, or hold out rows for early stopping where none are",
+        "the fit's probabilities are miscalibrated; try {model}, or hold out rows for early stopping where none are",
     ),
     "log-score": Rule(
         {"items": 0.02}, "own", "labels are less, or more, predictable than the fit expects; try another dim or scale"
@@ -110,17 +102,36 @@ def counts_rows(model: PopularityModel) -> bool:
     return model.exposure is not None or model.affinity.item_quality is not None
 
 
-def findings_of(table: pd.DataFrame, *, counted: bool = False) -> list[Finding]:
+def remedies(declared: ModelConfig) -> dict[str, str]:
+    """Return what may be tried instead of what is declared, by the fields of `Rule.meaning`."""
+    prior, model = "another prior", "another model"
+    if declared.prior.name == "gamma":
+        prior += ", such as lognormal, whose tail is heavier than gamma's"
+    if declared.prior.source == "fixed":
+        prior += ", or source = 'learned'"
+    if MODELS[declared.name].default_saturation is not None:
+        model += ", or another saturation"
+    points = ""
+    if getattr(declared.affinity, "posterior", None) == "point":
+        points = "vectors that are points may be overfitted: try posterior = 'mean-field' or a smaller dim; else "
+    return {"prior": prior, "model": model, "points": points}
+
+
+def findings_of(
+    table: pd.DataFrame, *, counted: bool = False, declared: ModelConfig | None = None
+) -> list[Finding]:
     """Return the findings of a check: one per statistic that can fail in it, or a report on the prior.
 
     Args:
         table: one row per statistic, as `Predictive.tables` returns it.
         counted: whether the model has an exposure part, or items a quality.
+        declared: the model's section of the study; the default one without.
     """
     ruled = with_bounds(table, counted=counted)
     if not len(ruled):
         return [_report(table["check"].iloc[0], table)]
-    return [_finding(part) for _, part in ruled.groupby("statistic", sort=False)]
+    instead = remedies(declared or ModelConfig())
+    return [_finding(part, instead) for _, part in ruled.groupby("statistic", sort=False)]
 
 
 def with_bounds(table: pd.DataFrame, *, counted: bool = False) -> pd.DataFrame:
@@ -149,14 +160,14 @@ def share_of_bound(ruled: pd.DataFrame) -> "pd.Series[float]":
     return ruled["off"] / np.maximum(ruled["bound"], np.finfo(float).tiny)
 
 
-def _finding(part: pd.DataFrame) -> Finding:
+def _finding(part: pd.DataFrame, instead: Mapping[str, str]) -> Finding:
     """Return the finding of a statistic, in its worst stratum."""
     check, statistic = part["check"].iloc[0], part["statistic"].iloc[0]
     rule = RULES[statistic]
     worst = part.iloc[int(np.argmax(share_of_bound(part).abs()))]
     value, limit = float(abs(worst["off"])), float(worst["bound"])
     passed = value <= limit
-    meaning = rule.of_population if check == "population" else rule.meaning
+    meaning = (rule.of_population if check == "population" else rule.meaning).format(**instead)
     where: str = f"{statistic}, {worst['stratum']}" if worst["stratum"] else statistic
     if len(part) > 1:
         where = f"{where}, the worst of {len(part)}"

@@ -32,6 +32,7 @@ NAMES = {
 # fmt: on
 REQUIRED = ("user", "item")
 GIVEN, NAMED, WORD, CONTENT = "as given", "found by its name", "found by a word of its name", "found by its content"
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)*")  # also "4.1", as pandas calls the second "4"
 MOST_LABELS = 20  # values of a column that is taken for ratings by a word of its name
 MOST_POINTS = 11  # and by its content: the largest scale that is common, from 0 to 10
 
@@ -66,7 +67,8 @@ class Columns:
             source: what the table is called in messages.
 
         Raises:
-            DataError: a column that is given is not there, or none of users or of items can be found.
+            DataError: a column that is given is not there, none of users or of items can be found, or the table has data in
+                place of names.
         """
         known = {role: name for role, name in given.items() if name is not None}
         try:
@@ -90,6 +92,8 @@ class Columns:
                     f"PB-D395: no column of {role}s could be found by name or content in {source}; give it as --{role} COLUMN. "
                     f"Columns: {', '.join(map(repr, present))}{of_other_separators(present)}"
                 )
+        if CONTENT in found.values():
+            _require_names(frame, source)
         others = tuple(str(column) for column in frame.columns if column not in known.values())
         return cls(**known, others=others, found=found)
 
@@ -107,6 +111,16 @@ class Columns:
             if guess is not None:
                 found[role] = guess
         return found
+
+
+def _require_names(frame: pd.DataFrame, source: str) -> None:
+    """Refuse a table whose names are numbers, other than 0, 1, 2, ..., which is what a first row of data looks like."""
+    names = [str(column) for column in frame.columns]
+    if all(NUMBER.fullmatch(name) for name in names) and names != [str(place) for place in range(len(names))]:
+        raise DataError(
+            f"PB-D397: the first row of {source} looks like data, not names of columns: {', '.join(map(repr, names))}; write a row of "
+            "names above it, such as user,item,label,time, or, if these are names, give them as --user, --item, --label, --time"
+        )
 
 
 def _by_name(frame: pd.DataFrame, role: str, taken: Collection[str]) -> str | None:

@@ -12,7 +12,7 @@ from pyro_popbias.checks.check import Check
 from pyro_popbias.checks.finding import Finding
 from pyro_popbias.checks.replicated_counts import COUNTS
 from pyro_popbias.checks.statistics import Statistics
-from pyro_popbias.checks.thresholds import POPULATION, RULES, findings_of
+from pyro_popbias.checks.thresholds import RULES, findings_of
 from pyro_popbias.errors import ConfigError, DataError
 
 TRAINING = {"epochs": 12, "device": "cpu"}
@@ -158,18 +158,40 @@ def test_the_words_name_the_worst_stratum_and_a_remedy():
     rate, calibration = findings_of(table)
     assert not rate.passed
     assert rate.words.startswith("click rate, decile 2, the worst of 2: observed 0.5, replicates 0.3 (0.4 to 0.6)")
-    assert rate.words.endswith(RULES["click rate"].meaning)
+    assert rate.words.endswith("train longer, or try another model, or another saturation")
     assert calibration.passed
     assert "off by 0, allowed 0.02" in calibration.words
 
 
-def test_a_failure_of_the_population_names_overfitted_vectors():
-    (finding,) = findings_of(
-        pd.DataFrame([row(check="population", statistic="Gini of item rates", mean=0.8, least=0.79, most=0.81)])
-    )
+GAMMA = "try another prior, such as lognormal, whose tail is heavier than gamma's"
+REMEDIES = {
+    "the default": ({}, GAMMA),
+    "points": (
+        {"affinity": {"name": "embedding", "posterior": "point"}},
+        f"vectors that are points may be overfitted: try posterior = 'mean-field' or a smaller dim; else {GAMMA}",
+    ),
+    "another prior": ({"prior": "lognormal"}, "too; try another prior"),
+    "a fixed prior": (
+        {"prior": {"name": "weibull", "source": "fixed", "concentration": 2.0}},
+        "too; try another prior, or source = 'learned'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REMEDIES)
+def test_a_failure_of_the_population_says_what_is_left_to_try(case):
+    declared, ending = REMEDIES[case]
+    table = pd.DataFrame([row(check="population", statistic="Gini of item rates", mean=0.8, least=0.79, most=0.81)])
+    (finding,) = findings_of(table, declared=pb.Study(model=declared).model)
     assert not finding.passed
-    assert finding.words.endswith(POPULATION)
-    assert "posterior = 'mean-field' or a smaller dim" in finding.words
+    assert finding.words.endswith(ending)
+    assert finding.remedy.endswith(ending)
+
+
+def test_only_a_model_that_has_a_saturation_is_told_to_try_another():
+    table = pd.DataFrame([row(mean=0.8, least=0.79, most=0.81)])
+    (finding,) = findings_of(table, declared=pb.Study(model={"name": "additive"}).model)
+    assert finding.words.endswith("or try another model")
 
 
 def test_rates_of_items_with_a_quality_cannot_fail_in_the_population():

@@ -289,3 +289,16 @@ def test_other_separators_are_named(popbias, folder):
     remedy = "write the file with commas, or read it with pandas.read_csv(path, sep=';')"
     assert f"fields are separated by ';': {remedy}" in error
     assert not (folder / "new.toml").exists()
+
+
+def test_a_first_row_of_data_is_not_taken_for_names(popbias, tmp_path):
+    file = tmp_path / "rows.csv"
+    table(label=np.arange(1, 11) / 2).to_csv(file, index=False, header=False)
+    first = file.read_text().split("\n")[0].split(",")
+    code, _, error = popbias("init", "--from", file, "-o", tmp_path / "study.toml")
+    assert code == 3
+    assert f"PB-D397: the first row of {file} looks like data, not names of columns: {', '.join(map(repr, first))}" in error
+    assert not (tmp_path / "study.toml").exists()
+    # the numbers that pandas gives columns without names are names
+    table(label=np.arange(1, 11) / 2).set_axis(["0", "1", "2", "3"], axis=1).to_csv(file, index=False)
+    assert popbias("init", "--from", file, "-o", tmp_path / "study.toml")[0] == 0
