@@ -25,11 +25,11 @@ test-slow: $(VENV)/.installed-test
 test-nightly: $(VENV)/.installed-test
 	$(PYTEST) -m nightly
 
-# which lines and branches the fast tests run, and which test runs which line
+# which lines and branches all tests but the nightly ones run, and which test runs which line
 COVERAGE ?= build/coverage
 coverage: $(VENV)/.installed-test
 	mkdir -p $(COVERAGE)
-	COVERAGE_FILE=$(COVERAGE)/tests.coverage $(PYTEST) -m "not slow" --cov --cov-context=test --cov-report=term \
+	COVERAGE_FILE=$(COVERAGE)/tests.coverage $(PYTEST) -m "not nightly" --cov --cov-context=test --cov-report=term \
 		--cov-report=json:$(COVERAGE)/totals.json --junitxml=$(COVERAGE)/tests.xml -o junit_family=xunit1
 
 # a day of random input to everything that is read from a disk; findings and corpus stay in build/fuzz

@@ -64,6 +64,7 @@ def test_one_row_a_fit_best_first(fits):
     assert (rows["calibration_error"] >= 0).all()
 
 
+@pytest.mark.slow
 def test_elbos_of_other_models_or_rows_are_not_compared(events, fits):
     table = pb.compare({"product": fits["gamma"], "additive": fit_of(events, "additive", seed=3)})
     assert table["elbo"].isna().all()
@@ -71,6 +72,7 @@ def test_elbos_of_other_models_or_rows_are_not_compared(events, fits):
     assert table["note"].str.contains("held-out rows differ between fits").all()
 
 
+@pytest.mark.slow
 def test_a_ranking_score_has_no_log_score(events, fits):
     table = pb.compare({"pda": fit_of(events, "pda"), "product": fits["gamma"]})
     assert table["name"].tolist() == ["product", "pda"]
@@ -128,6 +130,7 @@ def test_given_scores_of_a_test(frame):
         pb.compare({"a": fit}, test=without)
 
 
+@pytest.mark.slow
 def test_the_kl_is_that_of_the_check(fits):
     table = pb.compare(fits).set_index("name")
     for name in ("gamma", "lognormal"):
@@ -149,6 +152,7 @@ def test_calibration_error_of_known_bins():
     assert calibration_error(probability + 0.1, label) == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_calls_that_cannot_be_answered(frame, fits, tmp_path):
     with pytest.raises(ConfigError, match="PB-C161: compare takes a mapping"):
         pb.compare({})
@@ -173,6 +177,7 @@ def test_no_guide_is_fitted_before_all_are_known_to_fit(tmp_path, monkeypatch):
         run_comparison([path], guides=["gamma", "normal"])
 
 
+@pytest.mark.slow
 def test_other_data_of_the_same_counts_are_other_data(frame, fits):
     renamed = frame.assign(user=frame["user"] + "x")
     other = fit_of(pb.Interactions.from_frame(renamed, label="label", time="time"))
@@ -183,6 +188,7 @@ def test_other_data_of_the_same_counts_are_other_data(frame, fits):
     assert unseen["note"].str.contains("400 of 400 rows of the test have unseen ids").all()
 
 
+@pytest.mark.slow
 def test_the_command_fits_guides_and_reads_runs(frame, tmp_path, fits):
     frame.to_csv(tmp_path / "rows.csv", index=False)
     (tmp_path / "study.toml").write_text(

@@ -88,6 +88,7 @@ def fresh(installed, monkeypatch):
     return make
 
 
+@pytest.mark.slow
 def test_a_guide_of_another_package_trains(installed):
     folder = installed("by-mean = their_guides:ByMean")
     done = subprocess.run(

@@ -55,6 +55,7 @@ def parameter(fit, name):
     return fit.parameters().set_index("name")["mean"][name]
 
 
+@pytest.mark.slow
 def test_popularity(fit, frame):
     table = fit.popularity()
     assert list(table.columns) == (

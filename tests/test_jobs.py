@@ -53,6 +53,7 @@ def assert_equal(one, other):
                 assert value.equal(wanted[name]), name
 
 
+@pytest.mark.slow
 def test_restarts_side_by_side_equal_serial_ones(events, caplog):
     study = pb.Study.model_validate(
         {
@@ -79,6 +80,7 @@ def pairs(events):
     return pd.DataFrame({"user": events.users[events.user[:20]], "item": events.items[events.item[:20]]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", list(pb.GUIDES))
 def test_packed_and_unpacked(guide, make_frame, model_for, phase_two_as):
     events = pb.Interactions.from_frame(make_frame(), label="label")
@@ -92,6 +94,7 @@ def test_packed_and_unpacked(guide, make_frame, model_for, phase_two_as):
     pd.testing.assert_frame_equal(found.popularity(), fit.popularity(), check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_comparison_side_by_side_equals_a_serial_one(study, tmp_path, make_frame):
     make_frame(seed=1).to_csv(tmp_path / "test.csv", index=False)
     one, other = (

@@ -293,6 +293,7 @@ def test_messages_open_with_a_code(name):
             assert re.match(r"PB-[DCNR]\d{3}: ", text), f"line {node.lineno}: {text}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["import", "use"])
 def test_public_names_are_not_hidden_by_their_modules(order):
     """`pb.pair` must be the function, also after something has imported the module that defines it."""

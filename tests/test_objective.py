@@ -68,6 +68,7 @@ def gamma():
 # the first hole: the density of a Delta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("autoguide", AUTOGUIDES)
 def test_autoguides_find_the_prior(autoguide):
     losses = trained(Objective(kl="sampled"), prior := prior_only(LogNormal(-1.0, 1.0)), autoguide(prior))
@@ -75,6 +76,7 @@ def test_autoguides_find_the_prior(autoguide):
     assert losses.mean() < 0.3  # nats in all cells; one location that is off by 1 costs 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("autoguide", AUTOGUIDES)
 def test_pyros_own_objective_goes_below_zero(autoguide):
     """What the first hole does; where this fails, Pyro has fixed it."""

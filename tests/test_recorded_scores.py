@@ -47,6 +47,7 @@ def pairs_of_ids():
     return pb.Interactions.from_frame(pd.DataFrame(frame), label="label")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_held_out_log_score_is_the_recorded_one(variant, pairs_of_ids):

@@ -44,6 +44,7 @@ def test_its_study_knows_the_columns_also_when_it_is_saved(fit, tmp_path):
     assert section.periods == 2
 
 
+@pytest.mark.slow
 def test_tests_and_later_rows_are_tables_too(fit, make_frame):
     known = set(zip(fit.events.user, fit.events.item, strict=True))
     rows = ratings(make_frame, rows=900, seed=5).drop_duplicates(["userId", "movieId"])

@@ -19,6 +19,7 @@ def scoreboard(*arguments):
     return done.returncode, {int(number): reached for number, reached in rows}, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_every_figure_is_there_once_and_none_is_made_up(tmp_path):
     code, found, printed = scoreboard("--kept", "--out", str(tmp_path))
     assert found == dict.fromkeys(NUMBERS, "no")

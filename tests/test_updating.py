@@ -15,7 +15,7 @@ from pyro_popbias.errors import ConfigError, DataError, IncompatibleError
 from pyro_popbias.prediction.pairs import Pairs, log_probability
 from pyro_popbias.training.update_schedule import rows_of, stepped, write
 
-pytestmark = pytest.mark.usefixtures("short_training")
+pytestmark = [pytest.mark.usefixtures("short_training"), pytest.mark.slow]
 EMBEDDINGS = {
     "mean-field": {"name": "embedding", "dim": 3},
     "given scale": {"name": "embedding", "dim": 3, "posterior": "mean-field", "scale": 0.4},

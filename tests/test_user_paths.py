@@ -90,6 +90,7 @@ def test_vectors_that_are_no_numbers(frame):
         pb.pair(events, study=pb.Study(model={"affinity": {"name": "fixed", **given}}))
 
 
+@pytest.mark.slow
 def test_the_call_of_the_documentation_does_not_warn(frame):
     events = pb.Interactions.from_frame(frame, label="label")
     fit = pb.fit(events, model="product", guide="gamma", seed=0, restarts=1, progress=False)
@@ -134,6 +135,7 @@ def test_silent_and_unseen_items_have_the_prior_under_any_guide(frame):
     pd.testing.assert_frame_equal(posterior, fit.predict(pair, popularity="population", unseen="prior")[columns])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "match"),
     [

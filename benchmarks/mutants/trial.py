@@ -163,5 +163,14 @@ def _run(tree: Path, choice: Choice, folder: Path, log: Path) -> None:
 
 
 def _arguments(choice: Choice, folder: Path) -> Sequence[str]:
-    options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not slow", f"--basetemp={folder / 'tests'}"]
+    options = [
+        "-x",
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not nightly",
+        f"--basetemp={folder / 'tests'}",
+    ]
     return [*options, *choice.files]

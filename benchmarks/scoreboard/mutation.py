@@ -38,7 +38,7 @@ def mutation(folder: Path, quick: bool) -> Measured:
 
 
 def _coverage(folder: Path) -> dict[str, float]:
-    """Return the totals of the fast tests, which `make coverage` leaves in a folder."""
+    """Return the totals of the tests, which `make coverage` leaves in a folder."""
     totals = folder / "totals.json"
     if not totals.exists():
         command = ["make", "coverage", f"COVERAGE={folder.absolute()}"]

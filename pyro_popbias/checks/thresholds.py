@@ -38,7 +38,9 @@ from pyro_popbias.models import MODELS, PopularityModel
 from pyro_popbias.study.sections import ModelConfig
 
 LEVEL = 0.01  # probability of a failure by chance, per check
-POPULATION = "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; {points}try {prior}"
+POPULATION = (
+    "the population distribution does not match the items, so scores P(c=1 | do(u,i)) are off too; {points}try {prior}"
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ RATES = ("spread of item rates", "Gini of item rates", "share of clicks")
 UNITS = {"clicks per user": " clicks", "log-score": " nats per row"}  # of statistics that are not shares or ratios
 BOTH = {"items": 0.1, "population": 0.25}
 SPREAD = "popularity varies more, or less, between items than here; try {prior}"
-EXPOSURE = "items are logged more, or less, unequally than in the fit; try {prior}, or another dispersion of the exposure"
+EXPOSURE = (
+    "items are logged more, or less, unequally than in the fit; try {prior}, or another dispersion of the exposure"
+)
 OF_COUNTS = Rule(
     BOTH,
     "share",
@@ -117,9 +121,7 @@ def remedies(declared: ModelConfig) -> dict[str, str]:
     return {"prior": prior, "model": model, "points": points}
 
 
-def findings_of(
-    table: pd.DataFrame, *, counted: bool = False, declared: ModelConfig | None = None
-) -> list[Finding]:
+def findings_of(table: pd.DataFrame, *, counted: bool = False, declared: ModelConfig | None = None) -> list[Finding]:
     """Return the findings of a check: one per statistic that can fail in it, or a report on the prior.
 
     Args:

@@ -118,8 +118,9 @@ def _require_names(frame: pd.DataFrame, source: str) -> None:
     names = [str(column) for column in frame.columns]
     if all(NUMBER.fullmatch(name) for name in names) and names != [str(place) for place in range(len(names))]:
         raise DataError(
-            f"PB-D397: the first row of {source} looks like data, not names of columns: {', '.join(map(repr, names))}; write a row of "
-            "names above it, such as user,item,label,time, or, if these are names, give them as --user, --item, --label, --time"
+            f"PB-D397: the first row of {source} looks like data, not names of columns: {', '.join(map(repr, names))}; write "
+            "a row of names above it, such as user,item,label,time, or, if these are names, give them as --user, --item, "
+            "--label, --time"
         )
 
 

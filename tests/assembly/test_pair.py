@@ -109,6 +109,7 @@ def test_weights_of_an_epoch_average_to_one(frame, periods):
     assert (total[~seen] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", pb.GUIDES)
 def test_loss_of_batches_is_unbiased(events, guide, model_for):
     made = pair(events, guide=guide, study=study(model_for(guide), batch_size=40, validation=0.0))
@@ -146,6 +147,7 @@ def test_draws_share_out_the_rows_of_a_cell(frame, batch_size):
         torch.testing.assert_close(weight[other.cell], other.weight)
 
 
+@pytest.mark.slow
 def test_draws_make_the_gradient_steadier_and_not_biased(frame):
     made = pair(pb.Interactions.from_frame(frame, label="label"), study=study(validation=0.0))
     loss = made.objective(made.model, made.guide)

@@ -73,6 +73,7 @@ def test_every_parameter_moves(pair_of, guide):
         assert not torch.equal(value, start.get(name, value + 1)), name  # an autoguide has none at its start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", pb.GUIDES)
 def test_the_elbo_is_that_of_phase_one(pair_of, guide):
     elbos = []
@@ -110,6 +111,7 @@ def test_draws_of_predictive(pair_of):
     assert (predictive(batch)["label"] == batch.label).all()  # given labels come back
 
 
+@pytest.mark.slow
 def test_draws_of_predictive_from_a_fit(events):
     """Its parameters are its own, so that Pyro must not look for them in its store."""
     study = pb.Study(

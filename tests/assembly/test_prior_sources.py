@@ -167,6 +167,7 @@ def test_counts_of_the_data_are_refused(labelled, frame):
         pb.pair(labelled, study=study)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:PB-D124")
 @pytest.mark.parametrize(("source", "guide", "prior"), CASES)
 def test_every_guide_trains_under_every_source(implicit, source, guide, prior):
@@ -283,6 +284,7 @@ def test_recommendations_under_the_items_own_priors_are_its_scores_best_first(la
     assert best["item"].tolist() != fit.recommend(["u1"], k=4, exclude_seen=False)["item"].tolist()
 
 
+@pytest.mark.slow
 def test_own_counts_make_a_better_posterior_than_the_population_distribution():
     simulation = pb.simulate(affinity="fixed", users=100, items=200, interactions=3_000, seed=3)
     truth = simulation.truth["popularity"].set_index("item")["z"]

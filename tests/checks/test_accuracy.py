@@ -13,6 +13,8 @@ from pyro_popbias.checks.accuracy import COLUMNS, ROWS, Accuracy, accuracy
 from pyro_popbias.checks.importance import ENOUGH, effective_share, k_hat, largest_k
 from pyro_popbias.guides.popularity_guide import Bounds
 
+pytestmark = pytest.mark.slow
+
 GATED = [name for name, cls in pb.GUIDES.items() if cls.bounds is not None]
 
 

@@ -84,6 +84,7 @@ def test_the_exact_posterior_is_that_of_brute_force(made):
             assert table.loc[item, column] == pytest.approx(value, rel=1e-4, abs=slack), (item, column)
 
 
+@pytest.mark.slow
 def test_five_nodes_are_enough(made):
     table = accuracy(made).table.set_index("item")
     for code, item in enumerate(made.events.items):

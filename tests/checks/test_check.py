@@ -15,6 +15,8 @@ from pyro_popbias.checks.statistics import Statistics
 from pyro_popbias.checks.thresholds import RULES, findings_of
 from pyro_popbias.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow
+
 TRAINING = {"epochs": 12, "device": "cpu"}
 
 
@@ -170,7 +172,7 @@ REMEDIES = {
         {"affinity": {"name": "embedding", "posterior": "point"}},
         f"vectors that are points may be overfitted: try posterior = 'mean-field' or a smaller dim; else {GAMMA}",
     ),
-    "another prior": ({"prior": "lognormal"}, "too; try another prior"),
+    "another prior": ({"prior": {"name": "lognormal"}}, "too; try another prior"),
     "a fixed prior": (
         {"prior": {"name": "weibull", "source": "fixed", "concentration": 2.0}},
         "too; try another prior, or source = 'learned'",

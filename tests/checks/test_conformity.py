@@ -11,7 +11,7 @@ from pyro_popbias.checks.accuracy import accuracy
 from pyro_popbias.checks.training_rows import TrainingRows
 
 # the spread of popularity is learned beside its slopes, as a user may choose to
-pytestmark = pytest.mark.filterwarnings("ignore:PB-C461")
+pytestmark = [pytest.mark.filterwarnings("ignore:PB-C461"), pytest.mark.slow]
 
 MODELS = {"additive": "normal", "inverse-logistic": "gamma"}
 

@@ -11,6 +11,8 @@ from pyro_popbias.training.iterates import TRACED, Iterates, median_r_hat, r_hat
 from pyro_popbias.training.loop import train
 from pyro_popbias.training.second_phase import PhaseTwo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def simulation():

@@ -155,6 +155,7 @@ def test_a_q_without_a_closed_kl_has_it_by_quadrature(make_frame, monkeypatch):
             pd.testing.assert_frame_equal(evidence(made)[0], expected, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_is_a_check_of_a_fit(make_frame, short_training):
     parts = {"affinity": {"name": "embedding", "dim": 2}, "exposure": "none", "latent": "interaction"}
     events = pb.Interactions.from_frame(make_frame(rows=300), label="label")

@@ -22,6 +22,7 @@ def made(model, prior, *, rows=700, **sizes):
     return pb.pair(sim.events, study=pb.Study(model={"name": model, "affinity": affinity, "prior": WALK}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "prior"), [("product", "lognormal"), ("additive", "normal")])
 def test_the_posterior_of_each_period_is_the_sum_over_all_others(model, prior):
     pair = made(model, prior)

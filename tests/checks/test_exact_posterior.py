@@ -80,6 +80,7 @@ def by_scipy(made, prior, q, evidence, cell_index):
     return log_evidence, kl, mean, second**0.5
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::scipy.integrate.IntegrationWarning"
 )  # rounding is met before the precision asked for

@@ -10,6 +10,8 @@ import pyro_popbias as pb
 from pyro_popbias.assembly.identification import COUNTS_REMEDY, REMEDY, warning_of
 from pyro_popbias.checks.identification import BOUND, LEAST_ROWS, _partial, correlation, identification
 
+pytestmark = pytest.mark.slow
+
 TRAINING = {"epochs": 4, "device": "cpu"}
 
 

@@ -12,6 +12,8 @@ from pyro_popbias.data.batches import TrainingBatches
 from pyro_popbias.guides import AutoNormalGuide, LogNormalGuide
 from pyro_popbias.objective import Objective
 
+pytestmark = pytest.mark.slow
+
 KL, FINISH = Objective._kl, TrainingBatches._finish
 
 

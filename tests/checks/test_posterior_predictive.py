@@ -110,6 +110,7 @@ def features(ids):
     return pd.DataFrame({"x": np.arange(len(ids)) % 3, "kind": ["ab"[k % 2] for k in range(len(ids))]}, index=ids)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:PB-C10:pyro_popbias.errors.DataWarning")
 @pytest.mark.parametrize("model", MODELS, ids=str)
 @pytest.mark.parametrize("periods", [1, 2])
@@ -130,6 +131,7 @@ def test_every_model_and_affinity_is_replicated(frame, model, periods):
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", pb.GUIDES)
 def test_every_guide_is_replicated(frame, guide, model_for):
     fit = fitted(frame, model={"affinity": EMBEDDING, **model_for(guide)}, guide=guide)
@@ -169,6 +171,7 @@ def test_same_seed_same_tables_and_the_random_state_is_left_alone(frame):
         assert not table["mean"].equals(other[check]["mean"])
 
 
+@pytest.mark.slow
 def test_blocks_change_only_the_draws(frame, monkeypatch):
     fit = fitted(frame, model={"affinity": {**EMBEDDING, "posterior": "mean-field"}})
     whole = predictive_of(fit, replicates=200).tables()["items"]
@@ -179,6 +182,7 @@ def test_blocks_change_only_the_draws(frame, monkeypatch):
     assert ((whole["mean"] - blocks["mean"]).abs() <= 5 * error + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_replicates_have_the_mean_and_spread_of_the_program(frame):
     """Popularity known to be one number: labels are independent, and the total is a sum of Bernoullis."""
     fit = fitted(frame, model={"affinity": {**EMBEDDING, "posterior": "point", "user_bias": False}}, guide="point")

@@ -14,6 +14,8 @@ from pyro_popbias.checks.replicated_counts import COUNTS, ReplicatedCounts, stat
 from pyro_popbias.checks.replicated_data import ReplicatedData
 from pyro_popbias.checks.thresholds import findings_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_cycles(phase_two_as):

@@ -15,6 +15,7 @@ def fit_of(**model):
     return pb.fit(simulation.events, study=pb.Study(model=declared, training=TRAINING), progress=False)
 
 
+@pytest.mark.slow
 def test_an_intercept_and_a_rate_of_rare_positives():
     known = {"name": "gamma", "source": "fixed", "concentration": 2.0}
     fit = fit_of(prior=known, saturation={"name": "exponential", "rate": "learned"})
@@ -29,6 +30,7 @@ def test_an_intercept_and_a_rate_of_rare_positives():
     assert any(each == finding for each in fit.check().findings)
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_they_are_told_apart():
     assert shared_numbers(fit_of()) == ()
 

@@ -91,6 +91,7 @@ def test_init_writes_a_study_with_the_defaults(popbias, tmp_path, monkeypatch, f
     assert folder_hash(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_from_fit_to_recommendations(popbias, folder, frame):
     done = run("fit", "study.toml", "--out", "run", "--guide", "lognormal", "--set", "training.seed=4")
     assert done.returncode == 0
@@ -367,6 +368,7 @@ def test_failures_with_a_run(popbias, folder, folder_hash):
         assert folder_hash(folder) == before, arguments
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_has_one_line_and_no_traceback(popbias, folder, folder_hash):
     assert popbias(*FIT)[0] == 0
     path = folder / "new" / "parameters.safetensors"
@@ -406,6 +408,7 @@ def test_interrupted_fit_is_resumed_bit_for_bit(popbias, folder, monkeypatch, ep
     assert parameters(folder, "stopped") == parameters(folder, "whole")
 
 
+@pytest.mark.slow
 def test_killed_fit_is_resumed_bit_for_bit(popbias, folder):
     arguments = ["fit", "study.toml", "--set", "training.epochs=25", "--set", "training.validation=0.0"]
     child = subprocess.Popen(command(*arguments, "--out", "killed"), env=os.environ | {"OMP_NUM_THREADS": "1"})

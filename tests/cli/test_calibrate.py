@@ -18,6 +18,7 @@ def _some_training(phase_two_as):
         yield
 
 
+@pytest.mark.slow
 def test_it_prints_a_table_and_a_verdict_and_needs_no_rows(folder, popbias):
     (folder / "rows.csv").unlink()
     code, printed, _ = popbias("calibrate", "study.toml", *SIZES, "-o", "ranks.csv", "--plot", "ranks.png")
@@ -84,6 +85,7 @@ def test_what_is_refused(folder, popbias, folder_hash, options, code, message):
     assert folder_hash(folder) == before
 
 
+@pytest.mark.slow
 def test_given_vectors_are_not_read(folder, popbias):
     affinity = 'affinity = { name = "fixed", user_vectors = "none.csv", item_vectors = "none.csv" }'
     text = (folder / "study.toml").read_text().replace('affinity = { name = "embedding", dim = 4 }', affinity)

@@ -38,6 +38,7 @@ def test_a_test_that_was_trained_on_is_refused(run, popbias, name):
     assert not (run / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evaluate", "report"])
 def test_rows_that_were_trained_on_are_counted(run, popbias, name):
     with pytest.warns(UserWarning, match="PB-D370: 5 of 65 rows were trained on, and left out"):

@@ -43,6 +43,7 @@ def command(arguments, before=""):
     return [sys.executable, "-c", SHORT * bool(before) + before + MAIN, *arguments]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_exit_code(popbias, folder, name):
@@ -56,6 +57,7 @@ def test_exit_code(popbias, folder, name):
     assert "\n".join(messages).startswith("error: PB-") == (code > 2 or name == "study")
 
 
+@pytest.mark.slow
 def test_interrupted(folder):
     arguments = [*FIT, "new", "--set", "training.epochs=100000", "--set", "training.validation=0.0"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # an interrupted command of another test ignores it

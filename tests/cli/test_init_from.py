@@ -45,6 +45,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_study_of_a_table_fits_it(popbias, tmp_path, monkeypatch, case):
     frame, kind, rule = CASES[case]
@@ -297,7 +298,10 @@ def test_a_first_row_of_data_is_not_taken_for_names(popbias, tmp_path):
     first = file.read_text().split("\n")[0].split(",")
     code, _, error = popbias("init", "--from", file, "-o", tmp_path / "study.toml")
     assert code == 3
-    assert f"PB-D397: the first row of {file} looks like data, not names of columns: {', '.join(map(repr, first))}" in error
+    assert (
+        f"PB-D397: the first row of {file} looks like data, not names of columns: {', '.join(map(repr, first))}"
+        in error
+    )
     assert not (tmp_path / "study.toml").exists()
     # the numbers that pandas gives columns without names are names
     table(label=np.arange(1, 11) / 2).set_axis(["0", "1", "2", "3"], axis=1).to_csv(file, index=False)

@@ -66,6 +66,7 @@ def test_a_killed_process_ends_the_fit_which_resumes_bit_for_bit(folder):
     same(pb.load("whole"), pb.load("killed"))
 
 
+@pytest.mark.slow
 def test_a_process_that_torchrun_ends_says_why(folder):
     first, second = two_processes(*FIT, "--out", "new", "--set", "training.epochs=100000")
     while first.poll() is None and not (folder / "new" / "checkpoints").is_dir():
@@ -78,6 +79,7 @@ def test_a_process_that_torchrun_ends_says_why(folder):
     assert "process 1: error: PB-R15" in errors[1]
 
 
+@pytest.mark.slow
 def test_other_commands_are_refused(folder):
     environment = {**ALONE, "WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
     command = [sys.executable, "-m", "pyro_popbias", "compare", "run"]

@@ -61,6 +61,7 @@ def test_a_study_declares_the_simulation(declare, model, expected):
     assert [line.partition(" -> ")[0] for line in lines] == ["600 rows", "20 rows"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize(
     ("model", "data"),

@@ -18,6 +18,7 @@ def run(folder, popbias):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_its_rows(run, popbias):
     code, output, error = popbias("update", "run", "--data", "new.csv", "--out", "next")
     assert (code, error.count("error")) == (0, 0)

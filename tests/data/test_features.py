@@ -272,6 +272,7 @@ def test_a_run_holds_them(tmp_path, featured, events):
     assert pb.load(tmp_path / "plain").catalogue.user_features is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["none", "one side", "a value", "a level", "a name", "the other side"])
 def test_checkpoints_belong_to_their_features(tmp_path, events, side, change):
     one, other = side["user_features"], side["item_features"]

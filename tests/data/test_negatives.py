@@ -42,6 +42,7 @@ def test_draws_are_uniform_over_items_without_a_positive():
         assert (abs(count[free] - share * len(items)) < 5 * error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("periods", [1, 3])
 def test_expected_draws_are_the_mean_of_draws(periods):
     events = sparse_log(periods=periods)
@@ -104,6 +105,7 @@ def test_a_batch_has_the_positives_first_and_negatives_of_their_period():
         assert period[batch.positives :].tolist() == period[: batch.positives].repeat_interleave(2).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["product", "additive", "pda"])
 def test_elbo_of_batches_is_unbiased(model):
     events = sparse_log()
@@ -142,6 +144,7 @@ def test_pda_takes_the_positives_of_labelled_rows(events):
     assert len(made.rows) + len(made.held_out) == events.label.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("model", list(pb.MODELS))
 def test_positives_only_logs_are_saved_and_loaded(model, tmp_path):
@@ -159,6 +162,7 @@ def pairs_of(batch, label):
     return set(zip(batch.user[rows].tolist(), batch.item[rows].tolist(), strict=True))
 
 
+@pytest.mark.slow
 def test_training_does_not_know_the_held_out_positives():
     events = sparse_log()
     made = pair(events, study=pb.Study(data={"negatives": 3}, training={"batch_size": 60, "validation": 0.3}))

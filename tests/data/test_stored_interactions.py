@@ -138,6 +138,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "options"), [(3, {}), (10, {"time": "time", "periods": 3})], ids=["one period", "periods"]
 )
@@ -180,6 +181,7 @@ Interactions.from_parquet(files, label="label", folder=folder)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("calls", "phase"), [(12, "read"), (40, "mix")])
 def test_a_process_that_was_killed(files, tmp_path, calls, phase):
     command = [sys.executable, "-c", KILLED, str(files), str(tmp_path / "log"), str(calls)]

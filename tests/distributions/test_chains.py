@@ -77,6 +77,7 @@ def test_kl_of_independent_normals_is_that_of_a_chain_without_coupling():
     torch.testing.assert_close(kl_divergence(positive[1], positive[0].marginals), kl_divergence(*positive[::-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("from_chain", [False, True])
 def test_kl_to_and_from_any_family_is_the_mean_log_ratio(family, from_chain):

@@ -90,6 +90,7 @@ def test_known_slopes_have_the_integrals_of_known_slopes():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moments", [(-30.0, 0.3, 1.1, 0.25), (-30.0, 0.0, 0.9, 0.1), (-12.0, 0.1, 1.0, 0.6)])
 @pytest.mark.parametrize("logarithm", [True, False])
 def test_far_tails(logarithm, moments):

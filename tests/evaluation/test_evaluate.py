@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 import pyro_popbias as pb
 from pyro_popbias.cli.app import app
 
+pytestmark = pytest.mark.slow
+
 POINTS = {"name": "embedding", "dim": 4, "posterior": "point"}
 BRIEF = {"epochs": 3, "batch_size": 128, "phase_two": 0, "device": "cpu"}
 MODELS = ("product", "additive", "inverse-logistic", "pda")

@@ -230,6 +230,7 @@ def labelled(users=40, rows=2_000, seed=0):
     return LabelledRows(user, (rng.random(rows) < probability).astype(float), probability, is_probability=True)
 
 
+@pytest.mark.slow
 def test_losses_of_probabilities():
     rows = labelled()
     value = estimates(metrics_of_rows(rows, 40), 40)
@@ -248,6 +249,7 @@ def test_scores_that_are_no_probabilities_have_areas_only():
     assert list(found) == ["auc", "user_auc"]
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_mean_of_users():
     """90 % intervals of a mean of 200 values, over 200 data sets: between 82 and 96 % hold it."""
     rng = np.random.default_rng(0)

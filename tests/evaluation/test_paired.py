@@ -23,6 +23,7 @@ def case():
     return test, fits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidates", ["all", "test"])
 def test_values_are_those_of_each_fit(case, candidates):
     test, fits = case
@@ -70,6 +71,7 @@ def test_systems_need_the_same_users_and_metrics():
         differences({"a": system(np.ones(3))}, ["maen"])
 
 
+@pytest.mark.slow
 def test_logs_of_positives_are_compared_by_their_rankings():
     frame = pb.simulate(users=60, items=40, interactions=2_500, seed=0).frame
     frame = frame.query("label == 1").drop(columns="label").drop_duplicates()

@@ -21,6 +21,7 @@ def case():
     return test, pb.fit(train, study=pb.Study(model={"affinity": POINTS}, training=BRIEF), progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidates", ["all", "test"])
 def test_rows_are_the_evaluations_of_each_popularity(case, candidates):
     test, fit = case

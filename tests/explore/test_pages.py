@@ -99,6 +99,7 @@ def browsers(short_training, make_frame, golden_fit, visit):
     return {**found, "golden": visit(golden_fit)}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:PB-")
 @pytest.mark.parametrize("kind", [*KINDS, "golden"])
 def test_every_page_of_every_kind_of_fit(browsers, kind):

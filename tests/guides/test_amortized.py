@@ -81,6 +81,7 @@ def test_training_rows_are_seen_and_held_out_rows_are_not(frame, guide, model_fo
     torch.testing.assert_close(pair.guide.popularity.inputs[:, 0], standard)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("guide", AMORTIZED)
 def test_a_saved_fit_knows_what_its_guide_has_seen(frame, guide, model_for, tmp_path):

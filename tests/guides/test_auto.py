@@ -34,6 +34,7 @@ def test_pyros_autoguides_are_whole():
     assert all(issubclass(pb.GUIDES[name], JointCellsGuide) and pb.GUIDES[name].kl == "sampled" for name in WHOLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("guide", WHOLE)
 def test_posteriors_are_the_marginals_of_the_draws(guide, prior):
@@ -49,6 +50,7 @@ def test_posteriors_are_the_marginals_of_the_draws(guide, prior):
     assert ((z.std(0) / base.stddev - 1).abs() <= 4 / (2 * len(z)) ** 0.5).all()
 
 
+@pytest.mark.slow
 def test_low_rank_correlates_cells():
     q = moved(made("auto-low-rank", "normal"))
     with local_parameters(), torch.no_grad(), torch.random.fork_rng():

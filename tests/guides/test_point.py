@@ -9,6 +9,8 @@ from torch.distributions import Exponential, Gamma, LogNormal, Weibull
 
 import pyro_popbias as pb
 
+pytestmark = pytest.mark.slow
+
 GRID = np.linspace(-8, 4, 24_001)  # log z
 CONCENTRATION = 1.5
 POINTS = {"name": "embedding", "dim": 2, "posterior": "point", "user_bias": False}

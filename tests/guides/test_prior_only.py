@@ -91,6 +91,7 @@ def test_the_loss_is_least_at_the_start(unlabelled, model, prior, guide):
     assert end >= start - cells * ROUNDING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "prior", "guide"), variants("sampled"))
 @pytest.mark.parametrize("move", [lambda pair: None, train_from_elsewhere], ids=["start", "trained"])
 def test_a_sampled_kl_is_not_below_zero(unlabelled, move, model, prior, guide):

@@ -61,6 +61,7 @@ def test_a_pair_of_another_guide_has_the_same_rows_and_start(any_events, model, 
         assert torch.equal(start[name], same[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "prior", "first", "other"), SWAPS)
 def test_a_fit_with_another_guide_sees_the_same_batches(any_events, monkeypatch, model, prior, first, other):
     seen, epoch = [], TrainingBatches.batches

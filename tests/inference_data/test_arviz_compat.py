@@ -80,6 +80,7 @@ def groups(make_frame, short_training):
     return {name: data[name].to_dict() for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [0, 1])
 def test_a_user_of_each_line(groups, line, tmp_path):
     if not version("arviz").startswith("0."):

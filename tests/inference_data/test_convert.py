@@ -41,6 +41,7 @@ def groups_of(data):
     return [group for group in (*GROUPS, *BY_ROW) if group in data]
 
 
+@pytest.mark.slow
 def test_groups_dims_and_coordinates(fit):
     data = fit.to_arviz(draws=20)
     items = fit.catalogue.items.tolist()

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.usefixtures("short_training"),
     # log-likelihoods are held to the likelihood here, and no LOO is made of them
     pytest.mark.filterwarnings("ignore:PB-D361:pyro_popbias.errors.DataWarning"),
+    pytest.mark.slow,
 ]
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu"}
 ALL = (*GROUPS, *BY_ROW)

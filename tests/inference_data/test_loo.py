@@ -14,6 +14,8 @@ from pyro_popbias.inference_data.loo import loo
 from pyro_popbias.inference_data.loo_conditions import reason_against
 from pyro_popbias.storage.run_folder import save
 
+pytestmark = pytest.mark.slow
+
 az = load_arviz()
 TRAINING = {"epochs": 3, "batch_size": 200, "device": "cpu"}
 GIVEN = {"name": "fixed", "score": "score"}

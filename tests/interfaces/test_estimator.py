@@ -111,6 +111,7 @@ def test_clicks_are_ranked(estimator, rows):
     assert own.score(clicks.iloc[1::2]) == expected
 
 
+@pytest.mark.slow
 def test_searches_and_cross_validation(estimator, rows):
     pairs, label = rows[["user", "item"]], rows["label"]
     search = GridSearchCV(estimator, {"dim": np.array([1, 2])}, cv=2).fit(pairs, label)

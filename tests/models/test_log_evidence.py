@@ -78,6 +78,7 @@ def product(saturation):
         return Product(FixedScoreAffinity(), GammaPrior(2.0), saturation(1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saturation", COMPLEMENTS)
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_evidence_is_relatively_right(saturation, distribution):

@@ -23,6 +23,8 @@ from pyro_popbias.models import (
     TanhSaturation,
 )
 
+pytestmark = pytest.mark.slow
+
 POSITIVE = {
     "gamma": (Gamma, (2.0, 2.0)),
     "popular gamma": (Gamma, (30.0, 0.5)),

@@ -76,6 +76,7 @@ def test_cell_indices_choose_the_distributions(name):
     torch.testing.assert_close(model.marginal_probability(affinity, distributions, cell_index), torch.cat(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "saturation"), SATURATIONS)
 def test_every_model_fits_and_predicts(name, saturation, short_training):
     sim = pb.simulate(model=name, users=40, items=20, interactions=150 if name == "pda" else 1500, seed=1)

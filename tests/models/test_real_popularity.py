@@ -36,6 +36,7 @@ def simulated(seed, users=400, rows=25_000):
     return events, user_vectors, item_vectors, pd.DataFrame({"item": item_vectors["id"], "z": z})
 
 
+@pytest.mark.slow
 def test_normal_popularity_is_recovered():
     events, user_vectors, item_vectors, truth = simulated(seed=0)
     affinity = {"name": "fixed", "user_vectors": user_vectors, "item_vectors": item_vectors}

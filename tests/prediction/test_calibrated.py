@@ -19,6 +19,8 @@ from pyro_popbias.prediction.calibration import Calibration
 from pyro_popbias.prediction.intervention import scores, scores_at
 from pyro_popbias.prediction.scorer import seen_items
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = pb.variants().query("allowed and model != 'pda'")[["model", "prior"]].drop_duplicates()
 PAIRS = [tuple(pair) for pair in VARIANTS.itertuples(index=False)]
 MODES = ("population", "prior", "posterior", "none", 0.7, {"forecast": 0.5}, "mapping")

@@ -29,6 +29,7 @@ def standard_errors(fit):
     return np.array([n[group].sum() ** -0.5 for group in np.array_split(np.argsort(n, kind="stable"), GROUPS)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True], ids=["once", "users come back"])
 @pytest.mark.parametrize("name", ["product", "inverse-logistic"])
 def test_sums_meet_the_number_of_positives(name, again):
@@ -46,6 +47,7 @@ def test_sums_meet_the_number_of_positives(name, again):
     assert (sums(fit, calibrated=False) - 1 > 5 * standard_errors(fit)).all()
 
 
+@pytest.mark.slow
 def test_sums_are_those_of_a_log_as_long_as_the_whole_with_periods():
     sim = pb.simulate(users=200, items=100, interactions=9_000, periods=3, labels="positives", seed=0)
     study = pb.Study(

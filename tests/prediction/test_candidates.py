@@ -65,6 +65,7 @@ def test_selections_that_cannot_be_meant(random_fit):
         fit.recommend(k=1, exclude=pd.DataFrame({"item": ["i1"]}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("popularity", ["population", "posterior"])
 def test_unseen_users_have_the_list_of_nobody(random_fit, popularity):
     fit = random_fit("product", "mean-field", ITEMS)

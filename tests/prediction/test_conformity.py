@@ -12,7 +12,7 @@ from pyro_popbias.prediction import scorer as scorer_module
 from pyro_popbias.prediction.intervention import scores
 
 # the spread of popularity is learned beside its slopes, as a user may choose to
-pytestmark = pytest.mark.filterwarnings("ignore:PB-C461")
+pytestmark = [pytest.mark.filterwarnings("ignore:PB-C461"), pytest.mark.slow]
 
 DRAWS = 100_000
 WAYS = {

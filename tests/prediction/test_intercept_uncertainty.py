@@ -9,6 +9,8 @@ from scipy import stats
 
 import pyro_popbias as pb
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 10_000
 UPPER = stats.norm.isf(0.05)
 WAYS = {

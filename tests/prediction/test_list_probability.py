@@ -8,6 +8,8 @@ import torch
 from pyro_popbias.prediction.list_probability import _places, list_probability
 from pyro_popbias.prediction.scorer import seen_items
 
+pytestmark = pytest.mark.slow
+
 DRAWS, OURS = 1_000, 300
 K, ITEMS = 4, 30
 

@@ -19,6 +19,7 @@ def fitted(model, *, prior="gamma", guide="gamma", periods=1, **affinity):
     return pb.fit(events, study=pb.Study(model=section, guide={"name": guide}, training=BRIEF), progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["product", "pda"])
 @pytest.mark.parametrize("periods", [1, 3])
 def test_the_ends_rank_as_population_and_posterior(model, periods):
@@ -30,6 +31,7 @@ def test_the_ends_rank_as_population_and_posterior(model, periods):
         np.testing.assert_allclose(found, fit.predict(pairs, popularity=mode)["score"], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["additive", "inverse-logistic"])
 def test_the_ends_are_near_population_and_posterior(model):
     """The value that stands for a distribution depends on the affinity there, but hardly."""
@@ -40,6 +42,7 @@ def test_the_ends_are_near_population_and_posterior(model):
         np.testing.assert_allclose(found, fit.predict(pairs, popularity=mode)["score"], atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parts",
     [{"model": each} for each in MODELS]

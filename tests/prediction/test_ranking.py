@@ -9,6 +9,8 @@ from pyro_popbias.models import AffinityDistribution
 from pyro_popbias.prediction import best_expectations
 from pyro_popbias.prediction.scorer import seen_items
 
+pytestmark = pytest.mark.slow
+
 USERS, ITEMS, K = 25, 400, 7
 MODES = ("population", "prior", "posterior", "none", 0.7)
 

@@ -60,6 +60,7 @@ def test_an_uncaught_exception_is_kept_with_its_smallest_input(tmp_path, monkeyp
     assert (tmp_path / "inputs" / "0.json").read_text() == "5"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["csv", "study", "checkpoint", "checkpoint-tensors"])
 def test_what_is_made_of_a_whole_file_is_not_all_refused_or_all_read(name):
     target, outcomes = TARGETS[name], set()

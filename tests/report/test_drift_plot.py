@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 import pyro_popbias as pb
 from pyro_popbias.report.figure import as_png
 
-pytestmark = pytest.mark.usefixtures("short_training")
+pytestmark = [pytest.mark.usefixtures("short_training"), pytest.mark.slow]
 
 
 def fitted(frame, guide="gamma", periods=3, **model):

@@ -72,6 +72,7 @@ def test_the_html_has_what_the_text_has_and_more(fit):
     assert len(fit._repr_html_()) < 8_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["fit", "checked"])
 def test_what_a_fit_says_comes_next_can_be_called(request, which):
     fit = request.getfixturevalue(which)
@@ -93,6 +94,7 @@ def test_the_last_check_is_remembered_for_the_eyes_only(fit, checked):
     assert replace(checked, absent="").last_check is None
 
 
+@pytest.mark.slow
 def test_other_kinds_of_fits(fit, make_frame, tmp_path):
     frame = make_frame()
     positives = pb.fit(

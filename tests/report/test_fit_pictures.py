@@ -25,7 +25,7 @@ from pyro_popbias.report.exposure_plot import _sample
 from pyro_popbias.report.figure import as_png, clean_labels
 from pyro_popbias.report.fit_pictures import PICTURES
 
-pytestmark = pytest.mark.usefixtures("short_training")
+pytestmark = [pytest.mark.usefixtures("short_training"), pytest.mark.slow]
 HOSTILE = {"i3": "$\\frac{3$", "i14": "<script>$_", "i12": "x" * 200 + "$", "u3": "$\\sqrt{u$"}
 USER = HOSTILE["u3"]
 CONTRACT = {"popularity", "prior_posterior", "calibration", "history", "drift", "effect", "exposure", "check"}

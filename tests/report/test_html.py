@@ -9,7 +9,7 @@ import pyro_popbias as pb
 from pyro_popbias.errors import DataError, RunFolderError
 from pyro_popbias.report.html import render
 
-pytestmark = pytest.mark.usefixtures("short_training")
+pytestmark = [pytest.mark.usefixtures("short_training"), pytest.mark.slow]
 KINDS = 30  # of hostile titles, which come one of each kind first
 ADDRESSES = {"href", "src", "action", "formaction", "data", "poster", "srcset", "background"}
 

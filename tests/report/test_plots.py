@@ -29,6 +29,7 @@ def check_table():
     return table.assign(lower=table["mean"] - 0.03, upper=table["mean"] + 0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", PICTURES)
 def test_pictures_take_axes_and_return_them(fit, picture):
     ax = Figure().subplots()
@@ -78,6 +79,7 @@ def test_the_picture_of_a_trade_off():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "prior", "guide"),
     [("additive", "normal", "normal"), ("product", "gamma", "point"), ("product", "lognormal", "auto-low-rank")],

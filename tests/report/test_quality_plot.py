@@ -85,6 +85,7 @@ def test_names_are_apart_and_within_the_picture(heights):
     assert not len(found) or (np.diff(found).min() >= GAP - 1e-9 and found.min() >= 0 and found.max() <= 1)
 
 
+@pytest.mark.slow
 def test_a_fit_without_a_quality_has_no_picture(frame):
     without = fitted(frame, exposure="none")
     with pytest.raises(pb.ConfigError, match="PB-C403: items have no quality in this fit"):
@@ -94,6 +95,7 @@ def test_a_fit_without_a_quality_has_no_picture(frame):
     assert f'<p class="bad">Warning: {warning_of(without.study)}.</p>' in page
 
 
+@pytest.mark.slow
 def test_the_report_has_the_picture_and_the_best_and_worst_items(fit):
     table = fit.items().query("count >= 15").sort_values("quality", ascending=False)
     page = render(fit, {table["item"].iloc[0]: "The <best>"}, UNCHECKED)

@@ -64,6 +64,7 @@ def parameters(folder):
     return (folder / "parameters.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_stopped_at_every_file_operation_before_the_first_checkpoint(study, tmp_path, monkeypatch):
     fit(study, tmp_path / "whole")
     seen = set()
@@ -138,6 +139,7 @@ def test_resume_of_another_fit_is_refused(study, tmp_path, frame, folder_hash, o
     assert folder_hash(tmp_path / "run") == before
 
 
+@pytest.mark.slow
 def test_restarts_equal_those_of_python_and_are_resumed(study, tmp_path, frame, monkeypatch):
     lines = fit(study, tmp_path / "whole", restarts=3)
     assert "the best of 3 restarts:" in lines
@@ -168,6 +170,7 @@ def test_restarts_equal_those_of_python_and_are_resumed(study, tmp_path, frame, 
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_progress_of_a_comparison_names_the_guide(study, caplog):
     with caplog.at_level("INFO", logger="pyro_popbias"):
         run_comparison([study], guides=["gamma", "lognormal"])

@@ -82,6 +82,7 @@ def assert_same_results(one, other, frame):
         pd.testing.assert_frame_equal(table(one), table(other), check_exact=True, obj=name)
 
 
+@pytest.mark.slow
 def test_round_trip(any_fit, any_saved, frame):
     fit = any_fit
     assert {path.name for path in any_saved.iterdir()} == FILES

@@ -19,9 +19,12 @@ from pyro_popbias.training.loop import train
 POINT = {"name": "embedding", "dim": 4, "scale": 0.5, "posterior": "point"}
 MEAN_FIELD = {"name": "embedding", "dim": 4, "scale": 0.5}
 
-pytestmark = pytest.mark.skipif(
-    not any(shutil.which(name) for name in compiled.COMPILERS), reason="there is no C++ compiler to compile with"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not any(shutil.which(name) for name in compiled.COMPILERS), reason="there is no C++ compiler to compile with"
+    ),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from pyro_popbias.training.loop import train
 from pyro_popbias.training.second_phase import PhaseTwo
 from pyro_popbias.training.vectors import affinities
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"users": 30, "items": 12, "interactions": 900, "seed": 4}
 LARGER = SIZES | {"items": 40, "interactions": 4_000}  # a maximum for certain after a short training, too
 SHAPE = 2.0  # a of the population

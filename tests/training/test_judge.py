@@ -28,6 +28,7 @@ def study(model="product", **validation):
     return pb.Study(model={"name": model, "affinity": POINTS}, training=training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [True, False])
 @pytest.mark.parametrize("metric", ["ndcg@10", "recall@5", "hit@3", "map@40"])
 def test_the_judge_is_the_evaluation_of_the_held_out_rows(labels, metric):
@@ -57,6 +58,7 @@ def test_the_judge_is_the_evaluation_of_the_held_out_rows(labels, metric):
     assert history[f"validation_{metric}"].max() == pytest.approx(expected, rel=1e-6)  # the best epoch was kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["product", "additive", "inverse-logistic", "pda"])
 def test_every_model_is_judged(model):
     made = pb.pair(events(labels=model != "pda"), study=study(model))

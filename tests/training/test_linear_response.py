@@ -125,6 +125,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_it_is_that_of_the_dense_matrix(way):
     p = small_pair(**WAYS[way])
@@ -141,6 +142,7 @@ def test_it_is_that_of_the_dense_matrix(way):
     assert (found.of_cell.numpy()[with_rows] < 0).all()  # what is more popular needs a lower intercept
 
 
+@pytest.mark.slow
 def test_cells_without_rows_do_not_respond():
     p = small_pair(periods=2)
     none = p.rows.cell_count.numpy() == 0
@@ -149,6 +151,7 @@ def test_cells_without_rows_do_not_respond():
     assert (p.guide.intercept.of_cell.numpy()[~none] != 0).all()
 
 
+@pytest.mark.slow
 def test_users_without_a_bias_do_not_respond():
     p = small_pair(**WAYS["no bias"])
     assert (p.guide.intercept.of_user == 0).all()

@@ -55,6 +55,7 @@ def without_clock(history):
     return history.drop(columns="seconds")
 
 
+@pytest.mark.slow
 def test_history(make):
     made = make()
     before, random = copy.deepcopy(state(made)), torch.get_rng_state()
@@ -79,6 +80,7 @@ def test_history(make):
     assert all(parameter.requires_grad for parameter in made.model.parameters())
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers(make):
     runs = []
     for seed in (5, 5, 6):
@@ -107,6 +109,7 @@ def test_phase_two_holds_the_vectors_and_goes_on_with_the_scalars(make):
         assert torch.equal(after[name], before) != (learned and before.dim() == 0), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [0.0, 0.2])
 def test_resume_continues_bit_for_bit(make, validation):
     whole = make(validation=validation)
@@ -126,6 +129,7 @@ def test_resume_continues_bit_for_bit(make, validation):
         assert_same(state(resumed), state(whole))
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_training_does_nothing(make):
     saved, made = [], make()
     history = train(made, save=lambda snapshot: saved.append(copy.deepcopy(snapshot))).history
@@ -147,6 +151,7 @@ def broken_loss(made, monkeypatch, times):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, RETRIES])
 def test_non_finite_batch_is_drawn_again(make, monkeypatch, times):
     made = make()
@@ -171,6 +176,7 @@ def test_numerical_error_leaves_parameters_as_they_were(make, monkeypatch):
     assert_same(before, state(made))
 
 
+@pytest.mark.slow
 def test_early_stopping_goes_back_to_the_best_epoch(make, monkeypatch):
     scores = iter([-0.9, -0.5, -0.6, -0.7, -0.8])
     monkeypatch.setattr(loop, "log_score", lambda *_: next(scores, -1.0))
@@ -190,6 +196,7 @@ def test_early_stopping_goes_back_to_the_best_epoch(make, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_linear_schedule_runs_all_epochs_at_falling_rates_and_keeps_the_last(make, monkeypatch):
     epochs = loop.PATIENCE + 4
     scores = iter([-0.5, *[-0.9] * epochs])  # by early stopping the first epoch would be kept

@@ -35,6 +35,7 @@ def state(fit):
     return {**fit.model.state_dict(), **{f"guide.{name}": value for name, value in fit.guide.state_dict().items()}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", worker.STUDIES)
 def test_a_fit_is_that_without_a_group(ranks, name, monkeypatch):
     """Both draw the same random numbers, those of the first process."""

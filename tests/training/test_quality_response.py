@@ -47,6 +47,7 @@ def _pair(fit):
     return replace(assemble(fit.events, fit.study), model=fit.model, guide=fit.guide)
 
 
+@pytest.mark.slow
 def test_it_is_that_of_the_dense_inverse(fit):
     covariance, of_item, of_cell = blocks(fit)
     has_rows = (of_cell > 0).reshape(-1, PERIODS).all(1)

@@ -14,7 +14,7 @@ from pyro_popbias.training.loop import train
 from pyro_popbias.training.restarts import best_of, restart_seeds
 
 az = load_arviz()
-pytestmark = pytest.mark.usefixtures("short_training")
+pytestmark = [pytest.mark.usefixtures("short_training"), pytest.mark.slow]
 TRAINING = {"epochs": 3, "batch_size": 150, "device": "cpu", "seed": 5}
 EMBEDDING = {"name": "embedding", "dim": 4}
 

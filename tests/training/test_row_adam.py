@@ -51,6 +51,7 @@ def steps_of(adam, table, *, settle=(), weight=10.0):
     return table.detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.95, 0.99])
 @pytest.mark.parametrize("settle", [(), (3, 400)])
 def test_rows_end_where_dense_adam_leaves_them(memory, settle, monkeypatch):
@@ -63,6 +64,7 @@ def test_rows_end_where_dense_adam_leaves_them(memory, settle, monkeypatch):
     torch.testing.assert_close(steps_of(adam, table, settle=settle), expected, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_gradients_near_epsilon_move_rows_as_in_dense_adam(monkeypatch):
     dense = table_of(0)
     expected = steps_of(RowAdam([([dense], 0.05, 0.99)]), dense, weight=0.001)
@@ -124,6 +126,7 @@ def history_of(name, limit, monkeypatch):
     return made, train(made).history.drop(columns="seconds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AFFINITIES)
 def test_a_training_is_that_of_dense_adam(name, monkeypatch):
     dense, of_dense = history_of(name, 1e9, monkeypatch)
@@ -133,6 +136,7 @@ def test_a_training_is_that_of_dense_adam(name, monkeypatch):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)  # vectors are float32
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_on_bit_for_bit(monkeypatch):
     monkeypatch.setattr(optimizer, "LARGE", 10)
     kept = []

@@ -22,6 +22,7 @@ def fit_of(events, guide):
     return pb.fit(events, study=study, guide=guide, progress=False)
 
 
+@pytest.mark.slow
 def test_fits_in_threads_equal_serial_ones(events):
     serial = {guide: fit_of(events, guide).popularity() for guide in GUIDES}
     before, random = pyro.settings.get(), torch.get_rng_state()
@@ -40,6 +41,7 @@ def test_fits_in_threads_equal_serial_ones(events):
     assert torch.equal(torch.get_rng_state(), random)
 
 
+@pytest.mark.slow
 def test_a_check_beside_a_fit_changes_neither(events):
     fit = fit_of(events, "gamma")
     alone, found = str(fit.check()), []

@@ -20,6 +20,8 @@ from pyro_popbias.training.second_phase import PhaseTwo
 from pyro_popbias.training.vector_scales import VectorScales, curved, rescaled, step_of_sizes, turned
 from pyro_popbias.training.vectors import Table, Vectors, affinities
 
+pytestmark = pytest.mark.slow
+
 USERS, ITEMS, ROWS, DIM = 30, 20, 600, 3
 MODELS = ("product", "additive", "inverse-logistic")
 SHORT = PhaseTwo(steps=2, cycle=2, epochs=4)

@@ -46,6 +46,7 @@ def is_running(pid):
         return False
 
 
+@pytest.mark.slow
 def test_results_are_in_the_order_of_the_pieces():
     assert side(math.sqrt, (4.0,), (9.0,), (16.0,)) == [2.0, 3.0, 4.0]
 
@@ -67,6 +68,7 @@ def test_one_thread_is_given_back():
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_an_error_ends_the_other_workers(tmp_path):
     late, early = tmp_path / "late.py", tmp_path / "early.py"
     late.write_text(f"import pathlib, time\ntime.sleep(30)\npathlib.Path({str(tmp_path / 'done')!r}).touch()\n")
@@ -76,12 +78,14 @@ def test_an_error_ends_the_other_workers(tmp_path):
     assert not (tmp_path / "done").exists()
 
 
+@pytest.mark.slow
 def test_an_error_is_raised_here_with_where_it_was():
     with pytest.raises(ValueError, match=r"nonnegative input|math domain error") as caught:
         side(math.sqrt, (-1.0,), (4.0,))
     assert "workers.py" in caught.value.__notes__[0]
 
 
+@pytest.mark.slow
 def test_a_warning_is_given_here():
     with pytest.warns(pb.DataWarning, match="few rows"):
         side(warnings.warn, ("few rows", pb.DataWarning), ("few rows", pb.DataWarning))

@@ -94,6 +94,7 @@ def test_parts_of_the_table_are_the_table(name):
         assert (table.variance <= most * (1 + 1e-6)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mean-field", "linear"])
 def test_moments_are_those_of_the_program(name):
     p = small_pair(name, validation=0.0)
@@ -116,6 +117,7 @@ def test_moments_are_those_of_the_program(name):
     torch.testing.assert_close(draws.var(0), distribution.variance, rtol=0.35, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AFFINITIES)
 @pytest.mark.parametrize("particles", [1, 3])
 @pytest.mark.usefixtures("short_training")
@@ -126,6 +128,7 @@ def test_every_affinity_trains_with_any_number_of_particles(name, particles):
     assert np.isfinite(history[["elbo", "kl"]]).all().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mean-field", "linear", "factorization-machine"])
 def test_loss_of_batches_is_unbiased(name):
     p = small_pair(name, validation=0.0)

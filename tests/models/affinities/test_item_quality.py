@@ -61,6 +61,7 @@ def make(events, name, **model):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_QUALITY)
 def test_moments_are_those_of_draws(name, events):
     """The mean and variance of x of pairs and tables against draws of every site, quality and its weights among them."""
@@ -281,6 +282,7 @@ def test_new_items_are_scored_by_their_features():
     assert cold["score"].corr(pd.Series(truth, index=table.index), method="spearman") > 0.8
 
 
+@pytest.mark.slow
 def test_a_point_guide_has_no_intervals_and_a_report(events, tmp_path, phase_two_as):
     study = pb.Study(
         model={"exposure": "negative-binomial", "affinity": {"name": "embedding", "dim": 2}},

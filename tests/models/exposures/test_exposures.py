@@ -199,6 +199,7 @@ def test_several_draws_of_a_cell_are_one_expectation():
     torch.testing.assert_close(part._once_per_cell(q, batch), part.expected_log_probability(q, batch.cell))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", LABELLED)
 @pytest.mark.parametrize("exposure", EXPOSURES)
 def test_it_is_trained_checked_and_saved(model, exposure, tmp_path, phase_two_as):
