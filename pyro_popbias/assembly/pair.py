@@ -139,13 +139,20 @@ def pair(
 
 
 def with_names(
-    study: Study, *, model: str | type[PopularityModel] | None = None, guide: str | type[PopularityGuide] | None = None
+    study: Study,
+    *,
+    model: str | type[PopularityModel] | None = None,
+    guide: str | type[PopularityGuide] | None = None,
+    dim: int | None = None,
 ) -> Study:
-    """Return the study with its model or guide replaced, by name or registered class, checked as a whole."""
+    """Return the study with its model or guide, by name or registered class, or its dim replaced, checked as a whole."""
     if model is not None:
         study = study.replace("model", name=model)
     if guide is not None:
         study = study.replace("guide", name=guide)
+    if dim is not None:
+        affinity = study.model.affinity
+        study = study.replace("model", affinity=affinity.given() | {"name": affinity.name, "dim": dim})
     return study
 
 

@@ -63,7 +63,7 @@ class Rule:
 RATES = ("spread of item rates", "Gini of item rates", "share of clicks")
 UNITS = {"clicks per user": " clicks", "log-score": " nats per row"}  # of statistics that are not shares or ratios
 BOTH = {"items": 0.1, "population": 0.25}
-SPREAD = "popularity varies more, or less, between items than here; try {prior}"
+SPREAD = "popularity varies more, or less, between items than in the fit; try {prior}"
 EXPOSURE = (
     "items are logged more, or less, unequally than in the fit; try {prior}, or another dispersion of the exposure"
 )

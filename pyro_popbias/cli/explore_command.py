@@ -1,6 +1,9 @@
 """The command that shows a run in a browser: explore."""
 
+import html
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,16 +46,30 @@ def explore(
         if as_json:
             print_json({"address": address})
         else:
-            typer.echo(f"{visible(str(run))} is at {address}\nend with Ctrl-C")
+            typer.echo(f"Serving {visible(str(run))} at {address}\nPress Ctrl-C to stop.")
         if not no_browser:
-            import webbrowser
+            _open_browser(address, Path(own))
 
-            webbrowser.open(address)
-
-    whole = serve(lambda: _explorer(run, titles, test), name=name, about=about, port=port, ready=ready)
-    typer.echo("ended", err=True)
+    with TemporaryDirectory(prefix="popbias-explore-") as own:
+        whole = serve(lambda: _explorer(run, titles, test), name=name, about=about, port=port, ready=ready)
+    typer.echo("stopped", err=True)
     if not whole:
         leave(0)
+
+
+def _open_browser(address: str, folder: Path) -> None:
+    """Open an address in a browser, by a page that leads there: what a program is called with, everybody on a machine can read.
+
+    Args:
+        address: with its token.
+        folder: one that nobody else can read.
+    """
+    import webbrowser
+
+    page = folder / "open.html"
+    page.write_text(f'<meta http-equiv="refresh" content="0;url={html.escape(address)}">', encoding="utf-8")
+    # a browser in a terminal would hold the server up
+    Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()
 
 
 def _server() -> Any:

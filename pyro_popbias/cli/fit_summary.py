@@ -6,6 +6,7 @@ from pyro_popbias.assembly.identification import warning_of
 from pyro_popbias.cli.outputs import Record
 from pyro_popbias.data.interactions import Interactions
 from pyro_popbias.fitted import Fit
+from pyro_popbias.training.held_out import highest
 
 
 def fit_record(fitted: Fit, events: Interactions) -> Record:
@@ -40,19 +41,23 @@ def fit_record(fitted: Fit, events: Interactions) -> Record:
 
 def _held_out(fitted: Fit) -> dict[str, float] | None:
     """Return what the rows held out say of a fit; None where there are none."""
-    history, training = fitted.history, fitted.study.training
+    history, metric = fitted.history, fitted.study.training.held_out.metric
     score = history["validation_log_score"]
     if not score.notna().any():
         return None
-    first, metric = history["phase"] == 1, training.held_out.metric
-    found = {}
-    # phase one returns to its best epoch, but where it runs all of them
-    whole = training.runs_whole(learns_scales=fitted.study.model.affinity.learns_scales)
-    if f"validation_{metric}" in history:
-        found[metric] = float(history[f"validation_{metric}"].iloc[-1])
-        whole = True
-    before = score[first].iloc[-1] if whole else score[first].max()
+    judge = f"validation_{metric}"
+    found = {metric: float(history[judge].iloc[-1])} if judge in history else {}
+    before = score[history["phase"] == 1].iloc[epochs_kept(fitted) - 1]
     return {**found, "log_loss": -float(score.iloc[-1]), "log_loss_after_phase_1": -float(before)}
+
+
+def epochs_kept(fitted: Fit) -> int:
+    """Return after how many epochs phase one was best, to which it returns, or all where it runs all of them."""
+    history, training = fitted.history, fitted.study.training
+    judge = f"validation_{training.held_out.metric}"
+    first = history.loc[history["phase"] == 1, judge if judge in history else "validation_log_score"]
+    whole = training.runs_whole(learns_scales=fitted.study.model.affinity.learns_scales)
+    return len(first) if whole else highest(first.to_numpy()) + 1
 
 
 def fit_summary(fitted: Fit) -> Iterator[str]:

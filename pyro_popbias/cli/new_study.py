@@ -24,7 +24,7 @@ HEAD = """\
 # A study of pyro-popbias for one file: [data], and in [model] what goes with its kind of data, are proposed for it; every
 # other key has the default shown.
 """
-RULE = "It is 4 or more on a scale up to 5, and on any other the value from which on that share is nearest to 40 %."
+RULE = "On a scale up to 5 that means 4 or more; on any other, the cut-off that makes closest to 40 % of rows positive."
 NEGATIVES = """\
 # There is no label: every row is a positive, and negatives are sampled for it. With the models additive and inverse-logistic
 # they can be drawn as often as they are positives, negative_sampling = "popularity": labels then say more about taste.

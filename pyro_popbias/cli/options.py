@@ -47,7 +47,9 @@ Ranked = Annotated[
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help=f"Write the table to {TABLE_FILE} instead of printing it.")
 ]
-Jobs = Annotated[int | None, typer.Option(help="Processes at once, one thread each; without it, none but this one.")]
+Jobs = Annotated[
+    int | None, typer.Option(help="Parallel processes, one thread each; by default everything runs in this one.")
+]
 NoData = Annotated[bool, typer.Option("--no-data", help="Do not copy the interactions into the run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there once its successor is complete.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, and nothing else, to standard output.")]

@@ -108,7 +108,8 @@ class Proposal:
             f"{name!r} for {role}s" for role, name in self._roles().items() if columns.found.get(role) == CONTENT
         ]
         if guessed:
-            yield f"taken by content, since no name says so: {', '.join(guessed)}; if that is wrong, give --user, --item ..."
+            why = "guessed from their contents, because their names do not say"
+            yield f"{why}: {', '.join(guessed)}; if that is wrong, give --user, --item ..."
         yield f"labels: {self.labels}"
         spread = max(excess_variation(events), 0.0)
         counts = f"counts of items spread by {spread:.2f} beyond Poisson's, evidence from {OVERDISPERSED} on"
@@ -155,7 +156,7 @@ def propose(path: Path, given: Mapping[str, str | None]) -> Proposal:
 
     Args:
         path: a .csv, .csv.gz or .parquet file.
-        given: its columns by role, "user", "item", "label" and "time"; None is guessed by name.
+        given: its columns by role, "user", "item", "label" and "time"; None is guessed.
 
     Raises:
         DataError: a column cannot be found, or the table cannot be used as it is.
@@ -164,7 +165,7 @@ def propose(path: Path, given: Mapping[str, str | None]) -> Proposal:
     """
     frame = read_table(path)
     columns = Columns.of(frame, given, str(path))
-    rule, labels = None, "no column of labels was found by its name; if there is one, give it as --label COLUMN"
+    rule, labels = None, "no column of labels was found; if there is one, give it as --label COLUMN"
     if (label := columns.label) is not None and len(frame):
         try:
             numbers = as_numbers(frame[label], label)

@@ -8,6 +8,7 @@ from pyro_popbias.data.periods import SPARSE, PeriodBy
 from pyro_popbias.data.time_span import DAY, FIRST, LAST, UNITS
 
 MOST = 12
+LEAST = 4  # times of two periods
 ROWS = 20  # of an item in a period, on average, from which what differs between periods is more than noise
 
 
@@ -36,13 +37,13 @@ def propose_periods(times: np.ndarray | None, items: int) -> Periods:
     if times is None:
         return Periods(1, "time", "Without times there is one: popularity stands still.")
     per_item, distinct = len(times) / items, len(np.unique(times))
-    number = min(MOST, int(per_item // ROWS), distinct // 2)
+    number = min(MOST, int(per_item // ROWS), 2 * distinct // LEAST)
     if number < 2:
-        return Periods(
-            1,
-            "time",
-            f"An item has {per_item:.0f} rows on average, too few for several periods of {ROWS} rows or more each.",
-        )
+        why = f"An item has {per_item:.0f} rows on average, too few for several periods of {ROWS} rows or more each."
+        if distinct < LEAST:
+            many = "is 1 distinct time" if distinct == 1 else f"are {distinct} distinct times"
+            why = f"There {many}, too few for periods."
+        return Periods(1, "time", why)
     count = np.histogram(times, bins=number)[0]
     by: PeriodBy = "time" if count.min() >= max(1.0, SPARSE * count.mean()) else "count"
     how = (

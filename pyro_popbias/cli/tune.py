@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from pyro_popbias.cli.fit_and_compare import declared, read_data
+from pyro_popbias.cli.fit_summary import epochs_kept
 from pyro_popbias.cli.outputs import Said
 from pyro_popbias.data.atomic_files import in_words, write_atomically
 from pyro_popbias.errors import ConfigError, CorruptCheckpointError, NumericalError, PopBiasError, RunFolderError
@@ -21,7 +22,6 @@ from pyro_popbias.storage.lock import locked
 from pyro_popbias.storage.run_names import require_name
 from pyro_popbias.study.study import Study
 from pyro_popbias.study.toml_files import read_toml
-from pyro_popbias.training.held_out import highest
 
 if TYPE_CHECKING:
     import optuna
@@ -137,9 +137,7 @@ def judged(fitted: Fit) -> tuple[float, int]:
     """Return what a fit's held-out rows say of it, the higher the better, and the epochs of phase one that led there."""
     history, metric = fitted.history, fitted.study.training.held_out.metric
     column = f"validation_{metric}" if f"validation_{metric}" in history else "validation_log_score"
-    first = history[history["phase"] == 1][column]
-    whole = fitted.study.training.runs_whole(learns_scales=fitted.study.model.affinity.learns_scales)
-    return float(history[column].iloc[-1]), len(first) if whole else highest(first.to_numpy()) + 1
+    return float(history[column].iloc[-1]), epochs_kept(fitted)
 
 
 def _optuna() -> Any:

@@ -205,5 +205,5 @@ FITS: Mapping[str, Callable[[pd.Series], bool]] = {
     "user": _holds_ids,
     "item": _holds_ids,
     "label": _holds_labels,
-    "time": _holds_times,
+    "time": _holds_unix_times,
 }

@@ -3,7 +3,7 @@
 | against | what is asked of a request |
 | --- | --- |
 | other people and programs of this machine | a random token in the address that the command prints, then in a cookie |
-| pages of other sites that guess the port | the cookie is not sent with their requests, and they read no answer |
+| pages of other sites that guess the port | the cookie goes along only when the browser moves to a page, and they read no answer |
 | a site whose name is made to mean 127.0.0.1 | the header Host names this machine and the port |
 | titles and ids that would like to be scripts | all text is escaped, and the policy allows this server's own files alone |
 """
@@ -109,7 +109,7 @@ class Guard:
             rest = [(name, value) for name, value in request.query_params.multi_items() if name != TOKEN]
             path = "/" + request.url.path.lstrip("/")  # two slashes would name another host
             moved = RedirectResponse(f"{path}?{urlencode(rest)}" if rest else path, 303)
-            moved.set_cookie(access.cookie, access.token, httponly=True, samesite="strict")
+            moved.set_cookie(access.cookie, access.token, httponly=True, samesite="lax")
             return moved
         if given is None and access.opens(request.cookies.get(access.cookie, "")):
             return None

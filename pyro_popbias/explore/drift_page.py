@@ -35,7 +35,7 @@ def drift(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         "cells": cells_of(table.assign(item=table["item"].map(opened.title))),
         "movers": {"Risen": up, "Fallen": down},
         "unit": "factor" if is_positive(opened.fit) else "change",
-        "kept": chosen,
+        "kept": shown,
     }
 
 

@@ -3,10 +3,11 @@
 const form = document.getElementById("knob");
 if (form) {
   const share = document.getElementById("share");
-  let asked = 0, timer = 0;
+  let asked = 0, timer = 0, poll = 0;
 
-  const show = async () => {
-    const number = ++asked, address = `/knob?${new URLSearchParams(new FormData(form))}`;
+  const show = async (address = `/knob?${new URLSearchParams(new FormData(form))}`) => {
+    clearTimeout(poll);
+    const number = ++asked;
     const moves = document.getElementById("moves");
     moves.classList.add("busy");
     try {
@@ -24,7 +25,7 @@ if (form) {
       later();
     } catch {
       if (number === asked) {
-        document.getElementById("said").textContent = "The server does not answer: has popbias explore been ended?";
+        document.getElementById("said").textContent = "The server does not respond. Is popbias explore still running?";
         moves.classList.remove("busy");
       }
     }
@@ -32,7 +33,7 @@ if (form) {
   const soon = delay => { clearTimeout(timer); timer = setTimeout(show, delay); };
   const later = () => {
     const again = Number(document.getElementById("moves").dataset.again);
-    if (again) soon(again);
+    if (again) poll = setTimeout(show, again, location.href); // what is shown, and not what is being typed
   };
   share.addEventListener("input", () => {
     document.getElementById("share-said").textContent = share.value;

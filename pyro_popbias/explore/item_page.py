@@ -52,7 +52,7 @@ def item(opened: Opened, asked: QueryParams) -> dict[str, Any]:
 
 
 def _how_popular(opened: Opened, one: str, row: "pd.Series[Any]") -> tuple[str, str]:
-    when = " in the last period" if opened.periods > 1 else ""
+    when = " in its last period with rows" if opened.periods > 1 else ""
     ends = "" if pd.isna(row["lower"]) else f" (90 %: {row['lower']:.3g} to {row['upper']:.3g})"
     place = f"place {opened.place[one]:,} of {len(opened.place):,}"
     mean = float(opened.fit.model.prior.population().mean.detach())

@@ -8,7 +8,7 @@ from starlette.datastructures import QueryParams
 
 from pyro_popbias.data.overview import cells_of
 from pyro_popbias.errors import PopBiasError
-from pyro_popbias.explore.listing import DEEP, listing_of, ranks_of, scale_of
+from pyro_popbias.explore.listing import DEEP, Listing, listing_of, ranks_of, scale_of
 from pyro_popbias.explore.opened import Opened, drawn
 from pyro_popbias.explore.shown import LENGTH, Shown
 from pyro_popbias.report import trade_off_plot
@@ -33,22 +33,27 @@ def knob(opened: Opened, asked: QueryParams) -> dict[str, Any]:
         towards="from",
         head=(f"The list at {share:g}", "arrows compare ranks with the list at 0"),
     )
-    new = len({place.item for place in listing.places} - set(debiased["item"]))
-    said = (
-        "the debiased list"
-        if not new
-        else f"{new} of {len(listing.places)} items {'is' if new == 1 else 'are'} not in the list at 0"
-    )
     return {
         "user": one,
         "share": share,
         "step": STEP,
         "listing": listing,
-        "said": f"Share {share:g}: {said}; listed items have {listing.mean_rows:,.0f} rows on average.",
+        "said": f"Share {share:g}: {_said(listing, debiased['item'].tolist())}.",
         "unsaved": opened.fit.unsaved if opened.seen is None else "",
         "lists": _lists(opened, share),
         "trade_off": _trade_off(opened),
     }
+
+
+def _said(listing: Listing, debiased: list[str]) -> str:
+    """Return how a list differs from the one at 0."""
+    items = [place.item for place in listing.places]
+    if not items:
+        return "nothing is left to list"
+    new = len(set(items) - set(debiased))
+    same = "the debiased list" if items == debiased else "the items of the debiased list in another order"
+    other = f"{new} of {len(items)} items {'is' if new == 1 else 'are'} not in the list at 0"
+    return f"{other if new else same}; listed items have {listing.mean_rows:,.0f} rows on average"
 
 
 def share_of(given: str) -> float:

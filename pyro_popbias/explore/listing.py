@@ -94,9 +94,9 @@ def ties_of(table: pd.DataFrame) -> str:
     if overlap.all() and len(table) > 1:
         return f"All {len(table)} are a tie: each interval overlaps that of rank 1.{of_equal}"
     tied = int(overlap.argmin()) if not overlap.all() else len(table)
-    return (
-        f"Ranks 1 to {tied} are a tie: their intervals overlap that of rank 1." if tied > 1 else "Rank 1 is told apart."
-    )
+    if tied > 1:
+        return f"Ranks 1 to {tied} are a tie: their intervals overlap that of rank 1."
+    return "Rank 1 is clearly ahead of rank 2." if len(table) > 1 else ""
 
 
 def listing_of(

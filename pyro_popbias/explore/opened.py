@@ -20,6 +20,7 @@ from pyro_popbias.explore.search import Index
 from pyro_popbias.explore.shown import Shown, sample_of_users, shown_under
 from pyro_popbias.fitted import Fit
 from pyro_popbias.models.priors.prior import SharedPrior
+from pyro_popbias.prediction.item_table import last_cells
 from pyro_popbias.prediction.partial_popularity import PartialPopularity
 from pyro_popbias.prediction.recommendation import recommend_items
 from pyro_popbias.prediction.scorer import Scorer, seen_items
@@ -95,8 +96,8 @@ class Opened:
 
     @cached_property
     def last(self) -> pd.DataFrame:
-        """One row per item, by its id, with its popularity in the last period and how often it was seen in all."""
-        table = self.popularity.iloc[self.periods - 1 :: self.periods].set_index("item")
+        """One row per item, by its id: its popularity in its last period with rows, and how often it was seen in all."""
+        table = self.popularity.iloc[last_cells(self.fit.catalogue)].set_index("item")
         return table.assign(count=self._total("count"), positives=self._total("positives"))
 
     def _total(self, name: str) -> np.ndarray:

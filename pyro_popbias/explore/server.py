@@ -55,7 +55,7 @@ def serve(
         )
         opening.start()
         ready(access.address)
-        with suppress(KeyboardInterrupt):  # of the server, which has ended in order
+        with suppress(KeyboardInterrupt, SystemExit):  # of the server, which has ended in order
             server.run(sockets=[listener])
     if opening.failure is not None:
         raise opening.failure

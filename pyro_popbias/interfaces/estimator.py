@@ -230,12 +230,10 @@ class PopBiasRecommender(_Base):
     def _declared(self) -> Study:
         """Return the study of the parameters."""
         study = Study() if self.study is None else Study.model_validate(self.study)
-        study = with_names(study, model=self.model, guide=self.guide)
+        dim = None if self.dim is None else plain(self.dim)
+        study = with_names(study, model=self.model, guide=self.guide, dim=dim)
         if self.prior is not None:
             study = study.replace("model", prior={"name": self.prior} if isinstance(self.prior, str) else self.prior)
-        if self.dim is not None:
-            affinity = study.model.affinity
-            study = study.replace("model", affinity=affinity.given() | {"name": affinity.name, "dim": plain(self.dim)})
         training = {"epochs": plain(self.epochs), "learning_rate": plain(self.learning_rate), "seed": self._seed()}
         return study.replace("training", **{key: value for key, value in training.items() if value is not None})
 

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +41,7 @@ SCHEMA = 1
 BLOCK = 4_000_000  # coordinates of vectors, or rows of lists, that are converted at once
 SAMPLE, LENGTH = 100, 10  # users whose lists are compared with those of the fit, and how long
 VECTORS = ("exact", "approximate", "none")
-INTEGER = r"0|-?[1-9]\d{0,17}"  # as written, so that the text can be had back; within 64 bits
+INTEGER = r"0|-?[1-9][0-9]{0,17}"  # as written, so that the text can be had back; within 64 bits
 KINDS = {"item": pa.string(), "user": pa.string(), "rank": pa.int64(), "cold": pa.bool_()}  # others are float64
 
 
@@ -183,7 +184,10 @@ def _manifest(
     fit: Fit, found: InnerProducts | None, files: dict[str, Any], *, popularity: Any, ids: dict[str, pa.DataType]
 ) -> dict[str, Any]:
     """Return what the folder says of itself."""
-    given = popularity if isinstance(popularity, str | float | int) or "forecast" in popularity else "a value per item"
+    if isinstance(popularity, Real):
+        given: Any = float(popularity)
+    else:
+        given = popularity if isinstance(popularity, str) or "forecast" in popularity else "a value per item"
     return {
         "kind": KIND,
         "schema": SCHEMA,

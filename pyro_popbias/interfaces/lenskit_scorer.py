@@ -72,10 +72,9 @@ class PopBiasConfig(BaseModel):
         Raises:
             ConfigError: a key is unknown, or its value out of its range.
         """
-        study = with_names(Study.model_validate(self.study), model=self.model, guide=self.guide)
-        if self.embedding_size is not None:
-            given = study.model.affinity.given() | {"name": study.model.affinity.name, "dim": self.embedding_size}
-            study = study.replace("model", affinity=given)
+        study = with_names(
+            Study.model_validate(self.study), model=self.model, guide=self.guide, dim=self.embedding_size
+        )
         return study if self.epochs is None else study.replace("training", epochs=self.epochs)
 
 

@@ -20,10 +20,10 @@ from pyro_popbias.assembly.pair import Pair
 from pyro_popbias.distributions import quantile
 from pyro_popbias.models import scalars
 from pyro_popbias.models.learned_scalars import INTERCEPT
+from pyro_popbias.training.information import TAIL, TAIL_SDS
 from pyro_popbias.training.vectors import Affinities, affinities
 
 NODES, REACH = 24, (-7.0, 5.0)  # of the rule; where z may be near 0, log z has a long left tail
-TAIL, TAIL_SDS = 0.05, 1.6448536269514722  # a Normal's quantile at 1 - TAIL
 DEGREES = 5  # of the polynomials, 1, 2, ...
 OF_USERS = "conformity.log_scale"  # labels see it through the users' rows alone
 ROUNDS, TOLERANCE = 10, 0.02  # in which nodes find their place, and by how many standard deviations they may still move

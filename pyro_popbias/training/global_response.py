@@ -77,12 +77,13 @@ def _joins_periods(pair: Pair) -> bool:
 
 
 def _some_of(pair: Pair) -> tuple[Pair, float]:
-    """Return a pair with the rows of items drawn at random, `MOST_ROWS` at most, and their share of all rows."""
+    """Return a pair with the rows of items drawn at random, about `MOST_ROWS`, and their share of all rows."""
     if len(pair.rows) <= MOST_ROWS:
         return pair, 1.0
     order = torch.randperm(len(pair.rows.item_count), generator=torch.Generator().manual_seed(0)).to(pair.device)
     kept = torch.zeros_like(order, dtype=torch.bool)
-    kept[order] = pair.rows.item_count[order].cumsum(0) <= MOST_ROWS
+    count = pair.rows.item_count[order]
+    kept[order] = count.cumsum(0) - count < MOST_ROWS  # with the item that crosses the bound
     rows = pair.rows.of_items(kept.cpu().numpy())
     return replace(pair, rows=rows), len(rows) / len(pair.rows)
 
@@ -100,7 +101,10 @@ def _applies(pair: Pair) -> bool:
         return False
     with torch.no_grad():
         q: Distribution = popularity.posterior(one)
-    fits = DEGREES * pair.events.cells * len(pair.guide.shared.names) <= MOST_NUMBERS
+    affinity, rows = model.affinity, pair.rows
+    sizes = affinity.dim if isinstance(affinity, BayesianEmbeddingAffinity) and affinity.learned else 0
+    rest = DEGREES * pair.events.cells + len(rows.user_count) + len(rows.item_count)
+    fits = rest * (len(pair.guide.shared.names) + sizes) <= MOST_NUMBERS
     return q.support in SUPPORTS and bool((q.variance > 0).all()) and fits
 
 

@@ -34,7 +34,7 @@ def test_keys_are_those_of_a_study():
     for key, kind in KEYS.items():
         section, name, *inner = key.split(".")
         assert name in sections[section].model_fields, key
-        if inner and name in ("prior", "affinity"):
+        if inner and name in parts:
             assert inner[0] in parts[name].model_fields or inner[0] == "name", key
         assert not kind or kind in NAMES, key
 

@@ -207,7 +207,10 @@ def test_odd_names_are_found_by_content(popbias, tmp_path, monkeypatch, ending):
     write_table(frame.rename(columns={"timestamp": "wann"})[["row", "price", *ODD, "wann"]], f"odd{ending}")
     code, output, error = popbias("init", "--from", f"odd{ending}")
     assert (code, error) == (0, "")
-    assert "taken by content, since no name says so: 'Kunde Nr.' for users, 'Artikel=\"Nr\"' for items" in output
+    assert (
+        "guessed from their contents, because their names do not say: 'Kunde Nr.' for users, 'Artikel=\"Nr\"' for items"
+        in output
+    )
     data = pb.Study.from_toml("study.toml").data
     assert (data.user, data.item, data.label, data.time, data.positive_if) == (*ODD, "wann", ">=4")
     assert "# user: found by its content." in (tmp_path / "study.toml").read_text()
@@ -244,7 +247,9 @@ def test_periods_follow_rows_per_item():
     assert propose_periods(days, items=1).number == 12
     assert propose_periods(days, items=160).number == 1
     assert propose_periods(None, items=1).number == 1
-    assert propose_periods(np.zeros(6_000), items=30).number == 1
+    assert "An item has 38 rows" in propose_periods(days, items=160).why
+    assert propose_periods(np.zeros(6_000), items=30).why == "There is 1 distinct time, too few for periods."
+    assert propose_periods(np.arange(6_000) % 3.0, items=30).why == "There are 3 distinct times, too few for periods."
     late = np.append(days[:10] - 1e8, days[10:])  # most slices of time would be empty
     assert propose_periods(late, items=30).by == "count"
 

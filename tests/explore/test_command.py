@@ -1,6 +1,7 @@
 """`popbias explore`: its address, what it refuses, and that it leaves the run as it is."""
 
 import builtins
+import html
 import json
 import os
 import signal
@@ -9,10 +10,16 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import webbrowser
+from pathlib import Path
+from threading import Event
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import pytest
 from typer.testing import CliRunner
 
+from pyro_popbias.cli import explore_command
 from pyro_popbias.cli.app import app
 
 MAIN = "from pyro_popbias.cli.app import main; main()"
@@ -87,3 +94,27 @@ def test_it_serves_until_it_is_interrupted(golden_run, folder_hash):
     assert server.returncode == 0
     assert (out, error) == ("", "ended\n")
     assert folder_hash(golden_run) == before
+
+
+def test_the_token_is_in_no_argument_of_the_browser(golden_run, monkeypatch):
+    """Arguments of a process can be read by every user of a machine."""
+    address, opened, seen = "http://127.0.0.1:1/?token=se%22cret&x=1", Event(), {}
+
+    def browser(given):
+        page = Path(url2pathname(urlparse(given).path))
+        seen.update(given=given, page=page.read_text(), open_to=page.parent.stat().st_mode & 0o077)
+        opened.set()
+
+    def serve(read, *, ready, **options):
+        ready(address)
+        assert opened.wait(60)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", browser)
+    monkeypatch.setattr(explore_command, "_server", lambda: serve)
+    done = CliRunner().invoke(app, ["explore", str(golden_run)])
+    assert done.exit_code == 0
+    assert "cret" not in seen["given"]
+    assert f"url={html.escape(address)}" in seen["page"]
+    assert seen["open_to"] == 0
+    assert not Path(url2pathname(urlparse(seen["given"]).path)).exists()

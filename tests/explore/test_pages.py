@@ -14,7 +14,6 @@ from pyro_popbias.explore.opening import Opening
 from pyro_popbias.storage.run_folder import save
 
 pytestmark = pytest.mark.usefixtures("short_training")
-TAGS = {"a", "form", "img", "svg", "input", "script", "link"}
 OWN = {"href": ("/", "#", "data:,"), "src": ("/explore.js", "data:image/png;base64,"), "action": ("/",)}
 
 
@@ -53,7 +52,8 @@ def read(answer, status=200):
         assert name != "style", tag  # the policy allows none
         assert name not in OWN or value.startswith(OWN[name]), (tag, name, value)
         assert name not in OWN or not value.startswith("//"), value
-    assert not {"style", "iframe", "object", "embed", "base", "meta http-equiv"} & set(found.tags)
+    assert not {"style", "iframe", "object", "embed", "base"} & set(found.tags)
+    assert ("meta", "http-equiv") not in {each[:2] for each in found.attributes}
     assert found.tags.count("script") == 1
     assert ("html", "lang", "en") in found.attributes
     assert set(found.inputs) <= found.labels
