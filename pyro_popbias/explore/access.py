@@ -3,7 +3,7 @@
 | against | what is asked of a request |
 | --- | --- |
 | other people and programs of this machine | a random token in the address that the command prints, then in a cookie |
-| pages of other sites that guess the port | the cookie goes along only when the browser moves to a page, and they read no answer |
+| pages of other sites that guess the port | the cookie goes along only when the browser moves to a page; they read no answer |
 | a site whose name is made to mean 127.0.0.1 | the header Host names this machine and the port |
 | titles and ids that would like to be scripts | all text is escaped, and the policy allows this server's own files alone |
 """

@@ -92,7 +92,7 @@ def test_it_serves_until_it_is_interrupted(golden_run, folder_hash):
             server.send_signal(signal.SIGINT)
         out, error = server.communicate(timeout=60)
     assert server.returncode == 0
-    assert (out, error) == ("", "ended\n")
+    assert (out, error) == ("", "stopped\n")
     assert folder_hash(golden_run) == before
 
 
