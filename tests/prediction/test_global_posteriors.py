@@ -83,7 +83,7 @@ def test_arviz_has_them_beside_the_popularities_that_move_with_the_intercept(lin
     far = np.flatnonzero(abs(of_cell) * float(linear.guide.intercept.variance.sqrt()) > 0.05)
     assert len(far)
     for place in far:
-        pair = posterior["intercept"].values[0], np.log(posterior["popularity"].values[0, :, place])
+        pair = posterior["intercept"].values[0], posterior["popularity"].values[0, :, place]
         assert np.sign(np.corrcoef(*pair)[0, 1]) == np.sign(of_cell[place])
     again = linear.to_arviz(draws=4_000, items=linear.catalogue.items[:3])["posterior"]
     assert again["gamma"].equals(posterior["gamma"])
