@@ -27,6 +27,7 @@ def test_every_figure_is_there_once_and_none_is_made_up(tmp_path):
     assert code == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_small_part_of_every_figure_reaches_its_target():
     _, found, printed = scoreboard("--quick")

@@ -241,6 +241,7 @@ def test_what_cannot_go_on_is_refused():
         pb.fit(new, study=posterior, progress=False)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_an_update_predicts_nearly_as_well_as_a_fit_of_all_rows(phase_two_as):
     sim = pb.simulate(users=500, items=150, interactions=55_000, periods=6, prior="lognormal", drift=0.3, seed=0)

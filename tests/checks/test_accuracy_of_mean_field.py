@@ -104,6 +104,7 @@ def test_affinities_at_their_means_would_be_another_posterior(made):
     assert max(errors) > 0.1
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_trained_q_is_near():
     sim = pb.simulate(users=150, items=60, interactions=10_000, dim=2, seed=0)

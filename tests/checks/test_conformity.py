@@ -63,6 +63,7 @@ def fit(request):
     return pb.fit(events, study=study(request.param, epochs=20, phase_two=36), progress=False)
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:PB-C402")
 def test_q_is_close_to_the_exact_posterior(fit):
     assert accuracy(fit).mean_kl < 0.02

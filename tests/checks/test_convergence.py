@@ -74,6 +74,7 @@ def test_numbers_that_never_moved_do_not_count():
     assert len(r_hat(walked(*windows))) == 2
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("guide", ["gamma", "lognormal"])
 def test_a_whole_phase_two_has_arrived(simulation, guide):
     fit = fit_of(simulation, guide)
@@ -83,6 +84,7 @@ def test_a_whole_phase_two_has_arrived(simulation, guide):
     assert finding.words.startswith("median R-hat of q's parameters over the last two cycles of training is 1.0")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_log_of_positives_has_arrived():
     simulation = pb.simulate(users=600, items=4000, interactions=150_000, seed=0)

@@ -50,6 +50,7 @@ def log_prior(fit, log_z):
     return (distribution.log_prob(log_z.exp()) + log_z).sum()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_pda_against_nuts():
     simulation = pb.simulate(model="pda", affinity="embedding", users=60, items=ITEMS, interactions=1_500, seed=0)
@@ -85,6 +86,7 @@ def test_pda_against_nuts():
     assert_near(fit, draws, number, bias=0.1)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_bayesian_vectors_against_nuts():
     simulation = pb.simulate(affinity="embedding", users=40, items=ITEMS, interactions=4_000, seed=0)

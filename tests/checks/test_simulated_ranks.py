@@ -221,6 +221,7 @@ def faulty(**change):
     return finish
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [{}, {"weight": 2.0}, {"scale": 0.5}], ids=["none", "KL x 2", "likelihood x 0.5"])
 def test_faults_of_training_show(monkeypatch, fault):

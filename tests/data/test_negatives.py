@@ -105,6 +105,7 @@ def test_a_batch_has_the_positives_first_and_negatives_of_their_period():
         assert period[batch.positives :].tolist() == period[: batch.positives].repeat_interleave(2).tolist()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["product", "additive", "pda"])
 def test_elbo_of_batches_is_unbiased(model):

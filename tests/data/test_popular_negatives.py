@@ -102,6 +102,7 @@ def test_log_odds_of_training_rows_have_the_draw_in_them_and_held_out_rows_do_no
     assert all(block.offset is None for block in held_out.blocks(64))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["inverse-logistic", "additive"])
 def test_popularity_and_scores_agree_with_those_of_uniform_draws(model):

@@ -393,6 +393,7 @@ def study_of(**training):
     return pb.Study(model={"affinity": affinity}, training={"device": "cpu", **training})
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:PB-C402")
 def test_a_fit_is_as_good_as_in_memory(tmp_path, monkeypatch):

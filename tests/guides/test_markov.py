@@ -45,6 +45,7 @@ def test_a_cell_has_the_same_q_in_any_selection(model, kind):
         torch.testing.assert_close(whole.scale, expected.scale)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_period_without_rows_lies_between_its_neighbours():
     sim = pb.simulate(users=200, items=30, interactions=20_000, periods=5, prior="lognormal", drift=0.5, seed=4)

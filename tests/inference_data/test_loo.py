@@ -61,6 +61,7 @@ def exact(events, phase_two_as):
     return fit, (with_row - torch.logsumexp(base.unsqueeze(1) + total[:, item] - log_p, 0)).sum().item()
 
 
+@pytest.mark.nightly
 def test_it_is_that_of_the_exact_posterior(exact):
     fit, elpd = exact
     found = loo(fit, draws=4_000)

@@ -140,6 +140,7 @@ SIZES = {"users": 1000, "items": 500, "interactions": 100_000}
 SPARSE = {"users": 20_000, "items": 300, "interactions": 30_000}  # a positive is no negative of its user: few a user
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "saturation", "parameter", "sizes"),

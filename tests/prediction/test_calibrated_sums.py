@@ -60,6 +60,7 @@ def test_sums_are_those_of_a_log_as_long_as_the_whole_with_periods():
     assert (np.abs(sums(fit, calibrated=True) - 1) < 0.1).all()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_sums_of_real_positives(movielens):
     ratings = pd.read_csv(movielens / "ratings.csv").query("rating >= 4")

@@ -146,6 +146,7 @@ def test_disturbed_calls(tmp_path, part, every):
     assert found["wrong"] == {}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code", "said"),
@@ -177,6 +178,7 @@ def test_a_signal_ends_a_fit_in_order(tmp_path, frame, sent, code, said):
     assert one == other
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_clock_that_jumps_does_not_change_a_fit(frame, monkeypatch):
     study = pb.Study(model={"affinity": {"name": "embedding", "dim": 2}}, training={"epochs": 2, "phase_two": 1})

@@ -106,6 +106,7 @@ def histories(events, model, guide, affinity):
         yield train(each).history.drop(columns="seconds")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "affinity"), [("product", POINT), ("additive", MEAN_FIELD)], ids=["point", "mean-field"]

@@ -41,6 +41,7 @@ def of(fit):
     return fit.parameters().set_index("name")["mean"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("posterior", ["mean-field", "point"])
 @pytest.mark.parametrize("model", PRIORS)
 def test_known_slopes_are_found(model, posterior):
@@ -57,6 +58,7 @@ def test_known_slopes_are_found(model, posterior):
     assert better > 0.0005
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("model", PRIORS)
 def test_where_all_users_are_alike_the_scale_is_near_0(model):
     fit, _ = fitted(model, "mean-field", 0.0, seed=1)

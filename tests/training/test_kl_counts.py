@@ -48,6 +48,7 @@ def test_batches_count_rows_instead_of_cells(kl_counts, events):
         assert sum(weights) == pytest.approx(total, rel=1e-9)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_slope_is_found_and_collapses_where_rows_are_counted(kl_counts, events):
     found = {per_row: kl_counts.path_of_slope(events, per_row=per_row) for per_row in (False, True)}

@@ -200,6 +200,7 @@ def quadrature(sim, model, grid):
     return log_joint, means
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["product", "inverse-logistic"])
 @pytest.mark.parametrize("guide", ["lognormal", "gamma"])

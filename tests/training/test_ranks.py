@@ -73,6 +73,7 @@ def test_the_mean_of_terms_is_the_whole_term(exact):
         assert max(map(abs, exact[0][name]["terms"])) < 1e-12
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_all_processes_find_the_same_and_retry_together(exact):
     assert all(found == exact[0] for found in exact)
@@ -89,11 +90,13 @@ def test_what_processes_cannot_share_is_refused(exact):
     assert exact[0]["update"].startswith("IncompatibleError PB-C471: an update of an earlier fit")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_all_processes_end_with_the_same_fit(fits):
     assert fits[0] == fits[1]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["product", "additive", "learned scales", "walk", "counts", "joint", "point"])
 def test_two_processes_score_as_one(fits, worker, name):
@@ -103,6 +106,7 @@ def test_two_processes_score_as_one(fits, worker, name):
         assert together["elbo"] == pytest.approx(alone["elbo"], rel=2e-3)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_tables_that_are_updated_row_by_row_are_shared_too(fits, tmp_path):
     found = facts("large tables", tmp_path, 2)
@@ -111,6 +115,7 @@ def test_tables_that_are_updated_row_by_row_are_shared_too(fits, tmp_path):
         assert own["elbo"] == pytest.approx(fits[0][name]["elbo"], rel=1e-5), name
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_processes_score_as_one_with_sampled_negatives(fits, worker):
     alone, together = worker.fitted("negatives"), fits[0]["negatives"]

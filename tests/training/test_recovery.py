@@ -86,6 +86,7 @@ def exact_kl(fit):
     return (weight * (log_q - log_posteriors(fit))).sum(1)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES)
 def test_popularity_is_recovered_where_affinities_are_known(guide, record_property):

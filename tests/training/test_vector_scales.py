@@ -359,6 +359,7 @@ def vector_study(**training):
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_true_rank_is_found():
     sim = pb.simulate(model="inverse-logistic", users=150, items=100, interactions=15_000, dim=2, seed=0)
@@ -378,6 +379,7 @@ def events_without_signal(*, users=60, items=40, rows=3_000, seed=0):
     return pb.Interactions.from_frame(frame, label="label")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize("seed", range(3))

@@ -29,6 +29,7 @@ def of(q):
     return figures().query("q == @q")
 
 
+@pytest.mark.nightly
 def test_the_step_is_recovered():
     learned, steps = of("markov")["learned"], ITEMS * (forecast.PERIODS - 2)
     # that of one who sees z itself: a fit that sees labels has a larger one
@@ -36,14 +37,17 @@ def test_the_step_is_recovered():
     assert abs(learned.mean() - STEP) <= 3 * standard_error
 
 
+@pytest.mark.nightly
 def test_a_guide_without_correlation_learns_a_larger_step():
     assert (of("mean-field")["learned"].to_numpy() > 1.2 * of("markov")["learned"].to_numpy()).all()
 
 
+@pytest.mark.nightly
 def test_intervals_of_forecasts_hold_the_truth():
     assert 0.85 <= of("markov")["cover"].mean() <= 0.95
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("other", ["over_last", "over_all"])
 def test_forecasts_beat_the_last_period_and_all_periods_as_one(other):
     table = of("markov")

@@ -249,6 +249,7 @@ def test_a_fit_without_quality_has_no_items():
         pb.fit(events, study=study, progress=False).items()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_new_items_are_scored_by_their_features():
     """Items without rows have the quality that their features say, with an interval that holds the truth nine times in ten."""

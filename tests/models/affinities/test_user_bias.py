@@ -181,6 +181,7 @@ PROBABILITY = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("model", PROBABILITY)
 def test_known_biases_are_found(model):
