@@ -387,6 +387,7 @@ def parameters(folder, name):
     return (folder / name / "parameters.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_interrupted_fit_is_resumed_bit_for_bit(popbias, folder, monkeypatch, epochs):
     assert popbias("fit", "study.toml", "--out", "whole")[0] == 0

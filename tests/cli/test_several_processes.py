@@ -90,6 +90,7 @@ def test_other_commands_are_refused(folder):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_training")
 def test_shards_are_the_whole_list(popbias, folder):
     assert popbias("fit", "study.toml", "--out", "run")[0] == 0

@@ -50,6 +50,7 @@ def test_draws_are_by_weight_over_items_without_a_positive():
         assert (abs(found - share * len(items)) <= 5 * error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("periods", [1, 3])
 def test_expected_draws_are_the_mean_of_draws(periods):
     events = log_of(periods=periods)

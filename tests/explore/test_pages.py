@@ -127,6 +127,7 @@ def test_every_page_of_every_kind_of_fit(browsers, kind):
     assert ('href="/drift"' in browser.get("/").text) == (kind == "walk")
 
 
+@pytest.mark.slow
 def test_modes_are_those_of_the_fit(browsers):
     assert browsers["golden"].opened.modes == ("population", "posterior", "none")
     assert browsers["walk"].opened.modes == ("population", "prior", "posterior", "forecast", "none")
@@ -184,6 +185,7 @@ def test_a_search_counts_all_and_shows_the_first(make_frame, visit):
     assert "No item has this" in read(browser.get("/search", params={"q": "nobody"})).words
 
 
+@pytest.mark.slow
 def test_hostile_titles_and_ids_are_text(make_frame, hostile, visit):
     texts = [text for text in hostile if "\x00" not in text and "\n" not in text and len(text) < 1_000]
     frame = make_frame(users=30, items=30, rows=900)
@@ -214,6 +216,7 @@ def test_a_run_without_its_rows_says_so(short_training, make_frame, visit, tmp_p
     assert "of 400 rows" in read(browser.get("/item?id=i1")).words
 
 
+@pytest.mark.slow
 def test_the_trade_off_stands_beside_the_list(make_frame, visit):
     fit = small(pb.Interactions.from_frame(make_frame(), label="label"), model={"affinity": POINT})
     events, catalogue = fit.events, fit.catalogue

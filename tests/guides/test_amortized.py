@@ -93,6 +93,7 @@ def test_a_saved_fit_knows_what_its_guide_has_seen(frame, guide, model_for, tmp_
     pd.testing.assert_frame_equal(pb.load(tmp_path / "run").popularity(), fit.popularity(), check_exact=True)
 
 
+@pytest.mark.slow
 def test_posteriors_follow_counts(frame, model_for):
     events = pb.Interactions.from_frame(frame.assign(score=0.0), label="label")
     fit = pb.fit(events, study=study_of("amortized-lognormal", model_for, epochs=5, validation=0.0), progress=False)

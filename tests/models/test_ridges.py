@@ -334,6 +334,7 @@ def test_popularity_without_a_prior_would_absorb_item_features_and_the_intercept
     assert design.shape[1] - torch.linalg.matrix_rank(design).item() == 4 + 1
 
 
+@pytest.mark.slow
 def test_slope_and_quality_of_popular_items_are_nearly_one_number():
     """Counts know popularity but for a factor: with logit = slope z + b, b ~ Normal(w log n, s), there is a ridge of three."""
     items, dispersion, slope, weight, sd = 150, 10.0, 1.0, 0.3, 0.5

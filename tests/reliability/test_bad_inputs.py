@@ -45,6 +45,7 @@ def test_answer(row, tmp_path):
     look_at(row, vars(evaluate(row, tmp_path)))
 
 
+@pytest.mark.slow
 @every_row
 def test_same_answer_without_assertions(row, optimized):
     look_at(row, optimized[row.name])

@@ -125,6 +125,7 @@ def test_numbers_outside_their_ranges(name, value):
         pb.simulate("additive", "linear", **SIZES, **{name: value})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["product", "additive", "inverse-logistic"])
 def test_a_million_rows(model):
     simulation = pb.simulate(

@@ -9,6 +9,8 @@ import pyro_popbias as pb
 from pyro_popbias.prediction.quality_draws import moved_by_quality, quality_draws
 from pyro_popbias.training.information import JointInformation
 
+pytestmark = pytest.mark.slow
+
 PERIODS = 2
 
 
