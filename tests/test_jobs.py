@@ -105,6 +105,7 @@ def test_a_comparison_side_by_side_equals_a_serial_one(study, tmp_path, make_fra
     pd.testing.assert_frame_equal(other.drop(columns="seconds"), one.drop(columns="seconds"), check_exact=True)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_what_cannot_be_judged_is_noted_side_by_side_too(study, tmp_path, make_frame):
     make_frame(seed=1).query("label == 1").drop(columns="label").to_csv(tmp_path / "rows.csv", index=False)
@@ -133,6 +134,7 @@ def stop_when(folder, found, name):
     return process.returncode, errors
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "code", "words"),

@@ -96,7 +96,7 @@ class Opened:
 
     @cached_property
     def last(self) -> pd.DataFrame:
-        """One row per item, by its id: its popularity in its last period with rows, and how often it was seen in all."""
+        """One row per item, by its id, with its popularity in its last period with rows and how often it was seen in all."""
         table = self.popularity.iloc[last_cells(self.fit.catalogue)].set_index("item")
         return table.assign(count=self._total("count"), positives=self._total("positives"))
 

@@ -58,6 +58,7 @@ def test_bounds_are_those_of_two_families():
     assert {pb.GUIDES[name].bounds for name in GATED} == {Bounds(mean=0.02, high=0.15)}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("guide", GATED)
 def test_trained_guides_reach_their_bounds(fits, guide):
     found = accuracy(fits(guide))
@@ -119,6 +120,7 @@ def test_a_loaded_run_has_the_same_accuracy(fits, tmp_path):
     pd.testing.assert_frame_equal(accuracy(pb.load(tmp_path / "run")).table, accuracy(fit).table)
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("half_steps")
 @pytest.mark.parametrize(
     ("model", "guide", "prior", "implicit"),

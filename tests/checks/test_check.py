@@ -71,6 +71,7 @@ def test_a_right_fit_passes(right_check):
     assert_right(right_check)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_right_fits_of_other_seeds_pass(seed):
@@ -107,6 +108,7 @@ def test_a_wrong_prior_is_found_by_the_distribution():
     assert {("population", "spread of item rates"), ("population", "Gini of item rates")} <= failing(wrong)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_prior_that_is_learned_passes_by_the_distribution():
     learned = fitted(simulated(0, concentration=0.5)).check()
@@ -271,6 +273,7 @@ def test_a_score_column_is_in_the_run_folder(frame, short_training, tmp_path):
     assert str(pb.load(tmp_path / "run").check()) == str(fit.check())
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_overfitted_vectors_are_found_by_the_population_and_mean_field_vectors_pass():
     """Point vectors of dim 64 fit the training rows too closely, and pull intercept and concentration down with them."""
@@ -291,6 +294,7 @@ def test_overfitted_vectors_are_found_by_the_population_and_mean_field_vectors_p
         assert (abs(fit.predict(simulation.test)["score"].mean() / true - 1) > 0.2) == fails
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name, cls in pb.MODELS.items() if not cls.pairwise])
 def test_right_fits_of_learned_vectors_pass(model):

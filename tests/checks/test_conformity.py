@@ -69,6 +69,7 @@ def test_q_is_close_to_the_exact_posterior(fit):
     assert accuracy(fit).mean_kl < 0.02
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:PB-C402")
 def test_the_fit_follows_its_data(fit):
     of_items = fit.check().tables["items"]

@@ -51,6 +51,7 @@ def test_the_posterior_of_each_period_is_the_sum_over_all_others(model, prior):
             assert found[1][3 + t].item() == pytest.approx(sd.item(), rel=1e-4)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:PB-C443")
 def test_markov_comes_to_the_exact_posterior_where_independent_periods_do_not():

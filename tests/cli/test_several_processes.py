@@ -44,6 +44,7 @@ def same(one, other):
     pd.testing.assert_frame_equal(one.history.drop(columns="seconds"), other.history.drop(columns="seconds"))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_killed_process_ends_the_fit_which_resumes_bit_for_bit(folder):
     whole = torchrun(*FIT, "--out", "whole", "--restarts", "2")

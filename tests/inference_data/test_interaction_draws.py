@@ -238,7 +238,7 @@ def test_rows_are_checked(make_fit, rows, message):
 
 def test_size_counts_rows(make_fit, monkeypatch):
     fit = make_fit("product", "gamma", "embedding")
-    size = 10 * (8 * (15 + 1) + (8 + 1) * 400)
+    size = 10 * (8 * (15 + 2) + (8 + 1) * 400)  # cells, and intercept and concentration
     monkeypatch.setattr(inference_data, "LARGEST", size)
     groups = ("posterior", "log_likelihood", "posterior_predictive")
     stored = fit.to_arviz(draws=10, groups=groups)

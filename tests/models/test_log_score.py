@@ -128,6 +128,7 @@ def test_extreme_affinities(name, distribution):
                 assert value.item() == pytest.approx(expected, rel=1e-6, abs=1e-7), (x, label)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", [*LINKS, "inverse-logistic", "additive"])
 def test_extreme_bayesian_affinities(name):
     model, conditional = model_of(name)

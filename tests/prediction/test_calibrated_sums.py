@@ -29,6 +29,7 @@ def standard_errors(fit):
     return np.array([n[group].sum() ** -0.5 for group in np.array_split(np.argsort(n, kind="stable"), GROUPS)])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True], ids=["once", "users come back"])
 @pytest.mark.parametrize("name", ["product", "inverse-logistic"])

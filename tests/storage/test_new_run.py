@@ -64,6 +64,7 @@ def parameters(folder):
     return (folder / "parameters.safetensors").read_bytes()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_stopped_at_every_file_operation_before_the_first_checkpoint(study, tmp_path, monkeypatch):
     fit(study, tmp_path / "whole")

@@ -51,6 +51,7 @@ def test_results_are_in_the_order_of_the_pieces():
     assert side(math.sqrt, (4.0,), (9.0,), (16.0,)) == [2.0, 3.0, 4.0]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_workers_have_one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -109,6 +110,7 @@ def test_jobs_that_are_refused(jobs):
         require_jobs(jobs)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow  # workers import what training needs
 @pytest.mark.parametrize("after", [0.0, 4.0])  # while workers start, and while they work
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
