@@ -163,14 +163,5 @@ def _run(tree: Path, choice: Choice, folder: Path, log: Path) -> None:
 
 
 def _arguments(choice: Choice, folder: Path) -> Sequence[str]:
-    options = [
-        "-x",
-        "-q",
-        "--tb=short",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not nightly",
-        f"--basetemp={folder / 'tests'}",
-    ]
-    return [*options, *choice.files]
+    options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", f"--basetemp={folder / 'tests'}"]
+    return [*options, "-m", "not nightly", *choice.files]

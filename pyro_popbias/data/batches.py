@@ -134,11 +134,11 @@ class TrainingBatches:
     def of_items(self, items: np.ndarray) -> "TrainingBatches":
         """Return the rows of some items, `(K,)` booleans, with the counts of these rows; without sampled negatives."""
         rows = self.share(items, number=0, shares=1, total=_of_one)
-        cell, user = rows._table[:, 1].long(), rows._table[:, 0].long()
-        rows.stream, rows._of_all = (), len(rows)
-        rows.cell_count = torch.bincount(cell, minlength=len(self.cell_count)).double()
-        rows.user_count = torch.bincount(user, minlength=len(self.user_count)).double()
-        rows.item_count = rows.cell_count.reshape(-1, self.periods).sum(1)
+        rows._hold_all(len(rows))
+        user, cell, _ = rows._table.cpu().numpy().T
+        sizes = (cell, len(self.cell_count)), (user, len(self.user_count))
+        of_cell, of_user = (np.bincount(code, minlength=size).astype(np.float64) for code, size in sizes)
+        rows._set_counts(of_cell, of_user, str(rows._table.device))
         return rows
 
     def in_turns(self, *, number: int, shares: int, total: Callable[[Tensor], Tensor]) -> "TrainingBatches":

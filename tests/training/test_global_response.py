@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 import pyro_popbias as pb
 from pyro_popbias.assembly.components import local_parameters
 from pyro_popbias.models.affinities.affinity import INTERCEPT_SCALE
+from pyro_popbias.prediction.global_posteriors import global_draws
 from pyro_popbias.training import global_response
 from pyro_popbias.training.chain_curvature import ChainPosteriors
 from pyro_popbias.training.curvature import CellPosteriors
@@ -71,6 +72,8 @@ def evidence_of(made, start):
         value, moved = dict(zip(names, shared, strict=True)), dict(zip(names, shared - start, strict=True))
         x = x_of_rows + moved["affinity.intercept"]
         for side, code in (("user", user), ("item", item)):
+            if f"beta_{side}[0]" not in moved:
+                continue
             beta = torch.stack([moved[f"beta_{side}[{k}]"] for k in range(4)])
             x = x + (torch.from_numpy(dense(getattr(events.catalogue, f"{side}_features"))) @ beta)[code]
         total = Normal(0.0, INTERCEPT_SCALE).log_prob(value["affinity.intercept"])
@@ -133,11 +136,17 @@ WAYS = {
         "exposure": "poisson",
     },
     "conformity": {"model": "additive", "source": KNOWN, "conformity": True, "sizes": LARGER},
+    "points": {
+        "model": "product",
+        "affinity": {"name": "embedding", "dim": 2, "posterior": "point", "user_bias": False},
+        "sizes": LARGER,
+    },
     "periods": {"model": "inverse-logistic", "periods": 2},
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.filterwarnings("ignore:PB-C402")
 def test_it_is_the_inverse_information_of_the_evidence(way):
     made = pair_of(**WAYS[way])
     start, first = values_of(made), len(made.guide.shared.names)
@@ -191,18 +200,6 @@ def test_elsewhere_only_estimates_are_known(declared):
     assert (
         table.loc[table.index.isin(["concentration", "gamma", "rate"]), ["sd", "lower", "upper"]].isna().all(axis=None)
     )
-
-
-@pytest.mark.parametrize(
-    "affinity",
-    [{"name": "embedding", "dim": 2, "posterior": "point"}, {"name": "factorization-machine", "dim": 2}],
-    ids=["points", "machine"],
-)
-@pytest.mark.filterwarnings("ignore:PB-C402")
-def test_points_count_as_known(affinity):
-    made = pair_of("product", affinity=affinity, sizes=LARGER)
-    assert made.guide.shared.variance("affinity.intercept") > 0
-    assert made.guide.shared.variance("prior.log_concentration") > 0
 
 
 def test_a_point_guide_has_none():
@@ -325,6 +322,30 @@ def test_a_walk_has_intervals_that_know_of_its_neighbours(walk, monkeypatch):
         find_global_response(walk)
     # periods that move together leave less to be known of the level of them all
     assert apart < 0.98 * table["affinity.intercept"]
+
+
+def test_without_a_maximum_a_walk_has_the_posterior_of_its_population_alone(walk, monkeypatch):
+    shared, whole = walk.guide.shared, global_response.corner_covariance
+    joint, tried = shared.covariance.clone(), []
+
+    def only_the_second(information):
+        tried.append(information.corner)
+        return whole(information) if len(tried) == 2 else (None, None)
+
+    shared.covariance.zero_()
+    with monkeypatch.context() as patch, local_parameters():
+        patch.setattr(global_response, "corner_covariance", only_the_second)
+        find_global_response(walk)
+    place = shared.names.index("prior.first.log_concentration")
+    assert shared.covariance.nonzero().tolist() == [[place, place]]
+    # all else known, there is less that it could be
+    assert shared.covariance[place, place] < joint[place, place]
+    intercept = np.linspace(-2.0, 2.0, 1_000)
+    draws = global_draws(walk.model, walk.guide, walk.events.catalogue, intercept, seed=0)
+    log_draws = np.log(draws["concentration"])
+    assert log_draws.std() == pytest.approx(shared.variance("prior.first.log_concentration") ** 0.5, rel=0.1)
+    assert abs(np.corrcoef(log_draws, intercept)[0, 1]) < 0.1
+    shared.covariance.copy_(joint)
 
 
 def test_with_many_rows_some_items_stand_for_all(monkeypatch):
